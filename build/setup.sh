@@ -1,0 +1,84 @@
+# Sourced by ./ldr-fs, ./test and .ci/run from the repository's root: checks the SDK, restores tools and packages, and
+# builds a project when a source is newer than its last build. Everything it says goes to stderr.
+
+export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1 DOTNET_CLI_USE_MSBUILD_SERVER=0
+
+say() { printf '%s\n' "$*" >&2; }
+
+# Runs a command quietly; shows what it printed, and stops, when it fails.
+quietly() {
+    local log
+    log=$(mktemp)
+    if ! "$@" >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        say "ldr-fs: the step '$*' failed; its output is above"
+        exit 70
+    fi
+    rm -f "$log"
+}
+
+check_sdk() {
+    if ! command -v dotnet >/dev/null 2>&1; then
+        say 'ldr-fs: the .NET SDK is missing; install .NET SDK 10 (https://dotnet.microsoft.com/download) and run this again'
+        exit 1
+    fi
+    if ! (cd "$root" && dotnet --version >/dev/null 2>&1); then
+        say "ldr-fs: no .NET SDK 10 among: $(dotnet --list-sdks | cut -d' ' -f1 | tr '\n' ' '); install .NET SDK 10 (https://dotnet.microsoft.com/download)"
+        exit 1
+    fi
+}
+
+# The package feed that this machine is configured for: the first one that is enabled.
+find_feed() {
+    if [ -z "${NUGET_FEED:-}" ]; then
+        NUGET_FEED=$(dotnet nuget list source --format short | awk '/^E/ { print $2; exit }')
+        export NUGET_FEED
+    fi
+    if [ -z "$NUGET_FEED" ]; then
+        say 'ldr-fs: no NuGet feed is enabled; add one with: dotnet nuget add source ADDRESS'
+        exit 1
+    fi
+}
+
+restore_packages() {
+    local lock="$root/paket.lock" packages
+    packages=${NUGET_PACKAGES:-$HOME/.nuget/packages}
+    if [ ! -e "$lock" ] || [ ! -e "$root/.paket/Paket.Restore.targets" ] || [ "$root/paket.dependencies" -nt "$lock" ]; then
+        say 'Setting up: tools and packages (about 200 MB the first time) ...'
+        quietly dotnet tool restore
+        quietly dotnet paket install
+        touch "$lock"
+    elif [ "$(cat "$root/.build/packages" 2>/dev/null)" != "$packages" ]; then
+        say 'Setting up: tools and packages ...'
+        quietly dotnet tool restore
+        quietly dotnet paket restore
+    fi
+    mkdir -p "$root/.build"
+    printf '%s\n' "$packages" >"$root/.build/packages"
+}
+
+# build PROJECT: one build at a time, and none when nothing changed.
+build() {
+    local project=$1 stamp
+    stamp="$root/.build/$(basename "$project")${LDR_CUDA:+-cuda}"
+    if [ -e "$stamp" ] && [ "$(cat "$root/.build/packages" 2>/dev/null)" = "${NUGET_PACKAGES:-$HOME/.nuget/packages}" ] &&
+        [ -z "$(find "$root"/src "$root"/build "$root"/tests "$root"/*.props "$root"/*.targets "$root"/*.json \
+            "$root"/paket.dependencies \( -name bin -o -name obj \) -prune -o -type f -newer "$stamp" -print -quit)" ]; then
+        return
+    fi
+    mkdir -p "$root/.build"
+    exec 9>"$root/.build/lock"
+    if command -v flock >/dev/null 2>&1; then flock 9; fi
+    check_sdk
+    cd "$root" || exit 70
+    find_feed
+    restore_packages
+    say "Building $(basename "$project") ..."
+    local started
+    started=$(mktemp)
+    quietly dotnet build "$root/$project" -c Release --nologo
+    mv "$started" "$stamp"
+    cd - >/dev/null || exit 70
+    exec 9>&-
+}

@@ -1,0 +1,46 @@
+namespace Ldr
+
+open System
+open System.IO
+open Ldr.Runtime
+
+/// One thing that is wrong in a JSON document: where (a path such as `$.data.split.train`), and what would be right.
+type JsonProblem = { Path: string; Problem: string }
+
+/// Bad input: what the user can mend. Everything else is an exception.
+type Error =
+    /// A file that is missing, unreadable, of the wrong kind, or that cannot be written.
+    | BadFile of path: string * problem: string * remedy: string
+    /// A JSON file, with everything that is wrong in it.
+    | BadJson of path: string * problems: JsonProblem list
+    /// Anything else that the user gave and that cannot be used.
+    | BadInput of message: string
+
+module Error =
+    /// One line for each problem: which file or JSON path, what is wrong, what would be right.
+    let lines error =
+        match error with
+        | BadFile(path, problem, remedy) -> [ $"{path}: {problem}; {remedy}" ]
+        | BadJson(path, problems) -> problems |> List.map (fun p -> $"{path}: {p.Path}: {p.Problem}")
+        | BadInput message -> [ message ]
+
+    /// Bad input found deep inside a computation, on its way to the border where it becomes an `Error` again.
+    exception Raised of Error
+
+    /// Runs what reads or writes files; what is wrong with a file becomes an `Error`, a fault of ours stays an exception.
+    let guard (action: unit -> 'a) : Result<'a, Error> =
+        try
+            Ok(action ())
+        with
+        | Raised error -> Error error
+        | :? InvalidFileException as e -> Error(BadFile(e.Path, e.Problem, e.Remedy))
+        | :? UnauthorizedAccessException as e -> Error(BadInput(e.Message + "; choose a place that you may read and write"))
+        | :? DirectoryNotFoundException
+        | :? FileNotFoundException as e -> Error(BadInput(e.Message))
+        | :? IOException as e -> Error(BadInput(e.Message))
+
+    /// The value, or the error as an exception that `guard` turns back.
+    let orRaise (result: Result<'a, Error>) : 'a =
+        match result with
+        | Ok value -> value
+        | Error error -> raise (Raised error)

@@ -1,0 +1,43 @@
+namespace Ldr
+
+open Ldr.Runtime
+
+/// JSON forms of the Runtime's types.
+module RuntimeCodecs =
+    let private range what =
+        Codec.list Codec.finite
+        |> Codec.where $"two rising numbers, {what}" (fun v -> v.Length = 2 && v[0] < v[1])
+        |> Codec.map (fun v -> v[0], v[1]) (fun (low, high) -> [ low; high ])
+
+    /// `{"percentiles": [0.5, 99.5]}` of each volume, or a fixed window `{"window": [-1000, 400]}`.
+    let intensity: Codec<IntensityRule> =
+        let fields =
+            Codec.record (fun percentiles window -> percentiles, window)
+            |> Codec.maybe
+                "percentiles"
+                (range "percent"
+                 |> Codec.where "two rising percentages from 0 to 100" (fun (low, high) -> low >= 0.0 && high <= 100.0))
+                fst
+            |> Codec.maybe "window" (range "in the units of the scans") snd
+            |> Codec.seal
+
+        let one =
+            fields
+            |> Codec.where "either \"percentiles\" or \"window\"" (fun (p, w) -> p.IsSome <> w.IsSome)
+
+        one
+        |> Codec.map
+            (fun (percentiles, window) ->
+                match percentiles, window with
+                | Some bounds, _ -> IntensityRule.Percentiles bounds
+                | None, Some bounds -> IntensityRule.Window bounds
+                | None, None -> invalidOp "one of the two is there"
+                : IntensityRule)
+            (fun rule ->
+                match rule with
+                | :? IntensityRule.Percentiles as p -> Some(p.Low, p.High), None
+                | :? IntensityRule.Window as w -> None, Some(w.Low, w.High)
+                | _ -> invalidOp "an unknown intensity rule")
+
+    let alignment: Codec<Alignment> =
+        Codec.choice [ "world", Alignment.World; "centres", Alignment.Centres ]

@@ -1,0 +1,188 @@
+namespace Ldr
+
+/// The channels of the paper's student: after each of its four convolutions, and after each of its three transposed ones.
+type StudentWidths =
+    { Encoder: int list; Decoder: int list }
+
+module StudentWidths =
+    /// 16-32-64-128 and 64-32-16, as published (1.55 M parameters).
+    let standard =
+        { Encoder = [ 16; 32; 64; 128 ]
+          Decoder = [ 64; 32; 16 ] }
+
+    /// The same encoder with 128-64-32 (2.73 M parameters): the published tenth of VTN.
+    let wide =
+        { standard with
+            Decoder = [ 128; 64; 32 ] }
+
+/// The size of a Volume Tweening Network: how often it halves its input, and the channels of its first convolution.
+type VtnScale = { Levels: int; Channels: int }
+
+module VtnScale =
+    /// Six levels, 16 channels, as published (28.3 M parameters).
+    let standard = { Levels = 6; Channels = 16 }
+
+/// A network that predicts an affine map; `channels` are those of its first convolution.
+type AffineStem =
+    /// VTN's (14.2 M parameters with 16 channels).
+    | Affine of channels: int
+    /// The student's own (0.33 M parameters with 16 channels).
+    | AffineLight of channels: int
+
+/// A network that predicts one displacement field.
+[<RequireQualifiedAccess>]
+type Stage =
+    /// The student: an up-convolution gives the field at full size.
+    | Ldr of StudentWidths
+    /// The student with the field predicted at half size.
+    | LdrHalf of StudentWidths
+    /// What the authors' released code calls LDR.
+    | LdrReference
+    | Vtn of VtnScale
+    | VoxelMorph
+
+/// An affine stage, if any, and then `Stages` networks of one kind, each with its own weights; each sees the fixed image and
+/// what the ones before made of the moving one.
+type Cascade =
+    { Affine: AffineStem option
+      Stages: int
+      Stage: Stage }
+
+/// Which network it is: with a seed, all that is needed to make one.
+[<RequireQualifiedAccess>]
+type Architecture =
+    | Single of Stage
+    | Cascade of Cascade
+
+module Architecture =
+    // Model files come from anywhere: an upper bound keeps a wrong one from taking all memory.
+    let private width =
+        Codec.int |> Codec.where "a whole number from 1 to 1024" (fun v -> v >= 1 && v <= 1024)
+
+    let private channels =
+        Codec.int |> Codec.where "a whole number from 1 to 64" (fun v -> v >= 1 && v <= 64)
+
+    let private widths count =
+        Codec.list width
+        |> Codec.where $"a list of {count} widths" (fun l -> List.length l = count)
+
+    let private student =
+        Codec.record (fun encoder decoder -> { Encoder = encoder; Decoder = decoder })
+        |> Codec.optional "encoder" (widths 4) StudentWidths.standard.Encoder (fun w -> w.Encoder)
+        |> Codec.optional "decoder" (widths 3) StudentWidths.standard.Decoder (fun w -> w.Decoder)
+
+    let private scale =
+        Codec.record (fun levels channels -> { Levels = levels; Channels = channels })
+        |> Codec.optional
+            "levels"
+            (Codec.int |> Codec.where "a whole number from 2 to 7" (fun v -> v >= 2 && v <= 7))
+            VtnScale.standard.Levels
+            (fun s -> s.Levels)
+        |> Codec.optional "channels" channels VtnScale.standard.Channels (fun s -> s.Channels)
+
+    let private stageCases (wrap: Stage -> 'u) (unwrap: 'u -> Stage option) : Codec.Case<'u> list =
+        let case word fields make pick =
+            Codec.case word fields (make >> wrap) (unwrap >> Option.bind pick)
+
+        let bare word stage =
+            case word (Codec.record ()) (fun () -> stage) (fun s -> if s = stage then Some() else None)
+
+        [ case "ldr" student Stage.Ldr (function
+              | Stage.Ldr w -> Some w
+              | _ -> None)
+          case "ldr-half" student Stage.LdrHalf (function
+              | Stage.LdrHalf w -> Some w
+              | _ -> None)
+          bare "ldr-reference" Stage.LdrReference
+          case "vtn" scale Stage.Vtn (function
+              | Stage.Vtn s -> Some s
+              | _ -> None)
+          bare "voxelmorph" Stage.VoxelMorph ]
+
+    let private stageCodec: Codec<Stage> = Codec.union "kind" (stageCases id Some)
+
+    let private stemCodec: Codec<AffineStem> =
+        let channels () =
+            Codec.record id |> Codec.optional "channels" channels 16 id
+
+        Codec.union
+            "kind"
+            [ Codec.case "affine" (channels ()) Affine (function
+                  | Affine c -> Some c
+                  | _ -> None)
+              Codec.case "affine-light" (channels ()) AffineLight (function
+                  | AffineLight c -> Some c
+                  | _ -> None) ]
+
+    let private cascade =
+        Codec.record (fun affine stages stage ->
+            { Affine = affine
+              Stages = stages
+              Stage = stage })
+        |> Codec.maybe "affine" stemCodec (fun c -> c.Affine)
+        |> Codec.required
+            "stages"
+            (Codec.int |> Codec.where "a whole number from 0 to 20" (fun v -> v >= 0 && v <= 20))
+            (fun c -> c.Stages)
+        |> Codec.optional "stage" stageCodec (Stage.Ldr StudentWidths.standard) (fun c -> c.Stage)
+
+    /// As JSON: `kind` is `ldr`, `ldr-half` (both with `encoder`, `decoder`), `ldr-reference`, `vtn` (`levels`, `channels`),
+    /// `voxelmorph` or `cascade` (`affine`: absent, `affine` or `affine-light`; `stages`; `stage`, one of the others).
+    let codec: Codec<Architecture> =
+        let single =
+            stageCases Architecture.Single (function
+                | Architecture.Single s -> Some s
+                | Architecture.Cascade _ -> None)
+
+        let several =
+            Codec.case "cascade" cascade Architecture.Cascade (function
+                | Architecture.Cascade c -> Some c
+                | Architecture.Single _ -> None)
+
+        Codec.union "kind" (single @ [ several ])
+        |> Codec.where "a cascade with an affine stage, or with at least one stage" (function
+            | Architecture.Cascade { Affine = None; Stages = 0 } -> false
+            | _ -> true)
+
+    /// Every architecture as a cascade: a single network is one stage without an affine one.
+    let asCascade architecture : Cascade =
+        match architecture with
+        | Architecture.Single stage ->
+            { Affine = None
+              Stages = 1
+              Stage = stage }
+        | Architecture.Cascade cascade -> cascade
+
+    let private dashed (widths: int list) =
+        widths |> List.map string |> String.concat "-"
+
+    let private describeStage stage =
+        let channels w =
+            $"{dashed w.Encoder}, then {dashed w.Decoder}"
+
+        match stage with
+        | Stage.Ldr w -> $"ldr ({channels w})"
+        | Stage.LdrHalf w -> $"ldr-half ({channels w})"
+        | Stage.LdrReference -> "ldr-reference"
+        | Stage.Vtn s -> $"vtn ({s.Levels} levels, {s.Channels} channels)"
+        | Stage.VoxelMorph -> "voxelmorph"
+
+    /// One line for people, such as `affine-light (16 channels) + 2 × ldr (16-32-64-128, then 64-32-16)`.
+    let describe architecture =
+        match architecture with
+        | Architecture.Single stage -> describeStage stage
+        | Architecture.Cascade cascade ->
+            [ match cascade.Affine with
+              | Some(Affine c) -> $"affine ({c} channels)"
+              | Some(AffineLight c) -> $"affine-light ({c} channels)"
+              | None -> ()
+              if cascade.Stages > 0 then
+                  $"{cascade.Stages} × {describeStage cascade.Stage}" ]
+            |> String.concat " + "
+
+    /// The multiple to which every deformable stage pads its input, in voxels. (Affine stages take any size as it is.)
+    let multiple architecture =
+        match asCascade architecture with
+        | { Stages = 0 } -> 1
+        | { Stage = Stage.Vtn scale } -> pown 2 scale.Levels
+        | _ -> 16

@@ -1,0 +1,125 @@
+namespace Ldr
+
+open TorchSharp
+
+/// What a network says about a pair of images [N, 1, Z, Y, X].
+[<NoEquality; NoComparison>]
+type Prediction =
+    {
+        /// The total displacement field, [N, 3, Z, Y, X].
+        Field: torch.Tensor
+        /// The original moving image, warped once by the total field, [N, 1, Z, Y, X].
+        Moved: torch.Tensor
+        /// Every deformable stage's own field in order, each [N, 3, Z, Y, X]: what is regularised.
+        StageFields: torch.Tensor list
+        /// W [N, 3, 3] and b [N, 3] of the affine stage: x ↦ (W + I) x + b from the centre of the grid.
+        Affine: (torch.Tensor * torch.Tensor) option
+    }
+
+/// A registration network: an affine stage, if any, and deformable stages. Its parameters are named
+/// `affine.LAYER.weight` and `stageK.LAYER.weight` (K from 1), and `.bias`; a single network is `stage1`.
+[<Sealed>]
+type Network internal (architecture: Architecture, affine: AffineLayers option, stages: Layer list) as this =
+    inherit torch.nn.Module("network")
+
+    do
+        for stem in Option.toList affine do
+            this.register_module ("affine", new Composite("affine", AffineLayers.parts stem))
+
+        for index, stage in List.indexed stages do
+            let name = $"stage{index + 1}"
+            this.register_module (name, new Composite(name, stage.Parts))
+
+    /// What it was made from.
+    member _.Architecture = architecture
+
+    /// Registers `movingImage` to `fixedImage`, both [N, 1, Z, Y, X] float32 of any size from 8 voxels a side.
+    /// Differentiable through all stages (Zhao, Dong, Chang, Xu: Recursive Cascaded Networks, 2019): each sees the fixed
+    /// image and the original moving image, warped once by the total of the fields so far. The affine part of the total
+    /// is evaluated exactly, not interpolated.
+    member _.Predict(fixedImage: torch.Tensor, movingImage: torch.Tensor) : Prediction =
+        if
+            fixedImage.dim () <> 5L
+            || fixedImage.shape[1] <> 1L
+            || fixedImage.shape <> movingImage.shape
+            || fixedImage.shape[2..] |> Array.exists (fun n -> n < 8L)
+        then
+            invalidArg
+                (nameof fixedImage)
+                $"two images [N, 1, Z, Y, X] of one size, 8 voxels a side or more, are needed; they are {Field.shapeOf fixedImage} and {Field.shapeOf movingImage}"
+
+        use scope = torch.NewDisposeScope()
+        let shape = fixedImage.shape
+        let pairWith (moved: torch.Tensor) = torch.cat ([| fixedImage; moved |], 1L)
+        let affine = affine |> Option.map (fun stem -> AffineLayers.predict stem (pairWith movingImage))
+
+        // The total of a deformation (the composition of the stages' fields) under the affine map. Always a tensor of its own.
+        let total (deformation: torch.Tensor option) =
+            match affine, deformation with
+            | Some(w, b), Some d -> Field.underAffine w b d
+            | Some(w, b), None -> Field.affine w b (shape[2], shape[3], shape[4])
+            | None, Some d -> d.alias ()
+            | None, None -> torch.zeros ([| shape[0]; 3L; shape[2]; shape[3]; shape[4] |], device = fixedImage.device)
+
+        let start = total None
+        let first = if affine.IsSome then Field.warp start movingImage else movingImage.alias ()
+
+        let advance (deformation, _, moved, fields) (stage: Layer) =
+            let field = stage.Run(pairWith moved)
+
+            let deformation =
+                match deformation with
+                | None -> field
+                | Some before -> Field.compose before field
+
+            let field' = total (Some deformation)
+            Some deformation, field', Field.warp field' movingImage, field :: fields
+
+        let _, field, moved, fields = ((None, start, first, []), stages) ||> List.fold advance
+
+        let prediction =
+            { Field = field
+              Moved = moved
+              StageFields = List.rev fields
+              Affine = affine }
+
+        for tensor in field :: moved :: fields do
+            scope.MoveToOuter tensor |> ignore
+
+        for w, b in Option.toList affine do
+            scope.MoveToOuter(w, b) |> ignore
+
+        prediction
+
+    /// Multiplications with addition of the networks (not of the warps) for one pair of size (z, y, x).
+    member _.Macs(z: int, y: int, x: int) =
+        let size = [| int64 z; int64 y; int64 x |]
+
+        (affine |> Option.map (fun stem -> AffineLayers.macs stem size) |> Option.defaultValue 0.0)
+        + (stages |> List.sumBy (fun stage -> snd (stage.Cost size)))
+
+module Network =
+    /// A network that starts near the identity. Its parameters depend on the seed and their own names, and on nothing else:
+    /// stage 1 of a cascade starts as the single network does.
+    let create (seed: Seed) (architecture: Architecture) : Network =
+        use scope = torch.NewDisposeScope()
+        let cascade = Architecture.asCascade architecture
+        let multiple = Architecture.multiple architecture
+
+        let stage index =
+            let seed = seed |> Seed.split $"stage{index}"
+
+            match cascade.Stage with
+            | Stage.Ldr widths -> Student.full seed widths
+            | Stage.LdrHalf widths -> Student.half seed widths
+            | Stage.LdrReference -> VoxelMorph.reference seed
+            | Stage.Vtn scale -> Vtn.create seed scale (1.0 / float cascade.Stages)
+            | Stage.VoxelMorph -> VoxelMorph.create seed
+            |> Layer.padded multiple
+
+        let affine = cascade.Affine |> Option.map (AffineLayers.create (Seed.split "affine" seed))
+        new Network(architecture, affine, List.init cascade.Stages (fun k -> stage (k + 1)))
+
+    /// How many numbers are learnt.
+    let parameterCount (network: torch.nn.Module) =
+        network.parameters () |> Seq.sumBy (fun p -> p.numel ())

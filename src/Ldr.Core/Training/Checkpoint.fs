@@ -1,0 +1,139 @@
+namespace Ldr
+
+open System
+open System.Collections.Generic
+open System.IO
+open System.Security.Cryptography
+open System.Text
+open TorchSharp
+open Ldr.Runtime
+
+/// A checkpoint in the index of a run: its file, what it belongs to, and the SHA-256 of the file.
+type CheckpointEntry =
+    { File: string
+      Training: string
+      Step: int
+      Sha256: string }
+
+/// Learners with the names that their tensors have in a checkpoint.
+[<NoEquality; NoComparison>]
+type Savable =
+    { Name: string
+      Module: torch.nn.Module
+      Optimiser: Modules.Adam }
+
+/// Checkpoints of a run: `checkpoints/TRAINING-STEP.safetensors` with all weights and the optimisers' states, and
+/// `checkpoints/index.json`. Files are written under another name and renamed; the index is written last.
+module Checkpoint =
+    /// How many checkpoints of one training are kept.
+    let private kept = 2
+
+    let private entry: Codec<CheckpointEntry> =
+        Codec.record (fun file training step sha256 ->
+            { File = file
+              Training = training
+              Step = step
+              Sha256 = sha256 })
+        |> Codec.required "file" Codec.string _.File
+        |> Codec.required "training" Codec.string _.Training
+        |> Codec.required "step" Codec.countingInt _.Step
+        |> Codec.required "sha256" Codec.string _.Sha256
+        |> Codec.seal
+
+    let private folderOf (run: string) = Path.Combine(run, "checkpoints")
+    let private indexOf (run: string) = Path.Combine(folderOf run, "index.json")
+
+    /// The lower-case hexadecimal SHA-256 of a file.
+    let digest (path: string) =
+        use stream = File.OpenRead path
+        Convert.ToHexStringLower(SHA256.HashData stream)
+
+    let private readIndex (run: string) : CheckpointEntry list =
+        let path = indexOf run
+
+        if File.Exists path then
+            match Codec.ofText path (Codec.list entry) (File.ReadAllText path) with
+            | Ok entries -> entries
+            // An index that cannot be read names no checkpoint: the training starts anew, nothing is overwritten.
+            | Error _ -> []
+        else
+            []
+
+    let private writeIndex (run: string) (entries: CheckpointEntry list) =
+        let text = Codec.toText (Codec.list entry) entries + "\n"
+        AtomicFile.Write(indexOf run, fun stream -> stream.Write(Encoding.UTF8.GetBytes text))
+
+    /// The states of Adam as tensors of a file, by the parameter's position.
+    let private states (savable: Savable) : seq<int * Modules.Adam.State> =
+        savable.Optimiser.state_dict().State
+        |> Seq.map (fun state -> state :?> Modules.Adam.State)
+        |> Seq.indexed
+
+    let private stateTensors (savable: Savable) : seq<struct (string * torch.Tensor)> =
+        seq {
+            for index, state in states savable do
+                struct ($"{savable.Name}.adam.{index}.mean", state.exp_avg)
+                struct ($"{savable.Name}.adam.{index}.square", state.exp_avg_sq)
+        }
+
+    let private stepKey (savable: Savable) = savable.Name + ".adam.step"
+
+    /// Writes a checkpoint after `step` steps, and drops the oldest ones of the training.
+    let write (run: string) (training: string) (step: int) (savables: Savable list) : string =
+        Directory.CreateDirectory(folderOf run) |> ignore
+        let file = $"{training}-{step}.safetensors"
+        let path = Path.Combine(folderOf run, file)
+        let metadata = Dictionary<string, string>()
+        metadata["training"] <- training
+        metadata["step"] <- string step
+
+        let tensors =
+            [| for savable in savables do
+                   metadata[stepKey savable] <-
+                       string (states savable |> Seq.map (fun (_, s) -> s.step) |> Seq.tryHead |> Option.defaultValue 0L)
+
+                   yield! ModelFile.tensors (savable.Name + ".weights.") (ModelFile.parameters savable.Module)
+                   yield! ModelFile.tensors "" (stateTensors savable) |]
+
+        Safetensors.Write(path, metadata, tensors)
+
+        let others, own = readIndex run |> List.partition (fun e -> e.Training <> training)
+
+        let own =
+            { File = file
+              Training = training
+              Step = step
+              Sha256 = digest path }
+            :: (own |> List.filter (fun e -> e.Step <> step))
+            |> List.sortByDescending _.Step
+
+        let stay, go = own |> List.splitAt (min kept own.Length)
+        writeIndex run (others @ stay)
+
+        for old in go do
+            File.Delete(Path.Combine(folderOf run, old.File))
+
+        path
+
+    /// Loads the newest checkpoint of a training whose file is whole; the step that it was written after.
+    let tryRestore (run: string) (training: string) (savables: Savable list) : int option =
+        let whole (entry: CheckpointEntry) =
+            let path = Path.Combine(folderOf run, entry.File)
+            File.Exists path && digest path = entry.Sha256
+
+        readIndex run
+        |> List.filter (fun e -> e.Training = training)
+        |> List.sortByDescending _.Step
+        |> List.tryFind whole
+        |> Option.map (fun entry ->
+            let path = Path.Combine(folderOf run, entry.File)
+            let file = Safetensors.Read path
+
+            for savable in savables do
+                ModelFile.restore path (savable.Name + ".weights.") (ModelFile.parameters savable.Module |> Seq.map (fun struct (n, t) -> struct (n, t))) file
+                ModelFile.restore path (savable.Name + ".adam.") (stateTensors savable |> Seq.map (fun struct (n, t) -> struct (n.Substring(savable.Name.Length + 6), t))) file
+
+                for _, state in states savable do
+                    state.step <- Int64.Parse file.Metadata[stepKey savable]
+
+            entry.Step)

@@ -1,0 +1,30 @@
+namespace Ldr
+
+/// Named numbers that a step reports.
+type Metrics = (string * float) list
+
+/// What happens in one step of a training: it is told the step's index (from 0) and its context, acts on what it holds, and
+/// reports numbers. Steps form a monoid under `andThen` with `nothing`.
+type Step<'context> = int -> 'context -> Metrics
+
+module Step =
+    /// Does nothing and reports nothing.
+    let nothing: Step<'context> = fun _ _ -> []
+
+    /// One step, then the other: `first |> andThen second`.
+    let andThen (second: Step<'context>) (first: Step<'context>) : Step<'context> =
+        fun index context ->
+            let reported = first index context
+            reported @ second index context
+
+    /// Several steps in their order.
+    let all (steps: Step<'context> list) : Step<'context> =
+        (nothing, steps) ||> List.fold (fun before step -> before |> andThen step)
+
+    /// Acts on steps 0, n, 2n …
+    let every (n: int) (step: Step<'context>) : Step<'context> =
+        fun index context -> if index % n = 0 then step index context else []
+
+    /// Acts where the condition on the context holds.
+    let onlyWhen (condition: 'context -> bool) (step: Step<'context>) : Step<'context> =
+        fun index context -> if condition context then step index context else []

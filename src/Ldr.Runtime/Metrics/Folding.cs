@@ -1,0 +1,47 @@
+namespace Ldr.Runtime;
+
+/// <summary>Regularity of displacement fields.</summary>
+public static class Folding
+{
+    /// <summary>
+    /// Folding and spread of the Jacobian determinants over the interior voxels, those with a neighbour on every side; over
+    /// all voxels when an axis has fewer than 3. A determinant that is not a number counts as folded.
+    /// </summary>
+    public static FoldingMeasure Measure(DisplacementField field)
+    {
+        ArgumentNullException.ThrowIfNull(field);
+        return OfDeterminants(Jacobian.Determinants(field));
+    }
+
+    /// <summary>The same from determinants that are at hand, as <see cref="Jacobian.Determinants"/> gives them.</summary>
+    public static FoldingMeasure OfDeterminants(Volume determinants)
+    {
+        ArgumentNullException.ThrowIfNull(determinants);
+        Grid grid = determinants.Grid;
+        int border = Math.Min(grid.Nx, Math.Min(grid.Ny, grid.Nz)) < 3 ? 0 : 1;
+        long count = 0;
+        long folded = 0;
+        double sum = 0;
+        double squares = 0;
+        for (int z = border; z < grid.Nz - border; z++)
+        {
+            for (int y = border; y < grid.Ny - border; y++)
+            {
+                int row = grid.Nx * (y + (grid.Ny * z));
+                ReadOnlySpan<float> interior = determinants.Values.AsSpan(row + border, grid.Nx - (2 * border));
+                foreach (float determinant in interior)
+                {
+                    bool positive = determinant > 0;
+                    folded += positive ? 0 : 1;
+                    double logarithm = Math.Log(positive ? Math.Clamp(determinant, 1e-9, 1e9) : 1e-9);
+                    sum += logarithm;
+                    squares += logarithm * logarithm;
+                    count++;
+                }
+            }
+        }
+
+        double mean = sum / count;
+        return new FoldingMeasure(100.0 * folded / count, Math.Sqrt(Math.Max(0, (squares / count) - (mean * mean))));
+    }
+}

@@ -1,0 +1,81 @@
+namespace Ldr.Runtime;
+
+/// <summary>
+/// The grid that a network works on: axes along RAS, the spacing that it was trained at, around the centre of the fixed
+/// scan. Where the fixed scan has that orientation and spacing already, its own lattice is kept, so that nothing is
+/// interpolated.
+/// </summary>
+public static class ModelGrid
+{
+    /// <summary>Spacings that differ by less than this share count as equal.</summary>
+    public const double SpacingTolerance = 0.01;
+
+    /// <summary>A grid that holds the whole fixed scan and is at least as large as the model's training size.</summary>
+    /// <param name="fixedGrid">The fixed scan's grid.</param>
+    /// <param name="spacing">The model's spacing, mm.</param>
+    /// <param name="size">The model's training size, voxels.</param>
+    public static Grid Around(Grid fixedGrid, (double X, double Y, double Z) spacing, (int X, int Y, int Z) size)
+    {
+        (int x, int y, int z) = VoxelsOf(fixedGrid, spacing);
+        return Canvas(fixedGrid, spacing, (Math.Max(x, size.X), Math.Max(y, size.Y), Math.Max(z, size.Z)));
+    }
+
+    /// <summary>A grid of exactly the given size around the fixed scan's centre; a larger scan is cropped.</summary>
+    /// <param name="fixedGrid">The fixed scan's grid.</param>
+    /// <param name="spacing">The model's spacing, mm.</param>
+    /// <param name="size">Voxels along x, y and z.</param>
+    public static Grid Canvas(Grid fixedGrid, (double X, double Y, double Z) spacing, (int X, int Y, int Z) size)
+    {
+        if (KeepsLattice(fixedGrid, spacing))
+        {
+            Affine shift = Affine.Translation(
+                -Half(size.X - fixedGrid.Nx), -Half(size.Y - fixedGrid.Ny), -Half(size.Z - fixedGrid.Nz));
+            return new Grid(size.X, size.Y, size.Z, shift.Then(fixedGrid.VoxelToWorld));
+        }
+
+        (double x, double y, double z) = fixedGrid.Centre;
+        Affine toWorld = Affine
+            .Translation(-(size.X - 1) / 2.0, -(size.Y - 1) / 2.0, -(size.Z - 1) / 2.0)
+            .Then(Affine.Scaling(spacing.X, spacing.Y, spacing.Z))
+            .Then(Affine.Translation(x, y, z));
+        return new Grid(size.X, size.Y, size.Z, toWorld);
+    }
+
+    private static double Half(int difference) => Math.Floor(difference / 2.0);
+
+    private static bool KeepsLattice(Grid grid, (double X, double Y, double Z) spacing)
+    {
+        Affine map = grid.VoxelToWorld;
+        ReadOnlySpan<double> wanted = [spacing.X, spacing.Y, spacing.Z];
+        for (int row = 0; row < 3; row++)
+        {
+            for (int column = 0; column < 3; column++)
+            {
+                double right = row == column ? wanted[row] : 0;
+                if (Math.Abs(map[row, column] - right) > SpacingTolerance * wanted[column])
+                {
+                    return false;
+                }
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>How many voxels of the spacing cover the grid's box in world space.</summary>
+    private static (int X, int Y, int Z) VoxelsOf(Grid grid, (double X, double Y, double Z) spacing)
+    {
+        if (KeepsLattice(grid, spacing))
+        {
+            return (grid.Nx, grid.Ny, grid.Nz);
+        }
+
+        Affine map = grid.VoxelToWorld;
+        double Extent(int row) =>
+            (Math.Abs(map[row, 0]) * grid.Nx) + (Math.Abs(map[row, 1]) * grid.Ny) + (Math.Abs(map[row, 2]) * grid.Nz);
+        return (
+            (int)Math.Ceiling((Extent(0) / spacing.X) - 1e-6),
+            (int)Math.Ceiling((Extent(1) / spacing.Y) - 1e-6),
+            (int)Math.Ceiling((Extent(2) / spacing.Z) - 1e-6));
+    }
+}

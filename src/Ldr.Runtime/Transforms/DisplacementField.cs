@@ -1,0 +1,179 @@
+namespace Ldr.Runtime;
+
+/// <summary>
+/// A displacement of every voxel of a grid, the fixed image's. It points from fixed to moving ("pull"):
+/// <c>moved(x) = moving(x + u(x))</c>, with x and u in voxels of the grid.
+/// </summary>
+public sealed class DisplacementField
+{
+    /// <summary>Wraps vectors without copying them.</summary>
+    /// <param name="grid">The grid that the field lives on.</param>
+    /// <param name="vectors">
+    /// Three planes one after the other: all x components, all y, all z, each with x fastest; in voxels of the grid.
+    /// </param>
+    /// <exception cref="ArgumentException">Not three numbers per voxel.</exception>
+    public DisplacementField(Grid grid, float[] vectors)
+    {
+        ArgumentNullException.ThrowIfNull(grid);
+        ArgumentNullException.ThrowIfNull(vectors);
+        if (vectors.LongLength != 3 * grid.Count)
+        {
+            throw new ArgumentException(
+                $"{vectors.LongLength} numbers for a field on {grid.Nx}×{grid.Ny}×{grid.Nz} voxels, which takes {3 * grid.Count}",
+                nameof(vectors));
+        }
+
+        Grid = grid;
+        Vectors = vectors;
+    }
+
+    /// <summary>The grid that the field lives on.</summary>
+    public Grid Grid { get; }
+
+    /// <summary>The x plane, the y plane and the z plane, in voxels of the grid. Not a copy.</summary>
+    public float[] Vectors { get; }
+
+    /// <summary>Mean length of the displacements, in millimetres.</summary>
+    public double MeanLengthMm => Lengths().Mean;
+
+    /// <summary>Length of the longest displacement, in millimetres.</summary>
+    public double MaxLengthMm => Lengths().Max;
+
+    /// <summary>The field that moves nothing.</summary>
+    public static DisplacementField Zero(Grid grid)
+    {
+        ArgumentNullException.ThrowIfNull(grid);
+        return new DisplacementField(grid, new float[checked((int)(3 * grid.Count))]);
+    }
+
+    /// <summary>
+    /// <c>(a ∘ b)(x) = a(x + b(x)) + b(x)</c>: an image goes through <paramref name="a"/> first, then
+    /// <paramref name="b"/>; a point goes through <paramref name="b"/> first. Trilinear, clamped at the border.
+    /// </summary>
+    /// <exception cref="ArgumentException">The two fields are on different grids.</exception>
+    public static DisplacementField Compose(DisplacementField a, DisplacementField b, int threads = 0)
+    {
+        ArgumentNullException.ThrowIfNull(a);
+        ArgumentNullException.ThrowIfNull(b);
+        if (!a.Grid.SameAs(b.Grid))
+        {
+            throw new ArgumentException($"fields to compose must share a grid, not {a.Grid} and {b.Grid}");
+        }
+
+        Grid grid = b.Grid;
+        float[] sum = Sampling.Linear(a.Vectors, a.Grid, 3, grid, b.Vectors, Affine.Identity, threads);
+        float[] first = b.Vectors;
+        int slice = grid.Nx * grid.Ny;
+        int plane = slice * grid.Nz;
+        Slices.ForEach(grid, threads, z =>
+        {
+            for (int channel = 0; channel < 3; channel++)
+            {
+                Span<float> target = sum.AsSpan((channel * plane) + (z * slice), slice);
+                ReadOnlySpan<float> source = first.AsSpan((channel * plane) + (z * slice), slice);
+                for (int i = 0; i < slice; i++)
+                {
+                    target[i] += source[i];
+                }
+            }
+        });
+        return new DisplacementField(grid, sum);
+    }
+
+    /// <summary>
+    /// This field followed by a map of the world, such as the initial alignment (fixed world → moving world): the field
+    /// of p ↦ T(p + u(p)). An image goes through <paramref name="world"/> first.
+    /// </summary>
+    public DisplacementField After(Affine world)
+    {
+        ArgumentNullException.ThrowIfNull(world);
+        if (!world.IsFinite)
+        {
+            throw new ArgumentException($"the world map {world} is not finite", nameof(world));
+        }
+
+        Affine m = Grid.VoxelsTo(Grid, world);
+        float[] result = new float[Vectors.Length];
+        Slices.ForEach(Grid, 0, z =>
+        {
+            int plane = (int)Grid.Count;
+            int i = z * Grid.Nx * Grid.Ny;
+            for (int y = 0; y < Grid.Ny; y++)
+            {
+                for (int x = 0; x < Grid.Nx; x++, i++)
+                {
+                    (double px, double py, double pz) =
+                        m.Apply(x + (double)Vectors[i], y + (double)Vectors[plane + i], z + (double)Vectors[(2 * plane) + i]);
+                    result[i] = (float)(px - x);
+                    result[plane + i] = (float)(py - y);
+                    result[(2 * plane) + i] = (float)(pz - z);
+                }
+            }
+        });
+        return new DisplacementField(Grid, result);
+    }
+
+    /// <summary>
+    /// The same physical displacement on another grid: trilinear interpolation of the world vectors, clamped at the
+    /// border of this grid; the result is in voxels of <paramref name="target"/>.
+    /// </summary>
+    public DisplacementField ResampleTo(Grid target, int threads = 0)
+    {
+        ArgumentNullException.ThrowIfNull(target);
+
+        // Turning vectors is linear, so it may come after the interpolation.
+        Affine turn = Grid.VoxelsTo(target, Affine.Identity);
+        float[] vectors = Sampling.Linear(
+            Vectors, Grid, 3, target, null, target.VoxelsTo(Grid, Affine.Identity), threads);
+        Slices.ForEach(target, threads, z =>
+        {
+            int slice = target.Nx * target.Ny;
+            int plane = (int)target.Count;
+            for (int i = z * slice; i < (z + 1) * slice; i++)
+            {
+                (double x, double y, double d) = turn.ApplyLinear(vectors[i], vectors[plane + i], vectors[(2 * plane) + i]);
+                vectors[i] = (float)x;
+                vectors[plane + i] = (float)y;
+                vectors[(2 * plane) + i] = (float)d;
+            }
+        });
+        return new DisplacementField(target, vectors);
+    }
+
+    /// <summary>
+    /// Takes a point of the fixed image to its counterpart in the moving image, both in world millimetres (RAS+): p ↦ p + u(p),
+    /// u interpolated trilinearly, clamped at the border of the grid.
+    /// </summary>
+    public (double X, double Y, double Z) MapPoint(double x, double y, double z)
+    {
+        (double vx, double vy, double vz) = Grid.WorldToVoxel.Apply(x, y, z);
+        Span<float> u = stackalloc float[3];
+        Sampling.LinearAt(Vectors, Grid, (float)vx, (float)vy, (float)vz, u);
+        (double dx, double dy, double dz) = Grid.VoxelToWorld.ApplyLinear(u[0], u[1], u[2]);
+        return (x + dx, y + dy, z + dz);
+    }
+
+    private (double Mean, double Max) Lengths()
+    {
+        // Sums of slices, added in order: the result does not depend on the number of threads.
+        (double Sum, double Max)[] slices = new (double, double)[Grid.Nz];
+        Slices.ForEach(Grid, 0, z =>
+        {
+            int plane = (int)Grid.Count;
+            int slice = Grid.Nx * Grid.Ny;
+            double sum = 0;
+            double max = 0;
+            for (int i = z * slice; i < (z + 1) * slice; i++)
+            {
+                (double x, double y, double d) =
+                    Grid.VoxelToWorld.ApplyLinear(Vectors[i], Vectors[plane + i], Vectors[(2 * plane) + i]);
+                double length = Math.Sqrt((x * x) + (y * y) + (d * d));
+                sum += length;
+                max = Math.Max(max, length);
+            }
+
+            slices[z] = (sum, max);
+        });
+        return (slices.Sum(slice => slice.Sum) / Grid.Count, slices.Max(slice => slice.Max));
+    }
+}

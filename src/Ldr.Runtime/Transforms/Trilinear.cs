@@ -1,0 +1,114 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace Ldr.Runtime;
+
+/// <summary>
+/// Trilinear interpolation clamped at the border, as <c>grid_sample(bilinear, border, align_corners=true)</c>. The upper
+/// neighbour of the last voxel of an axis is that voxel itself, so axes of one voxel need no special care, and a
+/// position on a voxel gives that voxel's value exactly (when its neighbours are finite). A coordinate that is NaN counts as 0: no position leads
+/// outside the source.
+/// </summary>
+internal static unsafe class Trilinear
+{
+    /// <summary>Values of every plane at <paramref name="count"/> positions (voxels of the source).</summary>
+    internal static void Sample(
+        float* source,
+        int nx,
+        int ny,
+        int nz,
+        int channels,
+        float* px,
+        float* py,
+        float* pz,
+        int count,
+        float* output,
+        nint outputPlane)
+    {
+        nint plane = (nint)nx * ny * nz;
+        int i = 0;
+        if (Avx2.IsSupported)
+        {
+            Vector256<int> width = Vector256.Create(nx);
+            Vector256<int> height = Vector256.Create(ny);
+            Vector256<int> slice = Vector256.Create(nx * ny);
+            Vector256<int> lastX = Vector256.Create(nx - 1);
+            Vector256<int> lastY = Vector256.Create(ny - 1);
+            Vector256<int> lastZ = Vector256.Create(nz - 1);
+            for (; i <= count - 8; i += 8)
+            {
+                Vector256<float> x = Clamp(Vector256.Load(px + i), nx - 1);
+                Vector256<float> y = Clamp(Vector256.Load(py + i), ny - 1);
+                Vector256<float> z = Clamp(Vector256.Load(pz + i), nz - 1);
+                Vector256<int> ix = Avx.ConvertToVector256Int32WithTruncation(x);
+                Vector256<int> iy = Avx.ConvertToVector256Int32WithTruncation(y);
+                Vector256<int> iz = Avx.ConvertToVector256Int32WithTruncation(z);
+                Vector256<float> fx = x - Avx.ConvertToVector256Single(ix);
+                Vector256<float> fy = y - Avx.ConvertToVector256Single(iy);
+                Vector256<float> fz = z - Avx.ConvertToVector256Single(iz);
+
+                // Steps to the upper neighbours: 0 at the last voxel.
+                Vector256<int> stepX = Vector256.LessThan(ix, lastX) & Vector256<int>.One;
+                Vector256<int> stepY = Vector256.LessThan(iy, lastY) & width;
+                Vector256<int> stepZ = Vector256.LessThan(iz, lastZ) & slice;
+                Vector256<int> i000 = (((iz * height) + iy) * width) + ix;
+                Vector256<int> i010 = i000 + stepY;
+                Vector256<int> i100 = i000 + stepZ;
+                Vector256<int> i110 = i100 + stepY;
+                for (int channel = 0; channel < channels; channel++)
+                {
+                    float* from = source + (channel * plane);
+                    Vector256<float> c00 = Mix(Gather(from, i000), Gather(from, i000 + stepX), fx);
+                    Vector256<float> c01 = Mix(Gather(from, i010), Gather(from, i010 + stepX), fx);
+                    Vector256<float> c10 = Mix(Gather(from, i100), Gather(from, i100 + stepX), fx);
+                    Vector256<float> c11 = Mix(Gather(from, i110), Gather(from, i110 + stepX), fx);
+                    Mix(Mix(c00, c01, fy), Mix(c10, c11, fy), fz).Store(output + (channel * outputPlane) + i);
+                }
+            }
+        }
+
+        for (; i < count; i++)
+        {
+            float x = Clamp(px[i], nx - 1);
+            float y = Clamp(py[i], ny - 1);
+            float z = Clamp(pz[i], nz - 1);
+            int ix = (int)x;
+            int iy = (int)y;
+            int iz = (int)z;
+            nint stepX = ix < nx - 1 ? 1 : 0;
+            nint stepY = iy < ny - 1 ? nx : 0;
+            nint stepZ = iz < nz - 1 ? (nint)nx * ny : 0;
+            float fx = x - ix;
+            float fy = y - iy;
+            float fz = z - iz;
+            float* voxel = source + ((((nint)iz * ny) + iy) * nx) + ix;
+            for (int channel = 0; channel < channels; channel++, voxel += plane)
+            {
+                float c00 = Mix(voxel[0], voxel[stepX], fx);
+                float c01 = Mix(voxel[stepY], voxel[stepY + stepX], fx);
+                float c10 = Mix(voxel[stepZ], voxel[stepZ + stepX], fx);
+                float c11 = Mix(voxel[stepZ + stepY], voxel[stepZ + stepY + stepX], fx);
+                output[(channel * outputPlane) + i] = Mix(Mix(c00, c01, fy), Mix(c10, c11, fy), fz);
+            }
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> Gather(float* from, Vector256<int> index) => Avx2.GatherVector256(from, index, 4);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> Mix(Vector256<float> a, Vector256<float> b, Vector256<float> t) => a + ((b - a) * t);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Mix(float a, float b, float t) => a + ((b - a) * t);
+
+    /// <summary>Into [0, high]; vmaxps gives its second operand when the first is NaN.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> Clamp(Vector256<float> position, int high) =>
+        Avx.Min(Avx.Max(position, Vector256<float>.Zero), Vector256.Create((float)high));
+
+    /// <summary>Into [0, high]; the comparisons are written so that NaN becomes 0.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Clamp(float position, int high) => position > 0 ? (position < high ? position : high) : 0;
+}
