@@ -1,6 +1,24 @@
 module Ldr.Cli.Program
 
+open System
+open Ldr.Cli.Execution
+
 [<EntryPoint>]
-let main _ =
-    printfn "%A" (TorchSharp.torch.ones(3L).sum().item<float32> ())
-    0
+let main arguments =
+    match Parsing.parse arguments with
+    | Error(Parsing.Help text) ->
+        printfn "%s" (text.TrimEnd())
+        ExitCode.ok
+    | Error(Parsing.Usage text) ->
+        eprintfn "ldr-fs: %s" text
+        ExitCode.badUsage
+    | Ok request ->
+        try
+            execute request
+        with e ->
+            if request.Verbose then
+                eprintfn "ldr-fs: a fault of ours: %O" e
+            else
+                eprintfn "ldr-fs: a fault of ours: %s (--verbose shows where); please report it" (e.Message.Split('\n')[0])
+
+            ExitCode.fault

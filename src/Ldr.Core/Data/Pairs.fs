@@ -37,8 +37,8 @@ module Pairs =
         let limits = fixedImage.Grid
 
         let isInside x y z =
-            let px, py, pz = grid.VoxelToWorld.Apply(x, y, z)
-            let vx, vy, vz = toVoxel.Apply(px, py, pz)
+            let struct (px, py, pz) = grid.VoxelToWorld.Apply(x, y, z)
+            let struct (vx, vy, vz) = toVoxel.Apply(px, py, pz)
             let within v n = v > -0.5 && v < float n - 0.5
             within vx limits.Nx && within vy limits.Ny && within vz limits.Nz
 

@@ -150,6 +150,12 @@ module Codec =
     let fraction =
         finite |> where "a number from 0 to 1" (fun v -> v >= 0.0 && v <= 1.0)
 
+    /// A name that can be part of a file's name.
+    let fileName =
+        string
+        |> where "a name of letters, digits, - and _" (fun name ->
+            name <> "" && name |> Seq.forall (fun c -> Char.IsAsciiLetterOrDigit c || c = '-' || c = '_'))
+
     /// Three values, for the axes x, y, z.
     let triple (item: Codec<'a>) : Codec<'a * 'a * 'a> =
         let items = list item
@@ -306,6 +312,10 @@ module Codec =
     let delay (codec: unit -> Codec<'a>) : Codec<'a> =
         { Encode = fun value -> (codec ()).Encode value
           Decode = fun path element -> (codec ()).Decode path element }
+
+    /// A number of a report: JSON has no NaN and no infinity, they become null.
+    let finiteOrNull (value: float) : JsonNode | null =
+        if Double.IsFinite value then JsonValue.Create value else null
 
     let private layout = JsonSerializerOptions(WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping)
     let private compact = JsonSerializerOptions(Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping)

@@ -29,10 +29,9 @@ module RuntimeCodecs =
         |> Codec.map
             (fun (percentiles, window) ->
                 match percentiles, window with
-                | Some bounds, _ -> IntensityRule.Percentiles bounds
-                | None, Some bounds -> IntensityRule.Window bounds
-                | None, None -> invalidOp "one of the two is there"
-                : IntensityRule)
+                | Some bounds, _ -> IntensityRule.Percentiles bounds :> IntensityRule
+                | None, Some bounds -> IntensityRule.Window bounds :> IntensityRule
+                | None, None -> invalidOp "one of the two is there")
             (fun rule ->
                 match rule with
                 | :? IntensityRule.Percentiles as p -> Some(p.Low, p.High), None

@@ -26,7 +26,9 @@ module Discrimination =
     let normalise (teacherField: torch.Tensor) (field: torch.Tensor) : torch.Tensor =
         use scope = torch.NewDisposeScope()
         // The mean over channels is a third of the mean squared length.
-        let unit = (teacherField.detach().square().mean (within, true) * 3.0).sqrt().clamp_min 1e-3
+        let unit =
+            (teacherField.detach().square().mean(within, true) * 3.0).sqrt().clamp_min 1e-3
+
         scope.MoveToOuter(field / unit)
 
     /// φ̂ = β φ_t + (1 − β) φ_s, detached from both.
@@ -45,8 +47,8 @@ module Discrimination =
             torch.autograd.grad ([| features.sum () |], [| place |], create_graph = true, retain_graph = true)
 
         // The square root of 0 has no derivative; 1e-24 moves a norm of 1e-6 by half a millionth of itself.
-        let norm = (gradient[0].square().sum within + 1e-24).sqrt ()
-        scope.MoveToOuter((norm - 1.0).square().mean ())
+        let norm = (gradient[0].square().sum within + 1e-24).sqrt()
+        scope.MoveToOuter((norm - 1.0).square().mean())
 
     /// What the student minimises, a scalar. Squared gap: mean (M_s − M_t)², in [0, 1]. Critic: mean M_t − mean M_s, in
     /// (−1, 1). Features are bounded, so neither can run away.
@@ -55,12 +57,16 @@ module Discrimination =
 
         scope.MoveToOuter(
             match objective with
-            | SquaredGap -> (mStudent - mTeacher).square().mean ()
-            | Critic -> (mTeacher - mStudent).mean ()
+            | SquaredGap -> (mStudent - mTeacher).square().mean()
+            | Critic -> (mTeacher - mStudent).mean()
         )
 
     /// What the discriminator minimises (beside λ times the gradient penalty), a scalar: the opposite of the student's.
     /// Squared gap: −mean (M_s − M_t)². Critic: mean M_s − mean M_t.
-    let discriminatorTerm (objective: Objective) (mStudent: torch.Tensor) (mTeacher: torch.Tensor) : torch.Tensor =
+    let discriminatorTerm
+        (objective: Objective)
+        (mStudent: torch.Tensor)
+        (mTeacher: torch.Tensor)
+        : torch.Tensor =
         use scope = torch.NewDisposeScope()
-        scope.MoveToOuter((studentTerm objective mStudent mTeacher).neg ())
+        scope.MoveToOuter((studentTerm objective mStudent mTeacher).neg())

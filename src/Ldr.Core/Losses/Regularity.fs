@@ -15,14 +15,14 @@ module Regularity =
             if n < 2L then
                 torch.zeros ([||], dtype = field.dtype, device = field.device)
             else
-                (field.narrow (axis, 1L, n - 1L) - field.narrow (axis, 0L, n - 1L)).square().sum ()
+                (field.narrow (axis, 1L, n - 1L) - field.narrow (axis, 0L, n - 1L)).square().sum()
 
         scope.MoveToOuter((along 2L + along 3L + along 4L) / (2.0 * float (field.numel ())))
 
     /// The entries of A = W + I, each [N].
     let private entries (w: torch.Tensor) =
         let a = w + torch.eye (3L, dtype = w.dtype, device = w.device)
-        a, fun (i: int) (j: int) -> a.select(1L, int64 i).select (1L, int64 j)
+        a, fun (i: int) (j: int) -> a.select(1L, int64 i).select(1L, int64 j)
 
     // Written out, since the derivative of linalg.det is not defined for a singular matrix.
     let private det (a: int -> int -> torch.Tensor) =
@@ -34,7 +34,7 @@ module Regularity =
     let determinant (w: torch.Tensor) : torch.Tensor =
         use scope = torch.NewDisposeScope()
         let _, a = entries w
-        scope.MoveToOuter((det a - 1.0).square().mean () / 2.0)
+        scope.MoveToOuter((det a - 1.0).square().mean() / 2.0)
 
     /// s1 + (1 + ε)² s2 / s3 − 6 (1 + ε) with ε = 1e-5 and s1, s2, s3 the elementary symmetric polynomials of the
     /// eigenvalues of AᵀA + ε I, A = W + I; W [N, 3, 3]. Zero for rotations. (VTN's orthogonality loss, weight 0.1.)
@@ -42,8 +42,14 @@ module Regularity =
         use scope = torch.NewDisposeScope()
         let epsilon = 1e-5
         let a, _ = entries w
-        let c = torch.matmul (a.transpose (1L, 2L), a) + epsilon * torch.eye (3L, dtype = w.dtype, device = w.device)
-        let at (i: int) (j: int) = c.select(1L, int64 i).select (1L, int64 j)
+
+        let c =
+            torch.matmul (a.transpose (1L, 2L), a)
+            + epsilon * torch.eye (3L, dtype = w.dtype, device = w.device)
+
+        let at (i: int) (j: int) =
+            c.select(1L, int64 i).select(1L, int64 j)
+
         let minor i j = at i i * at j j - at i j * at j i
         let s1 = at 0 0 + at 1 1 + at 2 2
         let s2 = minor 0 1 + minor 0 2 + minor 1 2

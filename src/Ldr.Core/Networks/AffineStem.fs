@@ -21,9 +21,11 @@ module AffineLayers =
         let head name outputs =
             convolution seed name (Filter.whole side width outputs |> Filter.head)
 
-        { Features = features >=> pool side
-          Matrix = head "matrix" 9
-          Shift = head "shift" 3 }
+        {
+            Features = features >=> pool side
+            Matrix = head "matrix" 9
+            Shift = head "shift" 3
+        }
 
     /// The layers of a stem. `affine` is VTN's; `affine-light` is LDRUtilStem of the authors' released code.
     let create (seed: Seed) (stem: AffineStem) : AffineLayers =

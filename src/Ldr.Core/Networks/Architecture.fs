@@ -7,13 +7,16 @@ type StudentWidths =
 module StudentWidths =
     /// 16-32-64-128 and 64-32-16, as published (1.55 M parameters).
     let standard =
-        { Encoder = [ 16; 32; 64; 128 ]
-          Decoder = [ 64; 32; 16 ] }
+        {
+            Encoder = [ 16; 32; 64; 128 ]
+            Decoder = [ 64; 32; 16 ]
+        }
 
     /// The same encoder with 128-64-32 (2.73 M parameters): the published tenth of VTN.
     let wide =
         { standard with
-            Decoder = [ 128; 64; 32 ] }
+            Decoder = [ 128; 64; 32 ]
+        }
 
 /// The size of a Volume Tweening Network: how often it halves its input, and the channels of its first convolution.
 type VtnScale = { Levels: int; Channels: int }
@@ -44,9 +47,11 @@ type Stage =
 /// An affine stage, if any, and then `Stages` networks of one kind, each with its own weights; each sees the fixed image and
 /// what the ones before made of the moving one.
 type Cascade =
-    { Affine: AffineStem option
-      Stages: int
-      Stage: Stage }
+    {
+        Affine: AffineStem option
+        Stages: int
+        Stage: Stage
+    }
 
 /// Which network it is: with a seed, all that is needed to make one.
 [<RequireQualifiedAccess>]
@@ -57,10 +62,12 @@ type Architecture =
 module Architecture =
     // Model files come from anywhere: an upper bound keeps a wrong one from taking all memory.
     let private width =
-        Codec.int |> Codec.where "a whole number from 1 to 1024" (fun v -> v >= 1 && v <= 1024)
+        Codec.int
+        |> Codec.where "a whole number from 1 to 1024" (fun v -> v >= 1 && v <= 1024)
 
     let private channels =
-        Codec.int |> Codec.where "a whole number from 1 to 64" (fun v -> v >= 1 && v <= 64)
+        Codec.int
+        |> Codec.where "a whole number from 1 to 64" (fun v -> v >= 1 && v <= 64)
 
     let private widths count =
         Codec.list width
@@ -75,7 +82,8 @@ module Architecture =
         Codec.record (fun levels channels -> { Levels = levels; Channels = channels })
         |> Codec.optional
             "levels"
-            (Codec.int |> Codec.where "a whole number from 2 to 7" (fun v -> v >= 2 && v <= 7))
+            (Codec.int
+             |> Codec.where "a whole number from 2 to 7" (fun v -> v >= 2 && v <= 7))
             VtnScale.standard.Levels
             (fun s -> s.Levels)
         |> Codec.optional "channels" channels VtnScale.standard.Channels (fun s -> s.Channels)
@@ -87,17 +95,19 @@ module Architecture =
         let bare word stage =
             case word (Codec.record ()) (fun () -> stage) (fun s -> if s = stage then Some() else None)
 
-        [ case "ldr" student Stage.Ldr (function
-              | Stage.Ldr w -> Some w
-              | _ -> None)
-          case "ldr-half" student Stage.LdrHalf (function
-              | Stage.LdrHalf w -> Some w
-              | _ -> None)
-          bare "ldr-reference" Stage.LdrReference
-          case "vtn" scale Stage.Vtn (function
-              | Stage.Vtn s -> Some s
-              | _ -> None)
-          bare "voxelmorph" Stage.VoxelMorph ]
+        [
+            case "ldr" student Stage.Ldr (function
+                | Stage.Ldr w -> Some w
+                | _ -> None)
+            case "ldr-half" student Stage.LdrHalf (function
+                | Stage.LdrHalf w -> Some w
+                | _ -> None)
+            bare "ldr-reference" Stage.LdrReference
+            case "vtn" scale Stage.Vtn (function
+                | Stage.Vtn s -> Some s
+                | _ -> None)
+            bare "voxelmorph" Stage.VoxelMorph
+        ]
 
     let private stageCodec: Codec<Stage> = Codec.union "kind" (stageCases id Some)
 
@@ -107,22 +117,27 @@ module Architecture =
 
         Codec.union
             "kind"
-            [ Codec.case "affine" (channels ()) Affine (function
-                  | Affine c -> Some c
-                  | _ -> None)
-              Codec.case "affine-light" (channels ()) AffineLight (function
-                  | AffineLight c -> Some c
-                  | _ -> None) ]
+            [
+                Codec.case "affine" (channels ()) Affine (function
+                    | Affine c -> Some c
+                    | _ -> None)
+                Codec.case "affine-light" (channels ()) AffineLight (function
+                    | AffineLight c -> Some c
+                    | _ -> None)
+            ]
 
     let private cascade =
         Codec.record (fun affine stages stage ->
-            { Affine = affine
-              Stages = stages
-              Stage = stage })
+            {
+                Affine = affine
+                Stages = stages
+                Stage = stage
+            })
         |> Codec.maybe "affine" stemCodec (fun c -> c.Affine)
         |> Codec.required
             "stages"
-            (Codec.int |> Codec.where "a whole number from 0 to 20" (fun v -> v >= 0 && v <= 20))
+            (Codec.int
+             |> Codec.where "a whole number from 0 to 20" (fun v -> v >= 0 && v <= 20))
             (fun c -> c.Stages)
         |> Codec.optional "stage" stageCodec (Stage.Ldr StudentWidths.standard) (fun c -> c.Stage)
 
@@ -148,9 +163,11 @@ module Architecture =
     let asCascade architecture : Cascade =
         match architecture with
         | Architecture.Single stage ->
-            { Affine = None
-              Stages = 1
-              Stage = stage }
+            {
+                Affine = None
+                Stages = 1
+                Stage = stage
+            }
         | Architecture.Cascade cascade -> cascade
 
     let private dashed (widths: int list) =
@@ -172,12 +189,14 @@ module Architecture =
         match architecture with
         | Architecture.Single stage -> describeStage stage
         | Architecture.Cascade cascade ->
-            [ match cascade.Affine with
-              | Some(Affine c) -> $"affine ({c} channels)"
-              | Some(AffineLight c) -> $"affine-light ({c} channels)"
-              | None -> ()
-              if cascade.Stages > 0 then
-                  $"{cascade.Stages} × {describeStage cascade.Stage}" ]
+            [
+                match cascade.Affine with
+                | Some(Affine c) -> $"affine ({c} channels)"
+                | Some(AffineLight c) -> $"affine-light ({c} channels)"
+                | None -> ()
+                if cascade.Stages > 0 then
+                    $"{cascade.Stages} × {describeStage cascade.Stage}"
+            ]
             |> String.concat " + "
 
     /// The multiple to which every deformable stage pads its input, in voxels. (Affine stages take any size as it is.)

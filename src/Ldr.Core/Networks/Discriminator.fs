@@ -12,7 +12,10 @@ module DiscriminatorOptions =
 
     let codec: Codec<DiscriminatorOptions> =
         let widths =
-            Codec.list (Codec.int |> Codec.where "a whole number from 1 to 1024" (fun v -> v >= 1 && v <= 1024))
+            Codec.list (
+                Codec.int
+                |> Codec.where "a whole number from 1 to 1024" (fun v -> v >= 1 && v <= 1024)
+            )
             |> Codec.where "a list of 1 to 6 widths" (fun l -> l.Length >= 1 && l.Length <= 6)
 
         Codec.record (fun widths -> { Widths = widths })

@@ -6,49 +6,56 @@ open TorchSharp.Modules
 
 /// How the weights of a convolution start.
 type Start =
-    /// Uniform ±√(3 / fan-in): the variance of the inputs is kept. (Recursive Cascaded Networks, as all but its flow heads.)
+    /// Uniform ±√(3 / fan-in): the variance of the inputs is kept. (Recursive Cascaded Networks.)
     | Scaled
     /// Normal with standard deviation 1e-5: a head that starts at nearly nothing. (VoxelMorph's flow.)
     | NearZero
 
 /// A convolution or transposed convolution, the same along the three axes.
 type Filter =
-    { Inputs: int
-      Outputs: int
-      Kernel: int
-      Stride: int
-      Padding: int
-      Bias: bool
-      Start: Start }
+    {
+        Inputs: int
+        Outputs: int
+        Kernel: int
+        Stride: int
+        Padding: int
+        Bias: bool
+        Start: Start
+    }
 
 module Filter =
     /// Kernel 3, stride 1, same size, with bias.
     let same inputs outputs =
-        { Inputs = inputs
-          Outputs = outputs
-          Kernel = 3
-          Stride = 1
-          Padding = 1
-          Bias = true
-          Start = Scaled }
+        {
+            Inputs = inputs
+            Outputs = outputs
+            Kernel = 3
+            Stride = 1
+            Padding = 1
+            Bias = true
+            Start = Scaled
+        }
 
     /// Stride 2 with the given kernel (3 or 4), with bias: half the size, rounded up for kernel 3 and down for kernel 4.
     let halving kernel inputs outputs =
         { same inputs outputs with
             Kernel = kernel
-            Stride = 2 }
+            Stride = 2
+        }
 
     /// Kernel 4, stride 2, no bias; twice the size as a transposed convolution.
     let doubling inputs outputs =
         { halving 4 inputs outputs with
-            Bias = false }
+            Bias = false
+        }
 
     /// A kernel as large as its input, no padding, no bias: one voxel.
     let whole kernel inputs outputs =
         { same inputs outputs with
             Kernel = kernel
             Padding = 0
-            Bias = false }
+            Bias = false
+        }
 
     /// The same filter as a head that starts near zero.
     let head filter = { filter with Start = NearZero }
@@ -77,7 +84,8 @@ type Layer =
         Parts: (string * torch.nn.Module) list
         /// [N, C, Z, Y, X] → [N, C', Z', Y', X'].
         Run: torch.Tensor -> torch.Tensor
-        /// From the size [z; y; x] of an input: the size of the output, and the multiplications with addition for one sample.
+        /// From the size [z; y; x] of an input: the size of the output, and the multiplications with addition of one
+        /// sample.
         Cost: int64[] -> int64[] * float
     }
 
@@ -109,7 +117,9 @@ module Layer =
 
         let bias =
             if filter.Bias then
-                [ "bias", new Parameter(torch.zeros (int64 filter.Outputs, dtype = torch.float32)) ]
+                [
+                    "bias", new Parameter(torch.zeros (int64 filter.Outputs, dtype = torch.float32))
+                ]
             else
                 []
 
@@ -121,7 +131,9 @@ module Layer =
         else
             Unchecked.defaultof<torch.Tensor>
 
-    let private volume (size: int64[]) = size |> Array.map float |> Array.reduce (*)
+    let private volume (size: int64[]) =
+        size |> Array.map float |> Array.reduce (*)
+
     let private cube (value: int) = Array.create 3 (int64 value)
 
     /// A convolution, named `name`; its seed is split by that name.
@@ -132,25 +144,29 @@ module Layer =
         let weights =
             weights seed name filter taps [| int64 filter.Outputs; int64 filter.Inputs; side; side; side |]
 
-        { Parts = [ name, weights ]
-          Run =
-            fun x ->
-                torch.nn.functional.conv3d (
-                    x,
-                    weights["weight"],
-                    biasOf filter weights,
-                    cube filter.Stride,
-                    cube filter.Padding
-                )
-          Cost =
-            fun size ->
-                let out =
-                    size
-                    |> Array.map (fun n -> (n + 2L * int64 filter.Padding - side) / int64 filter.Stride + 1L)
+        {
+            Parts = [ name, weights ]
+            Run =
+                fun x ->
+                    torch.nn.functional.conv3d (
+                        x,
+                        weights["weight"],
+                        biasOf filter weights,
+                        cube filter.Stride,
+                        cube filter.Padding
+                    )
+            Cost =
+                fun size ->
+                    let out =
+                        size
+                        |> Array.map (fun n ->
+                            (n + 2L * int64 filter.Padding - side) / int64 filter.Stride + 1L)
 
-                out, volume out * taps * float filter.Outputs }
+                    out, volume out * taps * float filter.Outputs
+        }
 
-    /// A transposed convolution, named `name`. Its fan-in is what reaches one voxel of the output: inputs × (kernel/stride)³.
+    /// A transposed convolution, named `name`. Its fan-in is what reaches one voxel of the output:
+    /// inputs × (kernel/stride)³.
     let transposed (seed: Seed) (name: string) (filter: Filter) : Layer =
         let side = int64 filter.Kernel
         let fanIn = float filter.Inputs * (float filter.Kernel / float filter.Stride) ** 3.0
@@ -158,29 +174,38 @@ module Layer =
         let weights =
             weights seed name filter fanIn [| int64 filter.Inputs; int64 filter.Outputs; side; side; side |]
 
-        { Parts = [ name, weights ]
-          Run =
-            fun x ->
-                torch.nn.functional.conv_transpose3d (
-                    x,
-                    weights["weight"],
-                    biasOf filter weights,
-                    cube filter.Stride,
-                    cube filter.Padding
-                )
-          Cost =
-            fun size ->
-                let out =
-                    size
-                    |> Array.map (fun n -> (n - 1L) * int64 filter.Stride - 2L * int64 filter.Padding + side)
+        {
+            Parts = [ name, weights ]
+            Run =
+                fun x ->
+                    torch.nn.functional.conv_transpose3d (
+                        x,
+                        weights["weight"],
+                        biasOf filter weights,
+                        cube filter.Stride,
+                        cube filter.Padding
+                    )
+            Cost =
+                fun size ->
+                    let out =
+                        size
+                        |> Array.map (fun n ->
+                            (n - 1L) * int64 filter.Stride - 2L * int64 filter.Padding + side)
 
-                out, volume size * float filter.Inputs * float filter.Outputs * float (side * side * side) }
+                    out,
+                    volume size
+                    * float filter.Inputs
+                    * float filter.Outputs
+                    * float (side * side * side)
+        }
 
     /// A function without parameters that costs next to nothing; `resize` tells the size of its output.
     let private plain resize run : Layer =
-        { Parts = []
-          Run = run
-          Cost = fun size -> resize size, 0.0 }
+        {
+            Parts = []
+            Run = run
+            Cost = fun size -> resize size, 0.0
+        }
 
     /// Leaves its input as it is.
     let identity: Layer = plain id id
@@ -202,7 +227,11 @@ module Layer =
     /// Every voxel eight times.
     let nearestDouble: Layer =
         plain twice (fun x ->
-            torch.nn.functional.interpolate (x, size = twice x.shape[2..], mode = torch.InterpolationMode.Nearest))
+            torch.nn.functional.interpolate (
+                x,
+                size = twice x.shape[2..],
+                mode = torch.InterpolationMode.Nearest
+            ))
 
     /// `Field.double`: trilinear × 2, vectors × 2.
     let fieldDouble: Layer = plain twice Field.double
@@ -213,42 +242,46 @@ module Layer =
 
     /// One after the other. What lies between them is released at once; autograd keeps what it needs.
     let (>=>) (first: Layer) (second: Layer) : Layer =
-        { Parts = first.Parts @ second.Parts
-          Run =
-            fun x ->
-                let between = first.Run x
-                let result = second.Run between
+        {
+            Parts = first.Parts @ second.Parts
+            Run =
+                fun x ->
+                    let between = first.Run x
+                    let result = second.Run between
 
-                if
-                    not (Object.ReferenceEquals(between, result))
-                    && not (Object.ReferenceEquals(between, x))
-                then
-                    between.Dispose()
+                    if
+                        not (Object.ReferenceEquals(between, result))
+                        && not (Object.ReferenceEquals(between, x))
+                    then
+                        between.Dispose()
 
-                result
-          Cost =
-            fun size ->
-                let middle, cost = first.Cost size
-                let last, rest = second.Cost middle
-                last, cost + rest }
+                    result
+            Cost =
+                fun size ->
+                    let middle, cost = first.Cost size
+                    let last, rest = second.Cost middle
+                    last, cost + rest
+        }
 
     /// All of them on the same input, their channels concatenated in that order; the outputs must have one size.
     let fork (branches: Layer list) : Layer =
-        { Parts = branches |> List.collect (fun b -> b.Parts)
-          Run =
-            fun x ->
-                let results = branches |> List.map (fun b -> b.Run x)
-                let joined = torch.cat (Array.ofList results, 1L)
+        {
+            Parts = branches |> List.collect (fun b -> b.Parts)
+            Run =
+                fun x ->
+                    let results = branches |> List.map (fun b -> b.Run x)
+                    let joined = torch.cat (Array.ofList results, 1L)
 
-                for result in results do
-                    if not (Object.ReferenceEquals(result, x)) then
-                        result.Dispose()
+                    for result in results do
+                        if not (Object.ReferenceEquals(result, x)) then
+                            result.Dispose()
 
-                joined
-          Cost =
-            fun size ->
-                let costs = branches |> List.map (fun b -> b.Cost size)
-                fst costs.Head, List.sumBy snd costs }
+                    joined
+            Cost =
+                fun size ->
+                    let costs = branches |> List.map (fun b -> b.Cost size)
+                    fst costs.Head, List.sumBy snd costs
+        }
 
     /// The input, then the inner layer's output: [x; inner x].
     let skip (inner: Layer) : Layer = fork [ identity; inner ]
@@ -286,4 +319,5 @@ module Layer =
                         result.narrow (int64 axis, fst (padding multiple n), n)
 
                     scope.MoveToOuter((body.Run x, [ 2; 3; 4 ]) ||> List.fold crop)
-            Cost = fun size -> size, snd (body.Cost size) }
+            Cost = fun size -> size, snd (body.Cost size)
+        }

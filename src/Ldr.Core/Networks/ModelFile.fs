@@ -73,8 +73,7 @@ module ModelFile =
     /// The parameters of a module as tensors of a file, named `prefix` + parameter name.
     let tensors (prefix: string) (parameters: seq<struct (string * torch.Tensor)>) : SafeTensor list =
         [ for struct (name, parameter) in parameters do
-              use values = parameter.detach().cpu().contiguous ()
-              SafeTensor.FromFloats(prefix + name, values.shape, values.data<float32>().ToArray()) ]
+              SafeTensor.FromFloats(prefix + name, parameter.shape, Bridge.toArray parameter) ]
 
     /// Names and tensors of a module's parameters.
     let parameters (network: torch.nn.Module) : seq<struct (string * torch.Tensor)> =
@@ -93,13 +92,15 @@ module ModelFile =
             |> Dictionary
 
         for struct (name, target) in targets do
-            match held.Remove(prefix + name) with
+            match held.TryGetValue(prefix + name) with
             | true, tensor ->
+                held.Remove(prefix + name) |> ignore
+
                 if tensor.Shape <> target.shape then
                     let shape (s: int64[]) = s |> Array.map string |> String.concat "×"
                     bad $"tensor \"{tensor.Name}\" is {shape tensor.Shape}, its architecture needs {shape target.shape}"
 
-                use values = torch.tensor (tensor.ToFloats(), target.shape)
+                use values = Bridge.toTensor torch.CPU target.shape (tensor.ToFloats())
                 target.copy_ values |> ignore
             | _ -> bad $"tensor \"{prefix + name}\" is missing, which its architecture needs"
 

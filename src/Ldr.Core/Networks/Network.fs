@@ -46,23 +46,34 @@ type Network internal (architecture: Architecture, affine: AffineLayers option, 
         then
             invalidArg
                 (nameof fixedImage)
-                $"two images [N, 1, Z, Y, X] of one size, 8 voxels a side or more, are needed; they are {Field.shapeOf fixedImage} and {Field.shapeOf movingImage}"
+                ("two images [N, 1, Z, Y, X] of one size, 8 voxels a side or more, are needed; "
+                 + $"they are {Field.shapeOf fixedImage} and {Field.shapeOf movingImage}")
 
         use scope = torch.NewDisposeScope()
         let shape = fixedImage.shape
         let pairWith (moved: torch.Tensor) = torch.cat ([| fixedImage; moved |], 1L)
-        let affine = affine |> Option.map (fun stem -> AffineLayers.predict stem (pairWith movingImage))
 
-        // The total of a deformation (the composition of the stages' fields) under the affine map. Always a tensor of its own.
+        let affine =
+            affine
+            |> Option.map (fun stem -> AffineLayers.predict stem (pairWith movingImage))
+
+        // The total of a deformation (the composition of the stages' fields) under the affine map, always a tensor of
+        // its own: one that is also a stage's field would be moved out of the scope twice.
         let total (deformation: torch.Tensor option) =
             match affine, deformation with
             | Some(w, b), Some d -> Field.underAffine w b d
             | Some(w, b), None -> Field.affine w b (shape[2], shape[3], shape[4])
             | None, Some d -> d.alias ()
-            | None, None -> torch.zeros ([| shape[0]; 3L; shape[2]; shape[3]; shape[4] |], device = fixedImage.device)
+            | None, None ->
+                torch.zeros ([| shape[0]; 3L; shape[2]; shape[3]; shape[4] |], device = fixedImage.device)
 
         let start = total None
-        let first = if affine.IsSome then Field.warp start movingImage else movingImage.alias ()
+
+        let first =
+            if affine.IsSome then
+                Field.warp start movingImage
+            else
+                movingImage.alias ()
 
         let advance (deformation, _, moved, fields) (stage: Layer) =
             let field = stage.Run(pairWith moved)
@@ -75,13 +86,16 @@ type Network internal (architecture: Architecture, affine: AffineLayers option, 
             let field' = total (Some deformation)
             Some deformation, field', Field.warp field' movingImage, field :: fields
 
-        let _, field, moved, fields = ((None, start, first, []), stages) ||> List.fold advance
+        let _, field, moved, fields =
+            ((None, start, first, []), stages) ||> List.fold advance
 
         let prediction =
-            { Field = field
-              Moved = moved
-              StageFields = List.rev fields
-              Affine = affine }
+            {
+                Field = field
+                Moved = moved
+                StageFields = List.rev fields
+                Affine = affine
+            }
 
         for tensor in field :: moved :: fields do
             scope.MoveToOuter tensor |> ignore
@@ -95,7 +109,9 @@ type Network internal (architecture: Architecture, affine: AffineLayers option, 
     member _.Macs(z: int, y: int, x: int) =
         let size = [| int64 z; int64 y; int64 x |]
 
-        (affine |> Option.map (fun stem -> AffineLayers.macs stem size) |> Option.defaultValue 0.0)
+        (affine
+         |> Option.map (fun stem -> AffineLayers.macs stem size)
+         |> Option.defaultValue 0.0)
         + (stages |> List.sumBy (fun stage -> snd (stage.Cost size)))
 
 module Network =
@@ -117,7 +133,9 @@ module Network =
             | Stage.VoxelMorph -> VoxelMorph.create seed
             |> Layer.padded multiple
 
-        let affine = cascade.Affine |> Option.map (AffineLayers.create (Seed.split "affine" seed))
+        let affine =
+            cascade.Affine |> Option.map (AffineLayers.create (Seed.split "affine" seed))
+
         new Network(architecture, affine, List.init cascade.Stages (fun k -> stage (k + 1)))
 
     /// How many numbers are learnt.

@@ -15,7 +15,8 @@ module Student =
             if k = 4 then encoder[4] else encoder[k] + decoder k
 
         let down k =
-            convolution seed $"conv{k}" (Filter.halving 4 encoder[k - 1] encoder[k]) >=> relu
+            convolution seed $"conv{k}" (Filter.halving 4 encoder[k - 1] encoder[k])
+            >=> relu
 
         let up k =
             transposed seed $"deconv{k}" (Filter.doubling (width (k + 1)) (decoder k))

@@ -16,9 +16,7 @@ module Vtn =
         if k < 3 then
             first
         else
-            first
-            >=> convolution seed $"conv{k}_1" (Filter.same width width)
-            >=> leakyRelu
+            first >=> convolution seed $"conv{k}_1" (Filter.same width width) >=> leakyRelu
 
     /// (fixed, moving) [N, 2, Z, Y, X] → field [N, 3, Z, Y, X]; sides are multiples of 2^levels. `multiplier` is 1/n in a
     /// cascade of n, so that the n fields together begin as large as one.

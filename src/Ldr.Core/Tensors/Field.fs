@@ -22,7 +22,8 @@ module Field =
         if not fits then
             invalidArg
                 (nameof field)
-                $"a field [N, 3, Z, Y, X] must fit its image [N, C, Z, Y, X]; the field is {shapeOf field}, the image {shapeOf image}"
+                ("a field [N, 3, Z, Y, X] must fit its image [N, C, Z, Y, X]; "
+                 + $"the field is {shapeOf field}, the image {shapeOf image}")
 
     /// The last voxel's index along an axis, 1 for an axis of one voxel (which then has index 0 wherever one looks).
     let private reach (size: int64) = float (max 1L (size - 1L))
@@ -41,7 +42,10 @@ module Field =
 
         let positions channel axis =
             let size = field.shape[axis + 2]
-            let start = torch.linspace (-1.0, 1.0, size, dtype = field.dtype, device = field.device)
+
+            let start =
+                torch.linspace (-1.0, 1.0, size, dtype = field.dtype, device = field.device)
+
             field.select (1L, channel) * (2.0 / reach size) + along axis start
 
         let grid = torch.stack ([ positions 0L 2; positions 1L 1; positions 2L 0 ], -1L)
@@ -66,15 +70,19 @@ module Field =
         let indices channel axis =
             let size = field.shape[axis + 2]
             let start = torch.arange (size, dtype = field.dtype, device = field.device)
-            let nearest = (field.select(1L, channel).detach () + along axis start + 0.5).floor ()
+            let nearest = (field.select(1L, channel).detach() + along axis start + 0.5).floor()
             nearest.``to``(torch.ScalarType.Int64).clamp(0L.ToScalar(), (size - 1L).ToScalar())
 
         let shape = image.shape
         let z, y, x = indices 2L 0, indices 1L 1, indices 0L 2
         let voxels = (z * shape[3] + y) * shape[4] + x
+
         let gathered: torch.Tensor =
-            voxels.view([| shape[0]; 1L; -1L |]).expand ([| shape[0]; shape[1]; -1L |])
-        let moved = image.reshape([| shape[0]; shape[1]; -1L |]).gather(2L, gathered).view shape
+            voxels.view([| shape[0]; 1L; -1L |]).expand([| shape[0]; shape[1]; -1L |])
+
+        let moved =
+            image.reshape([| shape[0]; shape[1]; -1L |]).gather(2L, gathered).view shape
+
         scope.MoveToOuter moved
 
     /// (a ∘ b)(x) = a(x + b(x)) + b(x): an image goes through `a` first, a point through `b`.
@@ -105,7 +113,7 @@ module Field =
 
         let positions axis (size: int64) =
             let centred = torch.arange (size, dtype = torch.float32) - float (size - 1L) / 2.0
-            (along axis centred).expand ([| z; y; x |])
+            (along axis centred).expand([| z; y; x |])
 
         scope.MoveToOuter(torch.stack([ positions 2 x; positions 1 y; positions 0 z ], 0L).unsqueeze 0L)
 
@@ -113,7 +121,10 @@ module Field =
     /// x, y, z. W: [N, 3, 3], b: [N, 3], size (z, y, x) → [N, 3, Z, Y, X].
     let affine (w: torch.Tensor) (b: torch.Tensor) (z: int64, y: int64, x: int64) : torch.Tensor =
         use scope = torch.NewDisposeScope()
-        let centred = (coordinates (z, y, x)).``to``(w.dtype, w.device).view ([| 1L; 3L; -1L |])
+
+        let centred =
+            (coordinates (z, y, x)).``to``(w.dtype, w.device).view([| 1L; 3L; -1L |])
+
         let flow = torch.matmul (w, centred) + b.unsqueeze -1L
         scope.MoveToOuter(flow.view ([| w.shape[0]; 3L; z; y; x |]))
 

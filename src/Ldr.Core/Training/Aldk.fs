@@ -53,9 +53,9 @@ type Learner<'network when 'network :> torch.nn.Module> =
 /// The teacher and the discriminator beside a student.
 [<NoEquality; NoComparison>]
 type Adversary =
-    { Teacher: Network
-      Discriminator: Learner<Discriminator>
-      Options: Distillation }
+    { TeacherNetwork: Network
+      Judge: Learner<Discriminator>
+      Distillation: Distillation }
 
 module LossWeights =
     let codec: Codec<LossWeights> =
@@ -106,11 +106,12 @@ module Aldk =
             - (Similarity.correlation (Some iteration.Mask) iteration.Fixed prediction.Moved).mean ()
 
         let regularity =
-            [ for field in prediction.StageFields -> "smoothness", weights.Smoothness, Regularity.smoothness field
+            [ for field in prediction.StageFields do
+                  yield "smoothness", weights.Smoothness, Regularity.smoothness field
               match prediction.Affine with
               | Some(w, _) ->
-                  "determinant", weights.Determinant, Regularity.determinant w
-                  "orthogonality", weights.Orthogonality, Regularity.orthogonality w
+                  yield "determinant", weights.Determinant, Regularity.determinant w
+                  yield "orthogonality", weights.Orthogonality, Regularity.orthogonality w
               | None -> () ]
 
         similarity, regularity
@@ -123,17 +124,17 @@ module Aldk =
     /// The discriminator learns to tell the student's fields from the teacher's. The student and the teacher are held.
     let discriminatorStep (adversary: Adversary) : Step<Iteration> =
         fun _ iteration ->
-            let learner = adversary.Discriminator
+            let learner = adversary.Judge
             let student, teacher = normalised iteration
             let student = student.detach ()
             freeze false learner.Network
             learner.Optimiser.zero_grad ()
             let mStudent = learner.Network.forward student
             let mTeacher = learner.Network.forward teacher
-            let joint = Discrimination.joint adversary.Options.Beta teacher student
+            let joint = Discrimination.joint adversary.Distillation.Beta teacher student
             let penalty = Discrimination.gradientPenalty learner.Network.forward joint
-            let term = Discrimination.discriminatorTerm adversary.Options.Objective mStudent mTeacher
-            let loss = term + penalty * adversary.Options.Penalty.ToScalar()
+            let term = Discrimination.discriminatorTerm adversary.Distillation.Objective mStudent mTeacher
+            let loss = term + penalty * adversary.Distillation.Penalty.ToScalar()
             loss.backward ()
             learner.Optimiser.step () |> ignore
 
@@ -154,13 +155,13 @@ module Aldk =
             let adversarial =
                 match adversary with
                 | Some a when iteration.Gamma < 1.0 ->
-                    freeze true a.Discriminator.Network
+                    freeze true a.Judge.Network
                     let student, teacher = normalised iteration
 
                     Discrimination.studentTerm
-                        a.Options.Objective
-                        (a.Discriminator.Network.forward student)
-                        (a.Discriminator.Network.forward teacher)
+                        a.Distillation.Objective
+                        (a.Judge.Network.forward student)
+                        (a.Judge.Network.forward teacher)
                     |> Some
                 | _ -> None
 

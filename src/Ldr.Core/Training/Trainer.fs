@@ -70,9 +70,7 @@ module TrainingOptions =
               CheckpointEvery = checkpoint })
         |> Codec.required
             "name"
-            (Codec.string
-             |> Codec.where "a name of letters, digits, - and _" (fun name ->
-                 name <> "" && name |> Seq.forall (fun c -> Char.IsAsciiLetterOrDigit c || c = '-' || c = '_')))
+            Codec.fileName
             _.Name
         |> Codec.required "architecture" Architecture.codec _.Architecture
         |> Codec.required "steps" Codec.positiveInt _.Steps
@@ -106,8 +104,8 @@ module Trainer =
 
     let private tensor (device: torch.Device) (pairs: PreparedPair list) (pick: PreparedPair -> float32[]) =
         let grid = pairs.Head.Grid
-        let values = pairs |> Seq.collect pick |> Array.ofSeq
-        torch.tensor(values, [| int64 pairs.Length; 1L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]).``to`` device
+        let shape = [| int64 pairs.Length; 1L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
+        pairs |> List.map pick |> Array.concat |> Bridge.toTensor device shape
 
     let private iteration (job: TrainingJob) (student: Network) (gamma: float) (pairs: PreparedPair list) : Iteration =
         let fixedImage = tensor job.Device pairs _.Fixed
@@ -161,11 +159,11 @@ module Trainer =
                     parameter.requires_grad <- false
 
                 Some
-                    { Teacher = teacher
-                      Discriminator =
+                    { TeacherNetwork = teacher
+                      Judge =
                         { Network = discriminator
                           Optimiser = adam distillation.DiscriminatorRate discriminator }
-                      Options = distillation }
+                      Distillation = distillation }
             | _ -> None
 
         let savables =
@@ -175,8 +173,8 @@ module Trainer =
               match adversary with
               | Some a ->
                   { Name = "discriminator"
-                    Module = a.Discriminator.Network
-                    Optimiser = a.Discriminator.Optimiser }
+                    Module = a.Judge.Network
+                    Optimiser = a.Judge.Optimiser }
               | None -> () ]
 
         let first =
@@ -191,7 +189,7 @@ module Trainer =
 
         let gamma index =
             match adversary with
-            | Some a -> Schedule.gamma a.Options.Schedule index
+            | Some a -> Schedule.gamma a.Distillation.Schedule index
             | None -> 1.0
 
         let save index =
@@ -216,8 +214,8 @@ module Trainer =
                 use _ = torch.NewDisposeScope()
                 let iteration = iteration job student (gamma index) pairs
                 let report = step index iteration
-                let length = iteration.Student.Value.Field.detach().norm (1L)
-                report @ [ "length", float (length.mean().item<float32> ()) ]
+                let length = iteration.Student.Value.Field.detach().norm(1).mean ()
+                report @ [ "length", float (length.item<float32> ()) ]
 
             match report |> List.tryFind (fun (_, value) -> not (Double.IsFinite value)) with
             | Some(name, _) ->

@@ -63,6 +63,21 @@ public static class AtomicFile
         }
     }
 
+    /// <summary>Tells whether a file could be written, before time is spent on its content. Leaves nothing behind.</summary>
+    /// <exception cref="InvalidFileException">The folder is missing or may not be written to, or the path is a folder.</exception>
+    public static void CheckWritable(string path)
+    {
+        string probe = $"{Target(path)}.{Guid.NewGuid():N}.tmp";
+        try
+        {
+            File.Create(probe, 1, FileOptions.DeleteOnClose).Dispose();
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new InvalidFileException(path, "may not be written", "check the folder's permissions or choose another place", error);
+        }
+    }
+
     private static string Target(string path)
     {
         string full = System.IO.Path.GetFullPath(path);

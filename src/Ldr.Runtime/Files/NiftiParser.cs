@@ -134,7 +134,7 @@ internal static class NiftiParser
         for (int i = 0; i < sizes.Length; i++)
         {
             voxels *= sizes[i];
-            if (i == 2 && voxels > Array.MaxLength)
+            if (i <= 2 && voxels > Array.MaxLength)
             {
                 throw new InvalidFileException(
                     path, $"says it has {sizes[0]}×{sizes[1]}×{sizes[2]} voxels", $"at most {Array.MaxLength} voxels can be read; {Remake}");
@@ -142,7 +142,7 @@ internal static class NiftiParser
 
             if ((voxels * VoxelCodec.Size(type)) + offset > long.MaxValue)
             {
-                throw new InvalidFileException(path, $"says it is larger than any file can be", Remake);
+                throw new InvalidFileException(path, "says it is larger than any file can be", Remake);
             }
         }
     }

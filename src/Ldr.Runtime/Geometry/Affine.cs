@@ -51,7 +51,14 @@ public sealed class Affine : IEquatable<Affine>
 
     /// <summary>Makes a map from the 12 entries of its three rows (the fourth entry of a row is the translation).</summary>
     /// <exception cref="ArgumentException">Not exactly 12 values.</exception>
-    public static Affine FromRows(params ReadOnlySpan<double> values) =>
+    public static Affine FromRows(params double[] values)
+    {
+        ArgumentNullException.ThrowIfNull(values);
+        return FromRows(values.AsSpan());
+    }
+
+    /// <inheritdoc cref="FromRows(double[])"/>
+    public static Affine FromRows(ReadOnlySpan<double> values) =>
         values.Length == 12
             ? new Affine(values.ToArray())
             : throw new ArgumentException($"an affine map has 12 entries, not {values.Length}", nameof(values));
@@ -171,11 +178,4 @@ public sealed class Affine : IEquatable<Affine>
     /// <summary>The length of a column of the linear part; for a voxel-to-world map, the spacing along that axis.</summary>
     internal double ColumnLength(int column) =>
         Math.Sqrt((rows[column] * rows[column]) + (rows[4 + column] * rows[4 + column]) + (rows[8 + column] * rows[8 + column]));
-
-    /// <summary>
-    /// Replaces entries within 1e-9 of a whole number by that number, so that maps between voxel grids
-    /// that are whole-voxel shifts of each other stay exact.
-    /// </summary>
-    internal Affine Snapped() =>
-        new(Array.ConvertAll(rows, entry => Math.Abs(entry - Math.Round(entry)) < 1e-9 ? Math.Round(entry) : entry));
 }

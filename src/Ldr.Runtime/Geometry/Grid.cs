@@ -138,7 +138,7 @@ public sealed class Grid : IEquatable<Grid>
 
     /// <summary>The map from voxels of this grid to voxels of another, through a map from this world to that one.</summary>
     internal Affine VoxelsTo(Grid other, Affine world) =>
-        VoxelToWorld.Then(world).Then(other.WorldToVoxel).Snapped();
+        VoxelToWorld.Then(world).Then(other.WorldToVoxel);
 
     private static double Square(double value) => value * value;
 

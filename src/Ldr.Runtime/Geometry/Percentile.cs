@@ -13,8 +13,10 @@ public static class Percentile
     /// <param name="percents">Wanted percentiles, 0 to 100.</param>
     /// <returns>One number per wanted percentile; NaN when no value is finite.</returns>
     /// <exception cref="ArgumentOutOfRangeException">A percentile outside 0 to 100.</exception>
-    public static double[] Of(ReadOnlySpan<float> values, params ReadOnlySpan<double> percents)
+    public static double[] Of(ReadOnlySpan<float> values, params double[] percents)
     {
+        ArgumentNullException.ThrowIfNull(percents);
+
         // A float's bits, with the order of negative numbers turned round, sort as its value does: two counting
         // passes over 16 bits each find any order statistic without sorting.
         int[] high = new int[Buckets];

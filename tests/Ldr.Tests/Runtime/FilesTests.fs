@@ -12,86 +12,88 @@ let private writeText (text: string) (stream: Stream) =
 let tests =
     testList
         "atomic file"
-        [ testInFolder "writes and replaces"
-          <| fun folder ->
-              let path = folder </> "a.txt"
-              AtomicFile.Write(path, writeText "one")
-              Expect.equal (File.ReadAllText path) "one" "made"
-              AtomicFile.Write(path, writeText "two")
-              Expect.equal (File.ReadAllText path) "two" "replaced"
-              Expect.hasLength (Directory.GetFiles folder) 1 "nothing else is left"
+        [
+            testInFolder "writes and replaces"
+            <| fun folder ->
+                let path = folder </> "a.txt"
+                AtomicFile.Write(path, writeText "one")
+                Expect.equal (File.ReadAllText path) "one" "made"
+                AtomicFile.Write(path, writeText "two")
+                Expect.equal (File.ReadAllText path) "two" "replaced"
+                Expect.hasLength (Directory.GetFiles folder) 1 "nothing else is left"
 
-          testInFolder "a writer that throws leaves the old file"
-          <| fun folder ->
-              let path = folder </> "a.txt"
-              File.WriteAllText(path, "old")
+            testInFolder "a writer that throws leaves the old file"
+            <| fun folder ->
+                let path = folder </> "a.txt"
+                File.WriteAllText(path, "old")
 
-              let failing (stream: Stream) =
-                  writeText "half of the new" stream
-                  invalidOp "stop"
+                let failing (stream: Stream) =
+                    writeText "half of the new" stream
+                    invalidOp "stop"
 
-              Expect.throwsT<InvalidOperationException> (fun () -> AtomicFile.Write(path, failing)) "passes through"
-              Expect.equal (File.ReadAllText path) "old" "the old content"
-              Expect.hasLength (Directory.GetFiles folder) 1 "the temporary file is gone"
+                Expect.throwsT<InvalidOperationException> (fun () -> AtomicFile.Write(path, failing)) "passes through"
+                Expect.equal (File.ReadAllText path) "old" "the old content"
+                Expect.hasLength (Directory.GetFiles folder) 1 "the temporary file is gone"
 
-          testInFolder "a writer that throws leaves no new file"
-          <| fun folder ->
-              let path = folder </> "a.txt"
+            testInFolder "a writer that throws leaves no new file"
+            <| fun folder ->
+                let path = folder </> "a.txt"
 
-              Expect.throwsT<InvalidOperationException>
-                  (fun () -> AtomicFile.Write(path, (fun _ -> invalidOp "stop")))
-                  "passes through"
+                Expect.throwsT<InvalidOperationException>
+                    (fun () -> AtomicFile.Write(path, (fun _ -> invalidOp "stop")))
+                    "passes through"
 
-              Expect.isEmpty (Directory.GetFileSystemEntries folder) "nothing is left"
+                Expect.isEmpty (Directory.GetFileSystemEntries folder) "nothing is left"
 
-          testInFolder "a full disk is the user's to mend"
-          <| fun folder ->
-              let path = folder </> "a.txt"
+            testInFolder "a full disk is the user's to mend"
+            <| fun folder ->
+                let path = folder </> "a.txt"
 
-              refuses path "disk full" (fun () -> AtomicFile.Write(path, (fun _ -> raise (IOException "disk full"))))
+                refuses path "disk full" (fun () -> AtomicFile.Write(path, (fun _ -> raise (IOException "disk full"))))
 
-              Expect.isEmpty (Directory.GetFileSystemEntries folder) "nothing is left"
+                Expect.isEmpty (Directory.GetFileSystemEntries folder) "nothing is left"
 
-          testInFolder "a missing folder is named"
-          <| fun folder ->
-              let path = folder </> "missing" </> "a.txt"
-              refuses path "does not exist" (fun () -> AtomicFile.Write(path, writeText "x"))
+            testInFolder "a missing folder is named"
+            <| fun folder ->
+                let path = folder </> "missing" </> "a.txt"
+                refuses path "does not exist" (fun () -> AtomicFile.Write(path, writeText "x"))
 
-          testInFolder "a folder is no file"
-          <| fun folder -> refuses folder "is a folder" (fun () -> AtomicFile.Write(folder, writeText "x"))
+            testInFolder "a folder is no file"
+            <| fun folder -> refuses folder "is a folder" (fun () -> AtomicFile.Write(folder, writeText "x"))
 
-          testInFolder "an unwritable folder is refused"
-          <| fun folder ->
-              if OperatingSystem.IsWindows() || Environment.UserName = "root" then
-                  Tests.skiptest "root and Windows do not mind the permissions of a folder"
+            testInFolder "an unwritable folder is refused"
+            <| fun folder ->
+                if OperatingSystem.IsWindows() || Environment.UserName = "root" then
+                    Tests.skiptest "root and Windows do not mind the permissions of a folder"
 
-              let path = folder </> "a.txt"
-              File.SetUnixFileMode(folder, UnixFileMode.UserRead ||| UnixFileMode.UserExecute)
+                let path = folder </> "a.txt"
+                File.SetUnixFileMode(folder, UnixFileMode.UserRead ||| UnixFileMode.UserExecute)
 
-              try
-                  refuses path "may not be written" (fun () -> AtomicFile.Write(path, writeText "x"))
-              finally
-                  File.SetUnixFileMode(
-                      folder,
-                      UnixFileMode.UserRead ||| UnixFileMode.UserWrite ||| UnixFileMode.UserExecute
-                  )
+                try
+                    refuses path "may not be written" (fun () -> AtomicFile.Write(path, writeText "x"))
+                finally
+                    File.SetUnixFileMode(
+                        folder,
+                        UnixFileMode.UserRead ||| UnixFileMode.UserWrite ||| UnixFileMode.UserExecute
+                    )
 
-          testInFolder "a symbolic link stays a link"
-          <| fun folder ->
-              if OperatingSystem.IsWindows() then
-                  Tests.skiptest "links need a privilege on Windows"
+            testInFolder "a symbolic link stays a link"
+            <| fun folder ->
+                if OperatingSystem.IsWindows() then
+                    Tests.skiptest "links need a privilege on Windows"
 
-              let real, link = folder </> "real.txt", folder </> "link.txt"
-              File.WriteAllText(real, "old")
-              File.CreateSymbolicLink(link, real) |> ignore
-              AtomicFile.Write(link, writeText "new")
-              Expect.equal (File.ReadAllText real) "new" "its target is replaced"
-              Expect.equal (FileInfo(link).LinkTarget) real "still a link"
+                let real, link = folder </> "real.txt", folder </> "link.txt"
+                File.WriteAllText(real, "old")
+                File.CreateSymbolicLink(link, real) |> ignore
+                AtomicFile.Write(link, writeText "new")
+                Expect.equal (File.ReadAllText real) "new" "its target is replaced"
+                Expect.equal (FileInfo(link).LinkTarget) real "still a link"
 
-          testCase "a device is written to, not replaced"
-          <| fun () ->
-              if OperatingSystem.IsWindows() then
-                  Tests.skiptest "there is no /dev/null on Windows"
+            testCase "a device is written to, not replaced"
+            <| fun () ->
+                if OperatingSystem.IsWindows() then
+                    Tests.skiptest "there is no /dev/null on Windows"
 
-              AtomicFile.Write("/dev/null", writeText "x")
-              Expect.equal (File.ReadAllText "/dev/null") "" "still the null device" ]
+                AtomicFile.Write("/dev/null", writeText "x")
+                Expect.equal (File.ReadAllText "/dev/null") "" "still the null device"
+        ]

@@ -64,16 +64,17 @@ let randomField (random: Random) (grid: Grid) size =
 
 /// A rotation about a random axis with random spacing and offset; left-handed when asked.
 let obliqueAffine (random: Random) leftHanded =
-    let a, b, c = random.NextDouble() * 6., random.NextDouble() * 6., random.NextDouble() * 6.
+    let a, b, c =
+        random.NextDouble() * 6., random.NextDouble() * 6., random.NextDouble() * 6.
 
     let rotateX =
-        Affine.FromRows([| 1.; 0.; 0.; 0.; 0.; cos a; -sin a; 0.; 0.; sin a; cos a; 0. |])
+        Affine.FromRows(1., 0., 0., 0., 0., cos a, -sin a, 0., 0., sin a, cos a, 0.)
 
     let rotateY =
-        Affine.FromRows([| cos b; 0.; sin b; 0.; 0.; 1.; 0.; 0.; -sin b; 0.; cos b; 0. |])
+        Affine.FromRows(cos b, 0., sin b, 0., 0., 1., 0., 0., -sin b, 0., cos b, 0.)
 
     let rotateZ =
-        Affine.FromRows([| cos c; -sin c; 0.; 0.; sin c; cos c; 0.; 0.; 0.; 0.; 1.; 0. |])
+        Affine.FromRows(cos c, -sin c, 0., 0., sin c, cos c, 0., 0., 0., 0., 1., 0.)
 
     let spacing () = 0.5 + 2. * random.NextDouble()
     let offset () = 100. * (random.NextDouble() - 0.5)
@@ -116,6 +117,7 @@ let testSeeds name count (body: Random -> unit) =
     testPropertyWithConfig
         { FsCheckConfig.defaultConfig with
             maxTest = count
-            arbitrary = [] }
+            arbitrary = []
+        }
         name
         (Prop.forAll (Arb.fromGen (Gen.choose (0, Int32.MaxValue - 1))) (fun seed -> body (Random seed)))

@@ -37,52 +37,58 @@ type Bytes(length: int, big: bool) =
     member this.Double offset (value: float) =
         this.Long offset (BitConverter.DoubleToInt64Bits value)
 
-    member _.Raw offset (value: byte[]) = Array.blit value 0 bytes offset value.Length
+    member _.Raw offset (value: byte[]) =
+        Array.blit value 0 bytes offset value.Length
 
 type Header =
-    { Version: int
-      Big: bool
-      Magic: string
-      Dim: int64 list
-      DataType: int
-      BitPix: int
-      PixDim: float list
-      VoxOffset: float
-      Slope: float
-      Intercept: float
-      Units: int
-      Qform: int
-      Sform: int
-      Quaternion: float list
-      QOffset: float list
-      Srow: float list
-      Intent: int }
+    {
+        Version: int
+        Big: bool
+        Magic: string
+        Dim: int64 list
+        DataType: int
+        BitPix: int
+        PixDim: float list
+        VoxOffset: float
+        Slope: float
+        Intercept: float
+        Units: int
+        Qform: int
+        Sform: int
+        Quaternion: float list
+        QOffset: float list
+        Srow: float list
+        Intent: int
+    }
 
 /// 2 × 3 × 4 voxels of int16, spacing 1 × 2 × 3 mm, sform only.
 let plain =
-    { Version = 1
-      Big = false
-      Magic = "n+1\000"
-      Dim = [ 3; 2; 3; 4; 1; 1; 1; 1 ]
-      DataType = 4
-      BitPix = 16
-      PixDim = [ 1; 1; 2; 3; 1; 1; 1; 1 ]
-      VoxOffset = 352
-      Slope = 0
-      Intercept = 0
-      Units = 2
-      Qform = 0
-      Sform = 1
-      Quaternion = [ 0; 0; 0 ]
-      QOffset = [ 0; 0; 0 ]
-      Srow = [ 1; 0; 0; -10; 0; 2; 0; -20; 0; 0; 3; -30 ]
-      Intent = 0 }
+    {
+        Version = 1
+        Big = false
+        Magic = "n+1\000"
+        Dim = [ 3; 2; 3; 4; 1; 1; 1; 1 ]
+        DataType = 4
+        BitPix = 16
+        PixDim = [ 1; 1; 2; 3; 1; 1; 1; 1 ]
+        VoxOffset = 352
+        Slope = 0
+        Intercept = 0
+        Units = 2
+        Qform = 0
+        Sform = 1
+        Quaternion = [ 0; 0; 0 ]
+        QOffset = [ 0; 0; 0 ]
+        Srow = [ 1; 0; 0; -10; 0; 2; 0; -20; 0; 0; 3; -30 ]
+        Intent = 0
+    }
 
 let second =
     { plain with
         Version = 2
         Magic = "n+2\000\r\n\026\n"
-        VoxOffset = 544 }
+        VoxOffset = 544
+    }
 
 let private latin (text: string) = Text.Encoding.Latin1.GetBytes text
 

@@ -1,0 +1,134 @@
+module Ldr.Cli.Arguments
+
+open Argu
+
+type DeviceName =
+    | Cpu
+    | Cuda
+
+type AffineChoice =
+    | Auto
+    | None
+    | Centres
+
+type TrainArguments =
+    | [<MainCommand; ExactlyOnce>] Experiment of file: string
+    | [<Unique; AltCommandLine("-o")>] Output of folder: string
+    | [<Unique>] Resume
+    | Set of assignment: string
+    | [<Unique>] Threads of count: int
+    | [<Unique>] Device of DeviceName
+    | [<Unique>] Json
+    | [<Unique>] Verbose
+
+    interface IArgParserTemplate with
+        member this.Usage =
+            match this with
+            | Experiment _ -> "the experiment's file, such as experiments/quickstart.json."
+            | Output _ -> "the run's folder (default: runs/NAME)."
+            | Resume -> "go on with the run that is in the folder."
+            | Set _ -> "change a value of the experiment: PATH=VALUE, such as data.root=/data or train.student.steps=500."
+            | Threads _ -> "threads to compute with (default: all cores)."
+            | Device _ -> "where to compute."
+            | Json -> "print one JSON object to stdout: run, steps, model, table."
+            | Verbose -> "show where a fault happened."
+
+type RegisterArguments =
+    | [<ExactlyOnce>] Fixed of file: string
+    | [<ExactlyOnce>] Moving of file: string
+    | [<ExactlyOnce>] Model of name: string
+    | [<Unique>] Moved of file: string
+    | [<Unique>] Transform of file: string
+    | [<Unique>] Labels of file: string
+    | [<Unique>] Moved_Labels of file: string
+    | [<Unique>] Affine of AffineChoice
+    | [<Unique>] Volume of index: int
+    | [<Unique>] Threads of count: int
+    | [<Unique>] Device of DeviceName
+    | [<Unique>] Json
+    | [<Unique>] Verbose
+
+    interface IArgParserTemplate with
+        member this.Usage =
+            match this with
+            | Fixed _ -> "the scan whose grid the result has (NIfTI)."
+            | Moving _ -> "the scan that is deformed onto it (NIfTI)."
+            | Model _ -> "a model's file, or its name in models/."
+            | Moved _ -> "write the moved scan here (.nii or .nii.gz)."
+            | Transform _ -> "write the displacement field here (NIfTI, mm, LPS: ITK, ANTs, plastimatch and elastix read it)."
+            | Labels _ -> "a label map of the moving scan."
+            | Moved_Labels _ -> "write the moved label map here."
+            | Affine _ -> "how the scans are laid over each other first: auto (as the model was trained; by centres when they hardly overlap), none (world positions), centres."
+            | Volume _ -> "which volume of files that hold several, from 0."
+            | Threads _ -> "threads to compute with (default: all cores)."
+            | Device _ -> "where to compute."
+            | Json -> "print one JSON object to stdout."
+            | Verbose -> "show where a fault happened."
+
+type EvaluateArguments =
+    | [<ExactlyOnce>] Model of name: string
+    | [<ExactlyOnce>] Data of folder: string
+    | [<Unique>] Split of part: string
+    | [<Unique; AltCommandLine("-o")>] Output of folder: string
+    | [<Unique>] Seed of number: int
+    | [<Unique>] Pairs of count: int
+    | [<Unique>] Threads of count: int
+    | [<Unique>] Device of DeviceName
+    | [<Unique>] Json
+    | [<Unique>] Verbose
+
+    interface IArgParserTemplate with
+        member this.Usage =
+            match this with
+            | Model _ -> "a model's file, or its name in models/."
+            | Data _ -> "a folder with a dataset.json (MSD), or an experiment's file, whose data are taken."
+            | Split _ -> "test, val, train or all (default: test); the parts are those of the model file."
+            | Output _ -> "write scores.csv and summary.json into this folder."
+            | Seed _ -> "the seed that draws the pairs (default: 1)."
+            | Pairs _ -> "how many pairs (default: 200)."
+            | Threads _ -> "threads to compute with (default: all cores)."
+            | Device _ -> "where to compute."
+            | Json -> "print one JSON object to stdout."
+            | Verbose -> "show where a fault happened."
+
+type InspectArguments =
+    | [<MainCommand; ExactlyOnce>] File of file: string
+    | [<Unique>] Json
+    | [<Unique>] Verbose
+
+    interface IArgParserTemplate with
+        member this.Usage =
+            match this with
+            | File _ -> "a scan (NIfTI), a model (.safetensors) or a run's folder."
+            | Json -> "print one JSON object to stdout."
+            | Verbose -> "show where a fault happened."
+
+type ValidateArguments =
+    | [<MainCommand; ExactlyOnce>] Experiment of file: string
+    | Set of assignment: string
+    | [<Unique>] Json
+    | [<Unique>] Verbose
+
+    interface IArgParserTemplate with
+        member this.Usage =
+            match this with
+            | Experiment _ -> "the experiment's file."
+            | Set _ -> "change a value of the experiment: PATH=VALUE."
+            | Json -> "print the experiment as resolved, as one JSON object."
+            | Verbose -> "show where a fault happened."
+
+type Arguments =
+    | [<CliPrefix(CliPrefix.None)>] Train of ParseResults<TrainArguments>
+    | [<CliPrefix(CliPrefix.None)>] Register of ParseResults<RegisterArguments>
+    | [<CliPrefix(CliPrefix.None)>] Evaluate of ParseResults<EvaluateArguments>
+    | [<CliPrefix(CliPrefix.None)>] Inspect of ParseResults<InspectArguments>
+    | [<CliPrefix(CliPrefix.None)>] Validate of ParseResults<ValidateArguments>
+
+    interface IArgParserTemplate with
+        member this.Usage =
+            match this with
+            | Train _ -> "run an experiment: teacher, student, distillation."
+            | Register _ -> "register one pair of scans."
+            | Evaluate _ -> "score a model on pairs of a labelled data set."
+            | Inspect _ -> "say what a scan, a model or a run is."
+            | Validate _ -> "check an experiment before time is spent."

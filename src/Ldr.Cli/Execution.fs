@@ -1,0 +1,361 @@
+/// Carries out a request.
+module Ldr.Cli.Execution
+
+open System
+open System.Globalization
+open System.IO
+open System.Text
+open System.Text.Json.Nodes
+open System.Threading
+open TorchSharp
+open Ldr
+open Ldr.Runtime
+
+/// The exit codes that other programs rely on.
+module ExitCode =
+    let ok = 0
+    let badInput = 1
+    let badUsage = 2
+    let badRegistration = 3
+    let fault = 70
+    /// Stopped by Ctrl-C, as shells have it.
+    let interrupted = 130
+
+let private printJson (node: JsonNode) = printfn "%s" (node.ToJsonString())
+
+let private object (pairs: (string * (JsonNode | null)) list) : JsonNode =
+    let node = JsonObject()
+
+    for key, value in pairs do
+        node.Add(key, value)
+
+    node
+
+let private text (value: string) : JsonNode = nonNull (JsonValue.Create value) :> JsonNode
+let private number (value: float) = Codec.finiteOrNull (Math.Round(value, 6))
+
+let private fixedPoint (digits: int) (value: float) =
+    value.ToString("F" + string digits, CultureInfo.InvariantCulture)
+
+/// The device, checked; threads set.
+let private compute (request: Request) : Result<torch.Device, Error> =
+    request.Threads |> Option.iter torch.set_num_threads
+
+    if not request.Cuda then
+        Ok torch.CPU
+    elif torch.cuda.is_available () then
+        Ok torch.CUDA
+    else
+        Error(BadInput "--device cuda: no CUDA device can be used here; build with LDR_CUDA=true on a machine with one, or leave the option out")
+
+/// Whether a file can be written, found out before time is spent: its folder must be there and take a new file.
+let private checkOutput (path: string) : Result<unit, Error> =
+    Error.guard (fun () ->
+        if not (path.EndsWith(".nii", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".nii.gz", StringComparison.OrdinalIgnoreCase)) then
+            raise (Error.Raised(BadFile(path, "is no name of a NIfTI file", "let it end in .nii or .nii.gz")))
+
+        AtomicFile.CheckWritable path)
+
+let private train (request: Request) (reporter: Progress.Reporter) experiment output resume assignments =
+    Experiment.read experiment assignments
+    |> Result.bind (fun resolved -> compute request |> Result.map (fun device -> resolved, device))
+    |> Result.bind (fun (resolved, device) ->
+        let folder = output |> Option.defaultValue (Path.Combine("runs", resolved.Name))
+        use stop = new CancellationTokenSource()
+
+        let onCancel =
+            ConsoleCancelEventHandler(fun _ event ->
+                // The first Ctrl-C ends the step and saves; a second one ends the program.
+                event.Cancel <- not stop.IsCancellationRequested
+                stop.Cancel())
+
+        Console.CancelKeyPress.AddHandler onCancel
+
+        try
+            try
+                Run.execute
+                    { Folder = folder
+                      Resume = resume
+                      Device = device
+                      Sink = reporter.Show
+                      Stop = stop.Token }
+                    resolved
+            with :? OperationCanceledException ->
+                Ok(Stopped("the table", 0))
+        finally
+            Console.CancelKeyPress.RemoveHandler onCancel
+        |> Result.map (fun ending ->
+            reporter.Close()
+
+            match ending with
+            | Stopped(training, step) ->
+                let where = if step > 0 then $"in {training} after step {step}" else $"in {training}"
+                eprintfn "Stopped %s; go on with: ldr-fs train %s --output %s --resume" where experiment folder
+                ExitCode.interrupted
+            | Done result ->
+                if request.Json then
+                    object
+                        [ "run", text result.Run
+                          "steps", JsonValue.Create result.Steps
+                          "model", text result.Model
+                          "table", JsonArray(result.Table |> List.map (fun row -> Scores.toJson row :> JsonNode) |> Array.ofList) ]
+                    |> printJson
+                else
+                    printfn "%s\n\nThe run is in %s; its model is %s." (Scores.toTable result.Table) result.Run result.Model
+
+                ExitCode.ok))
+
+let private verdictWord verdict =
+    match verdict with
+    | Good -> "ok", []
+    | Look reasons -> "look", reasons
+    | Failed reasons -> "failed", reasons
+
+let private register
+    (request: Request)
+    (r:
+        {| Fixed: string
+           Moving: string
+           Model: string
+           Moved: string option
+           Transform: string option
+           Labels: (string * string) option
+           Alignment: Alignment option
+           Volume: int option |})
+    =
+    let outputs =
+        List.choose id [ r.Moved; r.Transform; r.Labels |> Option.map snd ]
+
+    let duplicate =
+        match outputs |> List.countBy Path.GetFullPath |> List.tryFind (fun (_, n) -> n > 1) with
+        | Some(path, _) -> Error(BadFile(path, "is named as two outputs", "give each its own name"))
+        | None -> Ok()
+
+    let read path =
+        Error.guard (fun () -> Nifti.Read(path, r.Volume |> Option.toNullable))
+
+    // Cheap checks first: everything that can be refused is refused before the model is loaded.
+    duplicate
+    |> Result.bind (fun () -> (Ok(), outputs) ||> List.fold (fun state path -> state |> Result.bind (fun () -> checkOutput path)))
+    |> Result.bind (fun () -> ModelFile.resolve r.Model)
+    |> Result.bind (fun path -> ModelFile.inspect path |> Result.map (fun _ -> path))
+    |> Result.bind (fun path -> read r.Fixed |> Result.map (fun scan -> path, scan))
+    |> Result.bind (fun (path, fixedScan) -> read r.Moving |> Result.map (fun moving -> path, fixedScan, moving))
+    |> Result.bind (fun (path, fixedScan, moving) ->
+        match r.Labels with
+        | None -> Ok(path, fixedScan, moving, None)
+        | Some(file, _) ->
+            Error.guard (fun () -> Nifti.Read file)
+            |> Result.bind (fun labels ->
+                if labels.Grid.SameAs moving.Grid then
+                    Ok(path, fixedScan, moving, Some labels)
+                else
+                    Error(BadFile(file, "lies on another grid than the moving scan", "give the label map that belongs to it"))))
+    |> Result.bind (fun (path, fixedScan, moving, labels) ->
+        compute request
+        |> Result.bind (fun device -> ModelFile.read path |> Result.map (fun model -> device, model))
+        |> Result.bind (fun (device, model) ->
+            Error.guard (fun () ->
+                model.Network.``to`` device |> ignore
+                let registered = Registration.run device model r.Alignment fixedScan moving
+                let quality = Registration.quality fixedScan moving registered
+                let word, reasons = verdictWord quality.Verdict
+                r.Moved |> Option.iter (fun file -> Nifti.Write(file, registered.Moved))
+                r.Transform |> Option.iter (fun file -> Nifti.WriteField(file, registered.Field))
+
+                match labels, r.Labels with
+                | Some map, Some(_, file) -> Nifti.Write(file, Warp.Nearest(map, registered.Field))
+                | _ -> ()
+
+                let alignment =
+                    match registered.Alignment with
+                    | Alignment.Centres -> "centres"
+                    | _ -> "world"
+
+                if request.Json then
+                    object
+                        [ "moved", r.Moved |> Option.map text |> Option.toObj
+                          "transform", r.Transform |> Option.map text |> Option.toObj
+                          "similarity_before", number quality.SimilarityBefore
+                          "similarity_after", number quality.SimilarityAfter
+                          "folded_percent", number quality.Folding.FoldedPercent
+                          "sdlogj", number quality.Folding.SdLogJ
+                          "mean_displacement_mm", number quality.MeanDisplacementMm
+                          "initial_alignment", text alignment
+                          "milliseconds",
+                          object
+                              [ "network", number registered.NetworkMs
+                                "warp", number registered.WarpMs
+                                "total", number registered.TotalMs ]
+                          "verdict", text word
+                          "reasons", JsonArray(reasons |> List.map (fun s -> text s) |> Array.ofList) ]
+                    |> printJson
+                else
+                    printfn "%s: correlation %s before, %s after; %s %% folded; %s mm moved on average (start: %s); %s ms" word (fixedPoint 3 quality.SimilarityBefore) (fixedPoint 3 quality.SimilarityAfter) (fixedPoint 2 quality.Folding.FoldedPercent) (fixedPoint 2 quality.MeanDisplacementMm) alignment (fixedPoint 0 registered.TotalMs)
+
+                for reason in reasons do
+                    eprintfn "%s: %s" word reason
+
+                match quality.Verdict with
+                | Failed _ -> ExitCode.badRegistration
+                | Good
+                | Look _ -> ExitCode.ok)))
+
+let private evaluate (request: Request) (reporter: Progress.Reporter) (modelName: string) (data: string) (part: string) output seed pairs =
+    let dataset =
+        if File.Exists data then
+            Experiment.read data [] |> Result.bind (fun experiment -> Dataset.load experiment.Data)
+        elif Directory.Exists data then
+            Dataset.ofFolder data
+        else
+            Error(BadFile(data, "no such folder or file", "give a folder with a dataset.json, or an experiment's file"))
+
+    ModelFile.resolve modelName
+    |> Result.bind (fun path -> dataset |> Result.map (fun dataset -> path, dataset))
+    |> Result.bind (fun (path, dataset) -> compute request |> Result.map (fun device -> path, dataset, device))
+    |> Result.bind (fun (path, dataset, device) ->
+        ModelFile.read path
+        |> Result.bind (fun model ->
+            let subjects =
+                match part with
+                | "test" -> Dataset.named model.Card.Test dataset
+                | "val" -> Dataset.named model.Card.Validation dataset
+                | "train" -> Dataset.named model.Card.Train dataset
+                | _ -> Ok dataset.Subjects
+
+            subjects
+            |> Result.bind (fun subjects ->
+                Error.guard (fun () ->
+                    output |> Option.iter (fun folder -> Directory.CreateDirectory(folder: string) |> ignore)
+                    model.Network.``to`` device |> ignore
+                    let set = Evaluator.load (Seed.ofInt seed) pairs model.Card.IgnoredLabels subjects
+                    let before = Evaluator.untouched model.Card.Alignment set CancellationToken.None
+
+                    let scores =
+                        Evaluator.model device model set CancellationToken.None (fun pair pairs ->
+                            reporter.Show(Scoring(modelName, pair, pairs)))
+
+                    reporter.Close()
+
+                    let summary =
+                        Scores.summarise modelName (Network.parameterCount model.Network) before scores
+
+                    let json = Scores.toJson summary
+
+                    output
+                    |> Option.iter (fun folder ->
+                        let write name (text: string) =
+                            AtomicFile.Write(Path.Combine(folder, name), (fun stream -> stream.Write(Encoding.UTF8.GetBytes text)))
+
+                        write "scores.csv" (Scores.toCsv scores)
+                        write "summary.json" (json.ToJsonString() + "\n"))
+
+                    if request.Json then
+                        printJson json
+                    else
+                        printfn "%s" (Scores.toTable [ Scores.summarise "untouched" 0L before before; summary ])
+
+                    ExitCode.ok))))
+
+let private inspectScan (request: Request) (path: string) =
+    Error.guard (fun () -> Nifti.ReadHeader path)
+    |> Result.map (fun header ->
+        let grid = header.Grid
+        let struct (sx, sy, sz) = grid.Spacing
+
+        if request.Json then
+            object
+                [ "kind", text "scan"
+                  "size", JsonArray(JsonValue.Create grid.Nx, JsonValue.Create grid.Ny, JsonValue.Create grid.Nz)
+                  "volumes", JsonValue.Create header.Volumes
+                  "spacing_mm", JsonArray(number sx, number sy, number sz)
+                  "orientation", text grid.Orientation
+                  "type", text (string header.StoredAs)
+                  "affine", JsonArray(grid.VoxelToWorld.ToRows() |> Array.map number)
+                  "warnings", JsonArray(header.Warnings |> Seq.map (fun w -> text w) |> Array.ofSeq) ]
+            |> printJson
+        else
+            let volumes = if header.Volumes > 1 then $", {header.Volumes} volumes" else ""
+            printfn "%s: NIfTI-%d scan, %d × %d × %d voxels%s of %s × %s × %s mm, orientation %s, stored as %O" path header.Version grid.Nx grid.Ny grid.Nz volumes (fixedPoint 3 sx) (fixedPoint 3 sy) (fixedPoint 3 sz) grid.Orientation header.StoredAs
+
+            for warning in header.Warnings do
+                printfn "warning: %s" warning
+
+        ExitCode.ok)
+
+let private inspectModel (request: Request) (path: string) =
+    ModelFile.inspect path
+    |> Result.map (fun (card, file) ->
+        let parameters = file.Tensors |> Seq.sumBy (fun t -> int64 t.Count)
+
+        if request.Json then
+            let node = (ModelCard.codec.Encode card).AsObject()
+            node.Insert(0, "kind", text "model")
+            node.Add("parameters", JsonValue.Create parameters)
+            printJson node
+        else
+            let x, y, z = card.Size
+            let sx, sy, sz = card.Spacing
+            let count = parameters.ToString("N0", CultureInfo.InvariantCulture)
+            printfn "%s: model, %s" path (Architecture.describe card.Architecture)
+            printfn "parameters  %s in %d tensors" count file.Tensors.Count
+            printfn "grid        %d × %d × %d voxels of %g × %g × %g mm, aligned by %s" x y z sx sy sz (string card.Alignment |> _.ToLowerInvariant())
+            printfn "intensity   %s" (Codec.toLine RuntimeCodecs.intensity card.Intensity)
+            printfn "data        %s (licence: %s)" card.Data card.Licence
+            printfn "split       %d training, %d validation, %d test subjects" card.Train.Length card.Validation.Length card.Test.Length
+            printfn "training    %d steps, experiment %s" card.Steps card.Experiment
+
+        ExitCode.ok)
+
+let private inspect (request: Request) (path: string) =
+    if Directory.Exists path then
+        let model = Path.Combine(path, "model.safetensors")
+
+        if File.Exists model then
+            inspectModel request model
+        elif File.Exists(Path.Combine(path, "experiment.json")) then
+            Error(BadFile(path, "is a run that is not finished", "go on with it by ldr-fs train EXPERIMENT --resume"))
+        else
+            Error(BadFile(path, "is a folder, but not of a run", "give a file, or a run's folder"))
+    elif path.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase) then
+        inspectModel request path
+    else
+        inspectScan request path
+
+let private validate (request: Request) file assignments =
+    Experiment.read file assignments
+    |> Result.bind (fun experiment ->
+        Dataset.load experiment.Data
+        |> Result.bind (fun dataset -> Dataset.split experiment.Data.Split dataset |> Result.map (fun _ -> dataset))
+        |> Result.map (fun dataset ->
+            if request.Json then
+                printfn "%s" (Codec.toLine Experiment.codec experiment)
+            else
+                printfn "%s: good. %d subjects of %s; trainings:" file dataset.Subjects.Length dataset.Name
+
+                for training in experiment.Train do
+                    printfn "  %s: %s, %d steps" training.Name (Architecture.describe training.Architecture) training.Steps
+
+            ExitCode.ok))
+
+/// Carries out a request; the exit code.
+let execute (request: Request) : int =
+    let reporter = Progress.Reporter()
+
+    let result =
+        match request.Command with
+        | Train t -> train request reporter t.Experiment t.Output t.Resume t.Assignments
+        | Register r -> register request r
+        | Evaluate e -> evaluate request reporter e.Model e.Data e.Split e.Output e.Seed e.Pairs
+        | Inspect file -> inspect request file
+        | Validate(file, assignments) -> validate request file assignments
+
+    match result with
+    | Ok code -> code
+    | Error error ->
+        reporter.Close()
+
+        for line in Error.lines error do
+            eprintfn "ldr-fs: %s" line
+
+        ExitCode.badInput

@@ -1,0 +1,155 @@
+/// From the command line to a `Request`.
+module Ldr.Cli.Parsing
+
+open Argu
+open Ldr.Runtime
+open Ldr.Cli.Arguments
+
+/// What cannot be parsed: the text for stderr, or the help that was asked for.
+type Refusal =
+    | Help of string
+    | Usage of string
+
+let private parser = lazy ArgumentParser.Create<Arguments>(programName = "ldr-fs", checkStructure = false)
+
+let private request (results: ParseResults<'a>) (threads: int option) (device: DeviceName option) json verbose command =
+    match threads with
+    | Some n when n < 1 -> Error(Usage "--threads: give a whole number above 0")
+    | _ ->
+        Ok
+            { Command = command
+              Threads = threads
+              Cuda = (device = Some Cuda)
+              Json = json
+              Verbose = verbose }
+
+/// Argu does not enforce `ExactlyOnce` inside a subcommand.
+let private need (name: string) (value: 'v option) =
+    match value with
+    | Some v -> Ok v
+    | Option.None -> Error(Usage $"{name} is missing")
+
+let private train (r: ParseResults<TrainArguments>) =
+    need "the experiment's file" (r.TryGetResult TrainArguments.Experiment)
+    |> Result.bind (fun experiment ->
+        Command.Train
+            {| Experiment = experiment
+               Output = r.TryGetResult TrainArguments.Output
+               Resume = r.Contains TrainArguments.Resume
+               Assignments = r.GetResults TrainArguments.Set |}
+        |> request
+            r
+            (r.TryGetResult TrainArguments.Threads)
+            (r.TryGetResult TrainArguments.Device)
+            (r.Contains TrainArguments.Json)
+            (r.Contains TrainArguments.Verbose))
+
+let private register (r: ParseResults<RegisterArguments>) =
+    match
+        need "--fixed" (r.TryGetResult Fixed),
+        need "--moving" (r.TryGetResult Moving),
+        need "--model" (r.TryGetResult RegisterArguments.Model)
+    with
+    | Error e, _, _
+    | _, Error e, _
+    | _, _, Error e -> Error e
+    | Ok fixedFile, Ok moving, Ok model ->
+        let moved = r.TryGetResult Moved
+        let transform = r.TryGetResult Transform
+
+        let labels =
+            match r.TryGetResult Labels, r.TryGetResult Moved_Labels with
+            | Some from, Some into -> Ok(Some(from, into))
+            | Option.None, Option.None -> Ok Option.None
+            | _ -> Error(Usage "--labels and --moved-labels go together")
+
+        labels
+        |> Result.bind (fun labels ->
+            if moved.IsNone && transform.IsNone && labels.IsNone then
+                Error(Usage "nothing to write: give --moved, --transform, or --labels with --moved-labels")
+            else
+                Command.Register
+                    {| Fixed = fixedFile
+                       Moving = moving
+                       Model = model
+                       Moved = moved
+                       Transform = transform
+                       Labels = labels
+                       Alignment =
+                        match r.TryGetResult Affine with
+                        | Some AffineChoice.None -> Some Alignment.World
+                        | Some Centres -> Some Alignment.Centres
+                        | Some Auto
+                        | Option.None -> Option.None
+                       Volume = r.TryGetResult RegisterArguments.Volume |}
+                |> request
+                    r
+                    (r.TryGetResult RegisterArguments.Threads)
+                    (r.TryGetResult RegisterArguments.Device)
+                    (r.Contains RegisterArguments.Json)
+                    (r.Contains RegisterArguments.Verbose))
+
+let private evaluate (r: ParseResults<EvaluateArguments>) =
+    match need "--model" (r.TryGetResult EvaluateArguments.Model), need "--data" (r.TryGetResult Data) with
+    | Error e, _
+    | _, Error e -> Error e
+    | Ok model, Ok data ->
+        let split = r.GetResult(EvaluateArguments.Split, "test")
+        let pairs = r.GetResult(Pairs, 200)
+
+        if not (List.contains split [ "test"; "val"; "train"; "all" ]) then
+            Error(Usage $"--split {split}: give test, val, train or all")
+        elif pairs < 1 then
+            Error(Usage "--pairs: give a whole number above 0")
+        else
+            Command.Evaluate
+                {| Model = model
+                   Data = data
+                   Split = split
+                   Output = r.TryGetResult EvaluateArguments.Output
+                   Seed = r.GetResult(EvaluateArguments.Seed, 1)
+                   Pairs = pairs |}
+            |> request
+                r
+                (r.TryGetResult EvaluateArguments.Threads)
+                (r.TryGetResult EvaluateArguments.Device)
+                (r.Contains EvaluateArguments.Json)
+                (r.Contains EvaluateArguments.Verbose)
+
+let private inspect (r: ParseResults<InspectArguments>) =
+    need "the file" (r.TryGetResult File)
+    |> Result.bind (fun file ->
+        Command.Inspect file
+        |> request r Option.None Option.None (r.Contains InspectArguments.Json) (r.Contains InspectArguments.Verbose))
+
+let private validate (r: ParseResults<ValidateArguments>) =
+    need "the experiment's file" (r.TryGetResult ValidateArguments.Experiment)
+    |> Result.bind (fun experiment ->
+        Command.Validate(experiment, r.GetResults ValidateArguments.Set)
+        |> request r Option.None Option.None (r.Contains ValidateArguments.Json) (r.Contains ValidateArguments.Verbose))
+
+let private firstLine (text: string) =
+    let text = text.Replace("\r", "")
+    let text = if text.StartsWith "ERROR: " then text.Substring 7 else text
+    text.Split('\n')[0]
+
+/// Parses a command line.
+let parse (arguments: string[]) : Result<Request, Refusal> =
+    if arguments.Length = 0 then
+        Error(Help(parser.Value.PrintUsage()))
+    elif arguments = [| "--version" |] then
+        Error(Help(string (System.Reflection.Assembly.GetExecutingAssembly().GetName().Version)))
+    else
+        try
+            match parser.Value.ParseCommandLine(arguments).GetSubCommand() with
+            | Arguments.Train r -> train r
+            | Arguments.Register r -> register r
+            | Arguments.Evaluate r -> evaluate r
+            | Arguments.Inspect r -> inspect r
+            | Arguments.Validate r -> validate r
+        with :? ArguParseException as e ->
+            if e.ErrorCode = ErrorCode.HelpText then
+                Error(Help e.Message)
+            else
+                let verb = if arguments[0].StartsWith '-' then "" else arguments[0] + " "
+                Error(Usage $"{firstLine e.Message}; see ldr-fs {verb}--help")

@@ -1,0 +1,81 @@
+namespace Ldr
+
+open System.Threading
+open TorchSharp
+open Ldr.Runtime
+
+/// A subject with its scan and its labels as stored.
+[<NoEquality; NoComparison>]
+type LabelledScan =
+    { Name: string
+      Image: Volume
+      Labels: Volume }
+
+/// The pairs that a method is scored on.
+[<NoEquality; NoComparison>]
+type EvaluationSet =
+    { Scans: LabelledScan[]
+      Pairs: (int * int) list
+      IgnoredLabels: int list
+      /// Measure surface distances.
+      Surface: bool }
+
+module Evaluator =
+    /// Reads the subjects of a part of a data set and draws `wanted` ordered pairs by a seed.
+    let load (seed: Seed) (wanted: int) (ignored: int list) (subjects: Subject list) : EvaluationSet =
+        let scans =
+            [| for subject in subjects do
+                   match subject.Labels with
+                   | Some labels ->
+                       { Name = subject.Name
+                         Image = subject.Image()
+                         Labels = labels () }
+                   | None ->
+                       raise (
+                           Error.Raised(
+                               BadInput $"subject {subject.Name} has no label map; scores need one for every subject"
+                           )
+                       ) |]
+
+        if scans.Length < 2 then
+            raise (Error.Raised(BadInput "scores need at least two subjects"))
+
+        { Scans = scans
+          Pairs = Pairs.evaluation seed scans.Length wanted
+          IgnoredLabels = ignored
+          Surface = true }
+
+    let private scored (set: EvaluationSet) (stop: CancellationToken) (progress: int -> int -> unit) fieldOf =
+        let count = set.Pairs.Length
+
+        set.Pairs
+        |> List.mapi (fun index (f, m) ->
+            stop.ThrowIfCancellationRequested()
+            let fixedScan, moving = set.Scans[f], set.Scans[m]
+            let field, milliseconds = fieldOf fixedScan.Image moving.Image
+
+            let score =
+                Scores.ofPair
+                    set.IgnoredLabels
+                    set.Surface
+                    (fixedScan.Name, moving.Name)
+                    fixedScan.Labels
+                    moving.Labels
+                    field
+                    milliseconds
+
+            progress (index + 1) count
+            score)
+
+    /// Scores a model.
+    let model (device: torch.Device) (model: Model) (set: EvaluationSet) stop progress : PairScore list =
+        scored set stop progress (fun fixedScan moving ->
+            let registered = Registration.run device model None fixedScan moving
+            registered.Field, registered.TotalMs)
+
+    /// Scores the initial alignment alone.
+    let untouched (alignment: Alignment) (set: EvaluationSet) stop : PairScore list =
+        scored set stop (fun _ _ -> ()) (fun fixedScan moving ->
+            let chosen = InitialAlignment.Choose(fixedScan.Grid, moving.Grid, alignment)
+            let initial = InitialAlignment.FixedToMoving(fixedScan.Grid, moving.Grid, chosen)
+            (DisplacementField.Zero fixedScan.Grid).After initial, 0.0)

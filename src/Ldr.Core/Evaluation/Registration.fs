@@ -1,0 +1,137 @@
+namespace Ldr
+
+open System.Diagnostics
+open TorchSharp
+open Ldr.Runtime
+
+/// One pair, registered.
+[<NoEquality; NoComparison>]
+type Registered =
+    {
+        /// The total displacement field on the fixed scan's grid, the initial alignment included.
+        Field: DisplacementField
+        /// The network's part of it.
+        Deformation: DisplacementField
+        /// The initial alignment: fixed world to moving world, mm.
+        Initial: Affine
+        Alignment: Alignment
+        /// The moving scan on the fixed grid, resampled once.
+        Moved: Volume
+        /// Milliseconds in the network, in the last warp, and from two volumes to the moved one.
+        NetworkMs: float
+        WarpMs: float
+        TotalMs: float
+    }
+
+/// The quality check at the end of a registration.
+type Verdict =
+    | Good
+    | Look of reasons: string list
+    | Failed of reasons: string list
+
+/// What is said of a registered pair.
+type Quality =
+    {
+        /// Correlation of fixed and moved scan, after the initial alignment and after the deformation.
+        SimilarityBefore: float
+        SimilarityAfter: float
+        Folding: FoldingMeasure
+        MeanDisplacementMm: float
+        Verdict: Verdict
+    }
+
+module Registration =
+    /// Folded voxels (%) above which a field should be looked at.
+    let foldedLimit = 1.0
+
+    /// Share of the spacing below which a mean displacement counts as near identity.
+    let nearIdentity = 0.05
+
+    let private milliseconds (clock: Stopwatch) = clock.Elapsed.TotalMilliseconds
+
+    /// Registers a pair of scans of any size, spacing and orientation: both go to the model's grid and intensities, the
+    /// field comes back to the fixed grid, and the original moving scan is resampled once. `alignment` is the model's unless
+    /// given; scans that hardly overlap in world space are brought together by their centres.
+    let run (device: torch.Device) (model: Model) (alignment: Alignment option) (fixedScan: Volume) (movingScan: Volume) =
+        let total = Stopwatch.StartNew()
+        let card = model.Card
+        let grids = fixedScan.Grid, movingScan.Grid
+
+        let alignment =
+            match alignment with
+            | Some chosen -> chosen
+            | None -> InitialAlignment.Choose(fst grids, snd grids, card.Alignment)
+
+        let initial = InitialAlignment.FixedToMoving(fst grids, snd grids, alignment)
+        let x, y, z = card.Size
+        let sx, sy, sz = card.Spacing
+        let grid = ModelGrid.Around(fixedScan.Grid, struct (sx, sy, sz), struct (x, y, z))
+
+        let pair =
+            Pairs.prepare grid initial (card.Intensity.Apply fixedScan) (card.Intensity.Apply movingScan)
+
+        let clock = Stopwatch.StartNew()
+
+        let vectors =
+            use _ = torch.NewDisposeScope()
+            use _ = torch.no_grad ()
+            let shape = [| 1L; 1L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
+
+            let prediction =
+                model.Network.Predict(Bridge.toTensor device shape pair.Fixed, Bridge.toTensor device shape pair.Moving)
+
+            Bridge.toArray prediction.Field
+
+        let network = milliseconds clock
+        let deformation = DisplacementField(grid, vectors).ResampleTo fixedScan.Grid
+        let field = deformation.After initial
+        clock.Restart()
+        let moved = Warp.Linear(movingScan, field)
+        let warp = milliseconds clock
+
+        { Field = field
+          Deformation = deformation
+          Initial = initial
+          Alignment = alignment
+          Moved = moved
+          NetworkMs = network
+          WarpMs = warp
+          TotalMs = milliseconds total }
+
+    /// The moving scan after the initial alignment alone.
+    let untouched (fixedScan: Volume) (movingScan: Volume) (registered: Registered) =
+        Warp.Resample(movingScan, fixedScan.Grid, registered.Initial)
+
+    /// Measures a registration and judges it. `failed`: the field has numbers that are not finite, or the scans are less
+    /// alike than before. `look`: more than 1 % of the voxels fold, or the field is near identity.
+    let quality (fixedScan: Volume) (movingScan: Volume) (registered: Registered) : Quality =
+        let before =
+            Ldr.Runtime.Similarity.Correlation(fixedScan, untouched fixedScan movingScan registered)
+
+        let after = Ldr.Runtime.Similarity.Correlation(fixedScan, registered.Moved)
+        let folding = Folding.Measure registered.Field
+        let length = registered.Deformation.MeanLengthMm
+        let struct (sx, sy, sz) = fixedScan.Grid.Spacing
+        let finite = System.Double.IsFinite length
+
+        let failures =
+            [ if not finite then
+                  "the displacement field has numbers that are not finite"
+              elif after < before then
+                  $"the scans are less alike than before (correlation {before:F3} before, {after:F3} after)" ]
+
+        let doubts =
+            [ if folding.FoldedPercent > foldedLimit then
+                  $"{folding.FoldedPercent:F1} %% of the voxels are folded"
+              if finite && length < nearIdentity * min sx (min sy sz) then
+                  $"the field is near identity ({length:F3} mm on average)" ]
+
+        { SimilarityBefore = before
+          SimilarityAfter = after
+          Folding = folding
+          MeanDisplacementMm = registered.Field.MeanLengthMm
+          Verdict =
+            match failures, doubts with
+            | [], [] -> Good
+            | [], reasons -> Look reasons
+            | reasons, more -> Failed(reasons @ more) }

@@ -1,0 +1,163 @@
+namespace Ldr
+
+open System
+open System.IO
+open System.Security.Cryptography
+open System.Text
+open System.Text.Json.Nodes
+
+/// How the models of an experiment are scored.
+type EvaluationOptions =
+    {
+        /// Pairs of test subjects, drawn by the seed, and of validation subjects.
+        Pairs: int
+        Seed: int
+        ValidationPairs: int
+    }
+
+/// An experiment: data, trainings in their order (a later one may learn from an earlier one), and scores.
+type Experiment =
+    { Name: string
+      Seed: int
+      Data: DataOptions
+      Train: TrainingOptions list
+      Evaluation: EvaluationOptions }
+
+module Experiment =
+    let private evaluation: Codec<EvaluationOptions> =
+        Codec.record (fun pairs seed validation ->
+            { Pairs = pairs
+              Seed = seed
+              ValidationPairs = validation })
+        |> Codec.optional "pairs" Codec.positiveInt 200 _.Pairs
+        |> Codec.optional "seed" Codec.int 1 _.Seed
+        |> Codec.optional "validation_pairs" Codec.positiveInt 20 _.ValidationPairs
+        |> Codec.seal
+
+    let codec: Codec<Experiment> =
+        Codec.record (fun name seed data train evaluation ->
+            { Name = name
+              Seed = seed
+              Data = data
+              Train = train
+              Evaluation = evaluation })
+        |> Codec.required "name" Codec.fileName _.Name
+        |> Codec.optional "seed" Codec.int 1 _.Seed
+        |> Codec.required "data" DataOptions.codec _.Data
+        |> Codec.required
+            "train"
+            (Codec.list TrainingOptions.codec
+             |> Codec.where "at least one training" (List.isEmpty >> not))
+            _.Train
+        |> Codec.optional
+            "evaluation"
+            evaluation
+            { Pairs = 200
+              Seed = 1
+              ValidationPairs = 20 }
+            _.Evaluation
+        |> Codec.seal
+
+    /// The SHA-256 of an experiment as it was resolved.
+    let digest (experiment: Experiment) =
+        Codec.toLine codec experiment |> Encoding.UTF8.GetBytes |> SHA256.HashData |> Convert.ToHexStringLower
+
+    /// Problems that no single key shows: trainings of one name, teachers that are not there.
+    let private problems (experiment: Experiment) : JsonProblem list =
+        let names = experiment.Train |> List.map _.Name
+
+        [ for index, training in List.indexed experiment.Train do
+              let earlier = List.take index names
+
+              if List.contains training.Name earlier then
+                  { Path = $"$.train[{index}].name"
+                    Problem = $"\"{training.Name}\" is the name of an earlier training; choose another" }
+
+              match training.Distillation with
+              | Some { Teacher = teacher } when not (List.contains teacher earlier || File.Exists teacher) ->
+                  let hint =
+                      if earlier.IsEmpty then
+                          "train it first, or name another with --set"
+                      else
+                          Codec.suggestion earlier teacher
+
+                  { Path = $"$.train[{index}].distillation.teacher"
+                    Problem = $"\"{teacher}\" is neither an earlier training nor a model file; {hint}" }
+              | _ -> () ]
+
+    let private parseValue (text: string) : JsonNode | null =
+        try
+            JsonNode.Parse text
+        with :? System.Text.Json.JsonException ->
+            JsonValue.Create text
+
+    /// Sets the value at a path such as `data.root` or `train.student.steps` (an item of a list by its position or name).
+    let private set (file: string) (root: JsonNode) (assignment: string) : Result<unit, Error> =
+        let bad problem =
+            Error(BadInput $"--set {assignment}: {problem}")
+
+        match assignment.Split('=', 2) with
+        | [| path; value |] when path <> "" ->
+            let parts = path.Split '.' |> List.ofArray
+
+            let child (node: JsonNode) (part: string) : (JsonNode | null) option =
+                match node with
+                | :? JsonArray as items ->
+                    match Int32.TryParse part with
+                    | true, index when index >= 0 && index < items.Count -> Some items[index]
+                    | _ ->
+                        items
+                        |> Seq.tryFind (fun item ->
+                            match item with
+                            | :? JsonObject as o -> o.ContainsKey "name" && (string o["name"]) = part
+                            | _ -> false)
+                | :? JsonObject as o ->
+                    if not (o.ContainsKey part) then
+                        o.Add(part, JsonObject())
+
+                    Some o[part]
+                | _ -> None
+
+            let rec walk (node: JsonNode | null) (parts: string list) =
+                match node, parts with
+                | null, _ -> bad "there is nothing at that path"
+                | (:? JsonObject as o), [ last ] ->
+                    o[last] <- parseValue value
+                    Ok()
+                | (:? JsonArray as items), [ last ] ->
+                    match Int32.TryParse last with
+                    | true, index when index >= 0 && index < items.Count ->
+                        items[index] <- parseValue value
+                        Ok()
+                    | _ -> bad $"{file} has no item \"{last}\" there"
+                | n, part :: rest when not rest.IsEmpty ->
+                    match child n part with
+                    | Some next -> walk next rest
+                    | None -> bad $"{file} has no item \"{part}\" there"
+                | _ -> bad "there is no object at that path"
+
+            walk root parts
+        | _ -> bad "write PATH=VALUE, such as data.root=/data"
+
+    /// Reads an experiment and applies `--set` assignments. Every problem is reported at once.
+    let read (file: string) (assignments: string list) : Result<Experiment, Error> =
+        if not (File.Exists file) then
+            Error(BadFile(file, "no such file", "give the path of an experiment, such as experiments/quickstart.json"))
+        else
+            Error.guard (fun () -> File.ReadAllText file)
+            |> Result.bind (Codec.parse file)
+            |> Result.bind (fun element ->
+                if assignments.IsEmpty then
+                    Ok element
+                else
+                    match JsonNode.Parse(element.GetRawText()) with
+                    | null -> Ok element
+                    | root ->
+                        (Ok(), assignments)
+                        ||> List.fold (fun state assignment -> state |> Result.bind (fun () -> set file root assignment))
+                        |> Result.bind (fun () -> Codec.parse file (root.ToJsonString())))
+            |> Result.bind (Codec.decode file codec)
+            |> Result.bind (fun experiment ->
+                match problems experiment with
+                | [] -> Ok experiment
+                | list -> Error(BadJson(file, list)))

@@ -1,0 +1,453 @@
+module Ldr.Tests.Core.LossTests
+
+open System
+open Expecto
+open TorchSharp
+open Ldr
+open Ldr.Tests.Core.TensorSupport
+
+let private images seed =
+    precise seed (0.0, 1.0) [ 2; 1; 3; 4; 5 ], precise (seed + 1) (0.0, 1.0) [ 2; 1; 3; 4; 5 ]
+
+let private maskOf seed =
+    precise (seed + 2) (0.0, 1.0) [ 2; 1; 3; 4; 5 ]
+
+/// Pearson's correlation of weighted numbers, by the definition.
+let private slowCorrelation (weights: float[]) (a: float[]) (b: float[]) =
+    let total = Array.sum weights
+
+    let mean (v: float[]) =
+        (Array.map2 (*) weights v |> Array.sum) / total
+
+    let centred v = Array.map (fun x -> x - mean v) v
+    let a, b = centred a, centred b
+
+    mean (Array.map2 (*) a b)
+    / sqrt (mean (Array.map2 (*) a a) * mean (Array.map2 (*) b b))
+
+let private similarity =
+    testList
+        "correlation"
+        [
+            testPropertyWithConfig few "is Pearson's, in [−1, 1], symmetric, with and without a mask"
+            <| fun (seed: int) ->
+                scoped
+                    (fun () ->
+                        let a, b = images seed
+                        let mask = maskOf seed
+
+                        for weights in [ None; Some mask ] do
+                            let r = Similarity.correlation weights a b
+                            expectShape r [ 2 ] "one number for each sample"
+
+                            for i in 0L .. 1L do
+                                let part (t: torch.Tensor) = numbers (t.narrow (0L, i, 1L))
+
+                                let w =
+                                    weights |> Option.map part |> Option.defaultValue (Array.create 60 1.0)
+
+                                let expected = slowCorrelation w (part a) (part b)
+
+                                Expect.floatClose
+                                    Accuracy.high
+                                    (Array.head (part r))
+                                    expected
+                                    "by the definition"
+
+                            expectClose 1e-12 (Similarity.correlation weights b a) r "symmetric"
+
+                            expectClose
+                                1e-12
+                                (Similarity.correlation weights a a)
+                                (torch.ones_like r)
+                                "with itself"
+
+                            expectClose
+                                1e-12
+                                (Similarity.correlation weights a -a)
+                                (-torch.ones_like r)
+                                "with its negative"
+
+                            Expect.all (numbers r) (fun v -> abs v <= 1.0) "range")
+                    ()
+
+            testPropertyWithConfig few "does not see scale and shift, in single precision"
+            <| fun (seed: int) (exponent: int) (shift: int) ->
+                scoped
+                    (fun () ->
+                        let a, b = images seed
+                        let a, b = a.``to`` torch.float32, b.``to`` torch.float32
+                        let r = Similarity.correlation None a b
+                        let scale = 10.0 ** float (exponent % 7)
+                        expectClose 2e-6 (Similarity.correlation None (a * scale) b) r $"fixed × {scale}"
+                        expectClose 2e-6 (Similarity.correlation None a (b * scale)) r $"moved × {scale}"
+                        let shift = float (shift % 20)
+                        expectClose 1e-5 (Similarity.correlation None a (b + shift)) r $"moved + {shift}"
+                        expectClose 2e-6 (Similarity.correlation None a (b * -scale)) -r "a negative scale")
+                    ()
+
+            testCase "is exact in single precision at 128³"
+            <| scoped (fun () ->
+                let generator = new torch.Generator(5UL, torch.CPU)
+                let size = [| 1L; 1L; 128L; 128L; 128L |]
+
+                let noise () =
+                    torch.empty(size, dtype = torch.float32).uniform_(0.0, 255.0, generator)
+
+                let a = noise ()
+                let b = a * 0.01 + noise () + 1000.0
+                let single = number (Similarity.correlation None a b)
+
+                let exact =
+                    Similarity.correlation None (a.``to`` torch.float64) (b.``to`` torch.float64)
+
+                Expect.isLessThan (abs (single - number exact)) 1e-5 "against double precision")
+
+            testPropertyWithConfig few "its gradient is that of finite differences"
+            <| fun (seed: int) ->
+                scoped
+                    (fun () ->
+                        let a, b = images seed
+
+                        for weights in [ None; Some(maskOf seed) ] do
+                            let score (moved: torch.Tensor) =
+                                (Similarity.correlation weights a moved).sum()
+
+                            let expected = slope score b
+                            Expect.isGreaterThan (largest expected) 1e-3 "there is a slope"
+                            expectClose 1e-7 (gradient score b) expected "gradient")
+                    ()
+
+            testCase "constant images correlate 0, with gradient 0"
+            <| scoped (fun () ->
+                let textured = single 1 (0.0, 1.0) [ 1; 1; 7; 6; 5 ]
+
+                for value in [ 0.0; 0.1; 1.0; 333.3; 1e6; -1e-7 ] do
+                    let flat = torch.full_like (textured, value)
+
+                    for a, b in [ textured, flat; flat, textured; flat, flat ] do
+                        let score moved =
+                            (Similarity.correlation None a moved).sum()
+
+                        Expect.equal (number (score b)) 0.0 $"{value}"
+                        Expect.equal (largest (gradient score b)) 0.0 $"{value}: gradient")
+
+            testCase "a mask counts nothing outside, and may be empty"
+            <| scoped (fun () ->
+                let a, b = images 4
+                let mask = torch.zeros_like a
+                mask.narrow(4L, 0L, 3L).fill_ 1.0 |> ignore
+                let inside (t: torch.Tensor) = t.narrow (4L, 0L, 3L)
+                let expected = Similarity.correlation None (inside a) (inside b)
+                expectClose 1e-12 (Similarity.correlation (Some mask) a b) expected "as if cut out"
+
+                expectClose
+                    1e-12
+                    (Similarity.correlation (Some(mask * 5.0)) a b)
+                    expected
+                    "weights are relative"
+
+                let score moved =
+                    (Similarity.correlation (Some(torch.zeros_like a)) a moved).sum()
+
+                Expect.equal (number (score b)) 0.0 "empty"
+                Expect.equal (largest (gradient score b)) 0.0 "empty: gradient"
+                // Constant where it counts, not elsewhere.
+                let half = torch.where (mask.gt (0.0.ToScalar()), torch.full_like (a, 0.3), a)
+
+                let score moved =
+                    (Similarity.correlation (Some mask) b moved).sum()
+
+                Expect.equal (number (score half)) 0.0 "constant inside the mask"
+                Expect.equal (largest (gradient score half)) 0.0 "constant inside the mask: gradient")
+
+            testCase "a NaN is not hidden"
+            <| scoped (fun () ->
+                let a, b = images 4
+                let bad = b.clone ()
+                bad[0L, 0L, 0L, 0L, 0L] <- torch.tensor nan
+                let r = numbers (Similarity.correlation None a bad)
+                Expect.isTrue (Double.IsNaN r[0]) "the sample with a NaN"
+                Expect.isTrue (Double.IsFinite r[1]) "the other one")
+        ]
+
+let private rotation (seed: int) =
+    let random = Random(seed)
+
+    let a, b, c =
+        random.NextDouble() * 6.0, random.NextDouble() * 6.0, random.NextDouble() * 6.0
+
+    let matrix (rows: float list) =
+        ofNumbers (Array.ofList rows) [| 3L; 3L |]
+
+    let x = matrix [ 1.0; 0.0; 0.0; 0.0; cos a; -sin a; 0.0; sin a; cos a ]
+    let y = matrix [ cos b; 0.0; sin b; 0.0; 1.0; 0.0; -sin b; 0.0; cos b ]
+    let z = matrix [ cos c; -sin c; 0.0; sin c; cos c; 0.0; 0.0; 0.0; 1.0 ]
+    torch.matmul (x, torch.matmul (y, z))
+
+let private identity () = torch.eye (3L, dtype = torch.float64)
+
+let private regularity =
+    testList
+        "regularity"
+        [
+            testPropertyWithConfig few "smoothness is 0 for translations and does not see them"
+            <| fun (seed: int) ->
+                scoped
+                    (fun () ->
+                        let shift = precise seed (-9.0, 9.0) [ 2; 3; 1; 1; 1 ]
+                        let field = precise (seed + 1) (-1.0, 1.0) [ 2; 3; 3; 4; 5 ]
+
+                        Expect.equal
+                            (number (Regularity.smoothness (shift.expand ([| 2L; 3L; 3L; 4L; 5L |]))))
+                            0.0
+                            "translation"
+
+                        let rough = Regularity.smoothness field
+                        Expect.isGreaterThan (number rough) 0.0 "a rough field"
+                        expectClose 1e-12 (Regularity.smoothness (field + shift)) rough "moved along"
+                        expectClose 1e-12 (Regularity.smoothness (field * 3.0)) (rough * 9.0) "quadratic")
+                    ()
+
+            testCase "smoothness by hand"
+            <| scoped (fun () ->
+                // u_x = 2 x + 3 z on 2 × 1 × 3 voxels: differences 4 × 2² along x, 3 × 3² along z; 18 numbers.
+                let field = torch.zeros [| 1L; 3L; 2L; 1L; 3L |]
+
+                for z in 0L .. 1L do
+                    for x in 0L .. 2L do
+                        field[0L, 0L, z, 0L, x] <- torch.tensor (float32 (2L * x + 3L * z))
+
+                Expect.floatClose
+                    Accuracy.high
+                    (number (Regularity.smoothness field))
+                    (0.5 * 43.0 / 18.0)
+                    "one sample"
+
+                let two = torch.cat ([| field; torch.zeros_like field |], 0L)
+
+                Expect.floatClose
+                    Accuracy.high
+                    (number (Regularity.smoothness two))
+                    (0.25 * 43.0 / 18.0)
+                    "mean over samples")
+
+            testPropertyWithConfig few "rotations cost nothing"
+            <| fun (seed: int) ->
+                scoped
+                    (fun () ->
+                        let w = (rotation seed - identity ()).unsqueeze 0L
+                        Expect.isLessThan (abs (number (Regularity.determinant w))) 1e-12 "determinant"
+                        // s1 and s2/s3 agree only up to ε².
+                        Expect.isLessThan (abs (number (Regularity.orthogonality w))) 1e-8 "orthogonality")
+                    ()
+
+            testPropertyWithConfig few "determinant and orthogonality are what their definitions say"
+            <| fun (seed: int) ->
+                scoped
+                    (fun () ->
+                        let w = precise seed (-0.4, 0.4) [ 2; 3; 3 ]
+                        let a = w + identity ()
+                        let det = numbers (torch.linalg.det a)
+                        let expected = det |> Array.averageBy (fun d -> 0.5 * (d - 1.0) ** 2.0)
+
+                        Expect.floatClose
+                            Accuracy.high
+                            (number (Regularity.determinant w))
+                            expected
+                            "determinant"
+
+                        let epsilon = 1e-5
+                        let c = torch.matmul (a.transpose (1L, 2L), a) + identity () * epsilon
+                        let eigenvalues = numbers (torch.linalg.eigvalsh c)
+
+                        let expected =
+                            Array.chunkBySize 3 eigenvalues
+                            |> Array.averageBy (fun e ->
+                                let s2 = e[0] * e[1] + e[0] * e[2] + e[1] * e[2]
+
+                                Array.sum e + (1.0 + epsilon) ** 2.0 * s2 / (e[0] * e[1] * e[2])
+                                - 6.0 * (1.0 + epsilon))
+
+                        let loss = number (Regularity.orthogonality w)
+
+                        Expect.isLessThan
+                            (abs (loss - expected))
+                            (1e-9 * (1.0 + abs expected))
+                            "orthogonality"
+
+                        expectClose
+                            1e-6
+                            (gradient Regularity.determinant w)
+                            (slope Regularity.determinant w)
+                            "gradient")
+                    ()
+
+            testCase "a singular map has finite gradients"
+            <| scoped (fun () ->
+                let flat = -(identity ()).unsqueeze 0L
+                Expect.equal (number (Regularity.determinant flat)) 0.5 "determinant"
+
+                Expect.isTrue
+                    (Double.IsFinite(largest (gradient Regularity.determinant flat)))
+                    "its gradient"
+
+                Expect.isTrue
+                    (Double.IsFinite(largest (gradient Regularity.orthogonality flat)))
+                    "orthogonality's")
+        ]
+
+let private fields seed =
+    precise seed (-2.0, 2.0) [ 2; 3; 3; 4; 5 ], precise (seed + 1) (-2.0, 2.0) [ 2; 3; 3; 4; 5 ]
+
+/// D(φ) = Σ a φ, for each sample.
+let private linear (a: torch.Tensor) (field: torch.Tensor) = (field * a).sum [| 1L; 2L; 3L; 4L |]
+
+let private discrimination =
+    testList
+        "discrimination"
+        [
+            testPropertyWithConfig
+                few
+                "normalised by itself, a field has unit root mean square length; units cancel"
+            <| fun (seed: int) ->
+                scoped
+                    (fun () ->
+                        let teacher, student = fields seed
+                        let own = Discrimination.normalise teacher teacher
+
+                        let lengths = own.square().sum([| 1L |]).mean([| 1L; 2L; 3L |]).sqrt()
+
+                        expectClose 1e-12 lengths (torch.ones_like lengths) "length"
+                        let normalised = Discrimination.normalise teacher student
+                        let metres = Discrimination.normalise (teacher * 7.0) (student * 7.0)
+                        expectClose 1e-12 metres normalised "in other units"
+                        Expect.isGreaterThan (largest (normalised - student)) 0.01 "not the field as it was")
+                    ()
+
+            testCase "the unit is a constant with a floor"
+            <| scoped (fun () ->
+                let teacher, student = fields 3
+                let teacher = teacher.requires_grad_ true
+                let student = student.requires_grad_ true
+                (Discrimination.normalise teacher student).sum().backward()
+                Expect.isNull teacher.grad "no gradient for the teacher"
+                Expect.isGreaterThan (largest (nonNull student.grad)) 0.0 "but for the student"
+                let still = torch.zeros_like teacher
+
+                expectClose
+                    1e-9
+                    (Discrimination.normalise still student)
+                    (student * 1000.0)
+                    "a teacher at rest")
+
+            testPropertyWithConfig few "joint lies between teacher and student, detached"
+            <| fun (seed: int) ->
+                scoped
+                    (fun () ->
+                        let teacher, student = fields seed
+                        expectSame (Discrimination.joint 1.0 teacher student) teacher "β = 1"
+                        expectSame (Discrimination.joint 0.0 teacher student) student "β = 0"
+                        let mixed = Discrimination.joint 0.1 teacher (student.requires_grad_ true)
+                        expectClose 1e-12 mixed (teacher * 0.1 + student * 0.9) "β = 0.1"
+                        Expect.isFalse mixed.requires_grad "detached")
+                    ()
+
+            testPropertyWithConfig few "the penalty of a linear critic is (‖a‖ − 1)², 0 for unit slope"
+            <| fun (seed: int) ->
+                scoped
+                    (fun () ->
+                        let place, a = fields seed
+                        let a = a.narrow (0L, 0L, 1L)
+                        let norm = number (a.norm ())
+
+                        let penalty a =
+                            number (Discrimination.gradientPenalty (linear a) place)
+
+                        Expect.floatClose Accuracy.high (penalty a) ((norm - 1.0) ** 2.0) "any slope"
+                        Expect.isLessThan (penalty (a / norm)) 1e-12 "unit slope"
+                        Expect.floatClose Accuracy.high (penalty (a * (3.0 / norm))) 4.0 "slope 3")
+                    ()
+
+            testPropertyWithConfig few "the norm is that of one sample, and the mean over samples"
+            <| fun (seed: int) ->
+                scoped
+                    (fun () ->
+                        // D = ½ ‖φ‖² has the gradient φ.
+                        let place, _ = fields seed
+                        let critic (f: torch.Tensor) = linear (f / 2.0) f
+                        let norms = [ for i in 0L .. 1L -> number (place[i].norm()) ]
+                        let expected = norms |> List.averageBy (fun n -> (n - 1.0) ** 2.0)
+                        let penalty = number (Discrimination.gradientPenalty critic place)
+                        Expect.floatClose Accuracy.high penalty expected "penalty")
+                    ()
+
+            testCase "the penalty trains the critic, also where its slope is 0"
+            <| scoped (fun () ->
+                let place, a = fields 5
+                let a = a.narrow (0L, 0L, 1L)
+
+                let penalty a =
+                    Discrimination.gradientPenalty (linear a) place
+
+                expectClose 1e-6 (gradient penalty a) (slope penalty a) "gradient by the critic's weights"
+                let flat = torch.zeros_like a
+                Expect.floatClose Accuracy.high (number (penalty flat)) 1.0 "a critic that sees nothing"
+                Expect.isTrue (Double.IsFinite(largest (gradient penalty flat))) "its gradient"
+                let judge = Discriminator.create (Seed.ofInt 1) { Widths = [ 4; 4 ] }
+                use _ = judge
+                (Discrimination.gradientPenalty judge.forward (place.``to`` torch.float32)).backward()
+
+                for struct (name, parameter) in judge.named_parameters () do
+                    if name.EndsWith "weight" then
+                        match parameter.grad with
+                        | null -> failtest $"no gradient reaches {name}"
+                        | g -> Expect.isGreaterThan (largest g) 0.0 name)
+
+            testPropertyWithConfig few "student and discriminator want the opposite, within bounds"
+            <| fun (seed: int) ->
+                scoped
+                    (fun () ->
+                        let s, t = precise seed (0.0, 1.0) [ 4 ], precise (seed + 1) (0.0, 1.0) [ 4 ]
+
+                        for objective in [ SquaredGap; Critic ] do
+                            let student = number (Discrimination.studentTerm objective s t)
+
+                            Expect.equal
+                                (number (Discrimination.discriminatorTerm objective s t))
+                                -student
+                                "opposite"
+
+                            Expect.isTrue (abs student <= 1.0) "bounded"
+                            Expect.equal (number (Discrimination.studentTerm objective t t)) 0.0 "no gap"
+
+                        let gaps = Array.map2 (-) (numbers s) (numbers t)
+
+                        let term objective =
+                            number (Discrimination.studentTerm objective s t)
+
+                        Expect.floatClose
+                            Accuracy.high
+                            (term SquaredGap)
+                            (Array.averageBy (fun g -> g * g) gaps)
+                            "squared gap"
+
+                        Expect.floatClose Accuracy.high (term Critic) -(Array.average gaps) "critic")
+                    ()
+
+            testCase "words"
+            <| fun () ->
+                let read = Codec.ofText "test.json" Objective.codec
+                Expect.equal (read "\"squared-gap\"") (Ok SquaredGap) "squared-gap"
+                Expect.equal (read "\"critic\"") (Ok Critic) "critic"
+
+                match read "\"critc\"" with
+                | Ok _ -> failtest "accepted"
+                | Error e ->
+                    Expect.stringContains
+                        (String.concat "\n" (Error.lines e))
+                        "did you mean \"critic\"?"
+                        "message"
+        ]
+
+let tests = testList "losses" [ similarity; regularity; discrimination ]
