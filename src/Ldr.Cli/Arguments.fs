@@ -27,7 +27,8 @@ type TrainArguments =
             | Experiment _ -> "the experiment's file, such as experiments/quickstart.json."
             | Output _ -> "the run's folder (default: runs/NAME)."
             | Resume -> "go on with the run that is in the folder."
-            | Set _ -> "change a value of the experiment: PATH=VALUE, such as data.root=/data or train.student.steps=500."
+            | Set _ ->
+                "change a value of the experiment: PATH=VALUE, such as data.root=/data or train.student.steps=500."
             | Threads _ -> "threads to compute with (default: all cores)."
             | Device _ -> "where to compute."
             | Json -> "print one JSON object to stdout: run, steps, model, table."
@@ -55,10 +56,12 @@ type RegisterArguments =
             | Moving _ -> "the scan that is deformed onto it (NIfTI)."
             | Model _ -> "a model's file, or its name in models/."
             | Moved _ -> "write the moved scan here (.nii or .nii.gz)."
-            | Transform _ -> "write the displacement field here (NIfTI, mm, LPS: ITK, ANTs, plastimatch and elastix read it)."
+            | Transform _ ->
+                "write the displacement field here (NIfTI, mm, LPS: ITK, ANTs, plastimatch and elastix read it)."
             | Labels _ -> "a label map of the moving scan."
             | Moved_Labels _ -> "write the moved label map here."
-            | Affine _ -> "how the scans are laid over each other first: auto (as the model was trained; by centres when they hardly overlap), none (world positions), centres."
+            | Affine _ ->
+                "how the scans are laid over each other first: auto (as the model was trained; by centres when they hardly overlap), none (world positions), centres."
             | Volume _ -> "which volume of files that hold several, from 0."
             | Threads _ -> "threads to compute with (default: all cores)."
             | Device _ -> "where to compute."

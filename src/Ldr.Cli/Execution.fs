@@ -31,8 +31,11 @@ let private object (pairs: (string * (JsonNode | null)) list) : JsonNode =
 
     node
 
-let private text (value: string) : JsonNode = nonNull (JsonValue.Create value) :> JsonNode
-let private number (value: float) = Codec.finiteOrNull (Math.Round(value, 6))
+let private text (value: string) : JsonNode =
+    nonNull (JsonValue.Create value) :> JsonNode
+
+let private number (value: float) =
+    Codec.finiteOrNull (Math.Round(value, 6))
 
 let private fixedPoint (digits: int) (value: float) =
     value.ToString("F" + string digits, CultureInfo.InvariantCulture)
@@ -46,13 +49,23 @@ let private compute (request: Request) : Result<torch.Device, Error> =
     elif torch.cuda.is_available () then
         Ok torch.CUDA
     else
-        Error(BadInput "--device cuda: no CUDA device can be used here; build with LDR_CUDA=true on a machine with one, or leave the option out")
+        Error(
+            BadInput
+                "--device cuda: no CUDA device can be used here; build with LDR_CUDA=true on a machine with one, or leave the option out"
+        )
 
 /// Whether a file can be written, found out before time is spent: its folder must be there and take a new file.
 let private checkOutput (path: string) : Result<unit, Error> =
     Error.guard (fun () ->
-        if not (path.EndsWith(".nii", StringComparison.OrdinalIgnoreCase) || path.EndsWith(".nii.gz", StringComparison.OrdinalIgnoreCase)) then
-            raise (Error.Raised(BadFile(path, "is no name of a NIfTI file", "let it end in .nii or .nii.gz")))
+        if
+            not (
+                path.EndsWith(".nii", StringComparison.OrdinalIgnoreCase)
+                || path.EndsWith(".nii.gz", StringComparison.OrdinalIgnoreCase)
+            )
+        then
+            raise (
+                Error.Raised(BadFile(path, "is no name of a NIfTI file", "let it end in .nii or .nii.gz"))
+            )
 
         AtomicFile.CheckWritable path)
 
@@ -74,11 +87,13 @@ let private train (request: Request) (reporter: Progress.Reporter) experiment ou
         try
             try
                 Run.execute
-                    { Folder = folder
-                      Resume = resume
-                      Device = device
-                      Sink = reporter.Show
-                      Stop = stop.Token }
+                    {
+                        Folder = folder
+                        Resume = resume
+                        Device = device
+                        Sink = reporter.Show
+                        Stop = stop.Token
+                    }
                     resolved
             with :? OperationCanceledException ->
                 Ok(Stopped("the table", 0))
@@ -89,19 +104,40 @@ let private train (request: Request) (reporter: Progress.Reporter) experiment ou
 
             match ending with
             | Stopped(training, step) ->
-                let where = if step > 0 then $"in {training} after step {step}" else $"in {training}"
-                eprintfn "Stopped %s; go on with: ldr-fs train %s --output %s --resume" where experiment folder
+                let where =
+                    if step > 0 then
+                        $"in {training} after step {step}"
+                    else
+                        $"in {training}"
+
+                eprintfn
+                    "Stopped %s; go on with: ldr-fs train %s --output %s --resume"
+                    where
+                    experiment
+                    folder
+
                 ExitCode.interrupted
             | Done result ->
                 if request.Json then
                     object
-                        [ "run", text result.Run
-                          "steps", JsonValue.Create result.Steps
-                          "model", text result.Model
-                          "table", JsonArray(result.Table |> List.map (fun row -> Scores.toJson row :> JsonNode) |> Array.ofList) ]
+                        [
+                            "run", text result.Run
+                            "steps", JsonValue.Create result.Steps
+                            "model", text result.Model
+                            "table",
+                            JsonArray(
+                                result.Table
+                                |> List.map (fun row -> Scores.toJson row :> JsonNode)
+                                |> Array.ofList
+                            )
+                        ]
                     |> printJson
                 else
-                    printfn "%s\n\nThe run is in %s; its model is %s." (Scores.toTable result.Table) result.Run result.Model
+                    printfn
+                        "%s\n\nThe run is in %s; its model is %s."
+                        (Scores.toTable result.Table)
+                        result.Run
+                        result.Model
 
                 ExitCode.ok))
 
@@ -114,17 +150,18 @@ let private verdictWord verdict =
 let private register
     (request: Request)
     (r:
-        {| Fixed: string
-           Moving: string
-           Model: string
-           Moved: string option
-           Transform: string option
-           Labels: (string * string) option
-           Alignment: Alignment option
-           Volume: int option |})
+        {|
+            Fixed: string
+            Moving: string
+            Model: string
+            Moved: string option
+            Transform: string option
+            Labels: (string * string) option
+            Alignment: Alignment option
+            Volume: int option
+        |})
     =
-    let outputs =
-        List.choose id [ r.Moved; r.Transform; r.Labels |> Option.map snd ]
+    let outputs = List.choose id [ r.Moved; r.Transform; r.Labels |> Option.map snd ]
 
     let duplicate =
         match outputs |> List.countBy Path.GetFullPath |> List.tryFind (fun (_, n) -> n > 1) with
@@ -136,11 +173,14 @@ let private register
 
     // Cheap checks first: everything that can be refused is refused before the model is loaded.
     duplicate
-    |> Result.bind (fun () -> (Ok(), outputs) ||> List.fold (fun state path -> state |> Result.bind (fun () -> checkOutput path)))
+    |> Result.bind (fun () ->
+        (Ok(), outputs)
+        ||> List.fold (fun state path -> state |> Result.bind (fun () -> checkOutput path)))
     |> Result.bind (fun () -> ModelFile.resolve r.Model)
     |> Result.bind (fun path -> ModelFile.inspect path |> Result.map (fun _ -> path))
     |> Result.bind (fun path -> read r.Fixed |> Result.map (fun scan -> path, scan))
-    |> Result.bind (fun (path, fixedScan) -> read r.Moving |> Result.map (fun moving -> path, fixedScan, moving))
+    |> Result.bind (fun (path, fixedScan) ->
+        read r.Moving |> Result.map (fun moving -> path, fixedScan, moving))
     |> Result.bind (fun (path, fixedScan, moving) ->
         match r.Labels with
         | None -> Ok(path, fixedScan, moving, None)
@@ -150,7 +190,13 @@ let private register
                 if labels.Grid.SameAs moving.Grid then
                     Ok(path, fixedScan, moving, Some labels)
                 else
-                    Error(BadFile(file, "lies on another grid than the moving scan", "give the label map that belongs to it"))))
+                    Error(
+                        BadFile(
+                            file,
+                            "lies on another grid than the moving scan",
+                            "give the label map that belongs to it"
+                        )
+                    )))
     |> Result.bind (fun (path, fixedScan, moving, labels) ->
         compute request
         |> Result.bind (fun device -> ModelFile.read path |> Result.map (fun model -> device, model))
@@ -161,7 +207,9 @@ let private register
                 let quality = Registration.quality fixedScan moving registered
                 let word, reasons = verdictWord quality.Verdict
                 r.Moved |> Option.iter (fun file -> Nifti.Write(file, registered.Moved))
-                r.Transform |> Option.iter (fun file -> Nifti.WriteField(file, registered.Field))
+
+                r.Transform
+                |> Option.iter (fun file -> Nifti.WriteField(file, registered.Field))
 
                 match labels, r.Labels with
                 | Some map, Some(_, file) -> Nifti.Write(file, Warp.Nearest(map, registered.Field))
@@ -174,24 +222,36 @@ let private register
 
                 if request.Json then
                     object
-                        [ "moved", r.Moved |> Option.map text |> Option.toObj
-                          "transform", r.Transform |> Option.map text |> Option.toObj
-                          "similarity_before", number quality.SimilarityBefore
-                          "similarity_after", number quality.SimilarityAfter
-                          "folded_percent", number quality.Folding.FoldedPercent
-                          "sdlogj", number quality.Folding.SdLogJ
-                          "mean_displacement_mm", number quality.MeanDisplacementMm
-                          "initial_alignment", text alignment
-                          "milliseconds",
-                          object
-                              [ "network", number registered.NetworkMs
-                                "warp", number registered.WarpMs
-                                "total", number registered.TotalMs ]
-                          "verdict", text word
-                          "reasons", JsonArray(reasons |> List.map (fun s -> text s) |> Array.ofList) ]
+                        [
+                            "moved", r.Moved |> Option.map text |> Option.toObj
+                            "transform", r.Transform |> Option.map text |> Option.toObj
+                            "similarity_before", number quality.SimilarityBefore
+                            "similarity_after", number quality.SimilarityAfter
+                            "folded_percent", number quality.Folding.FoldedPercent
+                            "sdlogj", number quality.Folding.SdLogJ
+                            "mean_displacement_mm", number quality.MeanDisplacementMm
+                            "initial_alignment", text alignment
+                            "milliseconds",
+                            object
+                                [
+                                    "network", number registered.NetworkMs
+                                    "warp", number registered.WarpMs
+                                    "total", number registered.TotalMs
+                                ]
+                            "verdict", text word
+                            "reasons", JsonArray(reasons |> List.map (fun s -> text s) |> Array.ofList)
+                        ]
                     |> printJson
                 else
-                    printfn "%s: correlation %s before, %s after; %s %% folded; %s mm moved on average (start: %s); %s ms" word (fixedPoint 3 quality.SimilarityBefore) (fixedPoint 3 quality.SimilarityAfter) (fixedPoint 2 quality.Folding.FoldedPercent) (fixedPoint 2 quality.MeanDisplacementMm) alignment (fixedPoint 0 registered.TotalMs)
+                    printfn
+                        "%s: correlation %s before, %s after; %s %% folded; %s mm moved on average (start: %s); %s ms"
+                        word
+                        (fixedPoint 3 quality.SimilarityBefore)
+                        (fixedPoint 3 quality.SimilarityAfter)
+                        (fixedPoint 2 quality.Folding.FoldedPercent)
+                        (fixedPoint 2 quality.MeanDisplacementMm)
+                        alignment
+                        (fixedPoint 0 registered.TotalMs)
 
                 for reason in reasons do
                     eprintfn "%s: %s" word reason
@@ -201,18 +261,35 @@ let private register
                 | Good
                 | Look _ -> ExitCode.ok)))
 
-let private evaluate (request: Request) (reporter: Progress.Reporter) (modelName: string) (data: string) (part: string) output seed pairs =
+let private evaluate
+    (request: Request)
+    (reporter: Progress.Reporter)
+    (modelName: string)
+    (data: string)
+    (part: string)
+    output
+    seed
+    pairs
+    =
     let dataset =
         if File.Exists data then
-            Experiment.read data [] |> Result.bind (fun experiment -> Dataset.load experiment.Data)
+            Experiment.read data []
+            |> Result.bind (fun experiment -> Dataset.load experiment.Data)
         elif Directory.Exists data then
             Dataset.ofFolder data
         else
-            Error(BadFile(data, "no such folder or file", "give a folder with a dataset.json, or an experiment's file"))
+            Error(
+                BadFile(
+                    data,
+                    "no such folder or file",
+                    "give a folder with a dataset.json, or an experiment's file"
+                )
+            )
 
     ModelFile.resolve modelName
     |> Result.bind (fun path -> dataset |> Result.map (fun dataset -> path, dataset))
-    |> Result.bind (fun (path, dataset) -> compute request |> Result.map (fun device -> path, dataset, device))
+    |> Result.bind (fun (path, dataset) ->
+        compute request |> Result.map (fun device -> path, dataset, device))
     |> Result.bind (fun (path, dataset, device) ->
         ModelFile.read path
         |> Result.bind (fun model ->
@@ -226,7 +303,9 @@ let private evaluate (request: Request) (reporter: Progress.Reporter) (modelName
             subjects
             |> Result.bind (fun subjects ->
                 Error.guard (fun () ->
-                    output |> Option.iter (fun folder -> Directory.CreateDirectory(folder: string) |> ignore)
+                    output
+                    |> Option.iter (fun folder -> Directory.CreateDirectory(folder: string) |> ignore)
+
                     model.Network.``to`` device |> ignore
                     let set = Evaluator.load (Seed.ofInt seed) pairs model.Card.IgnoredLabels subjects
                     let before = Evaluator.untouched model.Card.Alignment set CancellationToken.None
@@ -245,7 +324,10 @@ let private evaluate (request: Request) (reporter: Progress.Reporter) (modelName
                     output
                     |> Option.iter (fun folder ->
                         let write name (text: string) =
-                            AtomicFile.Write(Path.Combine(folder, name), (fun stream -> stream.Write(Encoding.UTF8.GetBytes text)))
+                            AtomicFile.Write(
+                                Path.Combine(folder, name),
+                                (fun stream -> stream.Write(Encoding.UTF8.GetBytes text))
+                            )
 
                         write "scores.csv" (Scores.toCsv scores)
                         write "summary.json" (json.ToJsonString() + "\n"))
@@ -253,7 +335,9 @@ let private evaluate (request: Request) (reporter: Progress.Reporter) (modelName
                     if request.Json then
                         printJson json
                     else
-                        printfn "%s" (Scores.toTable [ Scores.summarise "untouched" 0L before before; summary ])
+                        printfn
+                            "%s"
+                            (Scores.toTable [ Scores.summarise "untouched" 0L before before; summary ])
 
                     ExitCode.ok))))
 
@@ -265,18 +349,38 @@ let private inspectScan (request: Request) (path: string) =
 
         if request.Json then
             object
-                [ "kind", text "scan"
-                  "size", JsonArray(JsonValue.Create grid.Nx, JsonValue.Create grid.Ny, JsonValue.Create grid.Nz)
-                  "volumes", JsonValue.Create header.Volumes
-                  "spacing_mm", JsonArray(number sx, number sy, number sz)
-                  "orientation", text grid.Orientation
-                  "type", text (string header.StoredAs)
-                  "affine", JsonArray(grid.VoxelToWorld.ToRows() |> Array.map number)
-                  "warnings", JsonArray(header.Warnings |> Seq.map (fun w -> text w) |> Array.ofSeq) ]
+                [
+                    "kind", text "scan"
+                    "size",
+                    JsonArray(JsonValue.Create grid.Nx, JsonValue.Create grid.Ny, JsonValue.Create grid.Nz)
+                    "volumes", JsonValue.Create header.Volumes
+                    "spacing_mm", JsonArray(number sx, number sy, number sz)
+                    "orientation", text grid.Orientation
+                    "type", text (string header.StoredAs)
+                    "affine", JsonArray(grid.VoxelToWorld.ToRows() |> Array.map number)
+                    "warnings", JsonArray(header.Warnings |> Seq.map (fun w -> text w) |> Array.ofSeq)
+                ]
             |> printJson
         else
-            let volumes = if header.Volumes > 1 then $", {header.Volumes} volumes" else ""
-            printfn "%s: NIfTI-%d scan, %d × %d × %d voxels%s of %s × %s × %s mm, orientation %s, stored as %O" path header.Version grid.Nx grid.Ny grid.Nz volumes (fixedPoint 3 sx) (fixedPoint 3 sy) (fixedPoint 3 sz) grid.Orientation header.StoredAs
+            let volumes =
+                if header.Volumes > 1 then
+                    $", {header.Volumes} volumes"
+                else
+                    ""
+
+            printfn
+                "%s: NIfTI-%d scan, %d × %d × %d voxels%s of %s × %s × %s mm, orientation %s, stored as %O"
+                path
+                header.Version
+                grid.Nx
+                grid.Ny
+                grid.Nz
+                volumes
+                (fixedPoint 3 sx)
+                (fixedPoint 3 sy)
+                (fixedPoint 3 sz)
+                grid.Orientation
+                header.StoredAs
 
             for warning in header.Warnings do
                 printfn "warning: %s" warning
@@ -299,10 +403,26 @@ let private inspectModel (request: Request) (path: string) =
             let count = parameters.ToString("N0", CultureInfo.InvariantCulture)
             printfn "%s: model, %s" path (Architecture.describe card.Architecture)
             printfn "parameters  %s in %d tensors" count file.Tensors.Count
-            printfn "grid        %d × %d × %d voxels of %g × %g × %g mm, aligned by %s" x y z sx sy sz (string card.Alignment |> _.ToLowerInvariant())
+
+            printfn
+                "grid        %d × %d × %d voxels of %g × %g × %g mm, aligned by %s"
+                x
+                y
+                z
+                sx
+                sy
+                sz
+                (string card.Alignment |> _.ToLowerInvariant())
+
             printfn "intensity   %s" (Codec.toLine RuntimeCodecs.intensity card.Intensity)
             printfn "data        %s (licence: %s)" card.Data card.Licence
-            printfn "split       %d training, %d validation, %d test subjects" card.Train.Length card.Validation.Length card.Test.Length
+
+            printfn
+                "split       %d training, %d validation, %d test subjects"
+                card.Train.Length
+                card.Validation.Length
+                card.Test.Length
+
             printfn "training    %d steps, experiment %s" card.Steps card.Experiment
 
         ExitCode.ok)
@@ -314,7 +434,13 @@ let private inspect (request: Request) (path: string) =
         if File.Exists model then
             inspectModel request model
         elif File.Exists(Path.Combine(path, "experiment.json")) then
-            Error(BadFile(path, "is a run that is not finished", "go on with it by ldr-fs train EXPERIMENT --resume"))
+            Error(
+                BadFile(
+                    path,
+                    "is a run that is not finished",
+                    "go on with it by ldr-fs train EXPERIMENT --resume"
+                )
+            )
         else
             Error(BadFile(path, "is a folder, but not of a run", "give a file, or a run's folder"))
     elif path.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase) then
@@ -326,7 +452,8 @@ let private validate (request: Request) file assignments =
     Experiment.read file assignments
     |> Result.bind (fun experiment ->
         Dataset.load experiment.Data
-        |> Result.bind (fun dataset -> Dataset.split experiment.Data.Split dataset |> Result.map (fun _ -> dataset))
+        |> Result.bind (fun dataset ->
+            Dataset.split experiment.Data.Split dataset |> Result.map (fun _ -> dataset))
         |> Result.map (fun dataset ->
             if request.Json then
                 printfn "%s" (Codec.toLine Experiment.codec experiment)
@@ -334,7 +461,11 @@ let private validate (request: Request) file assignments =
                 printfn "%s: good. %d subjects of %s; trainings:" file dataset.Subjects.Length dataset.Name
 
                 for training in experiment.Train do
-                    printfn "  %s: %s, %d steps" training.Name (Architecture.describe training.Architecture) training.Steps
+                    printfn
+                        "  %s: %s, %d steps"
+                        training.Name
+                        (Architecture.describe training.Architecture)
+                        training.Steps
 
             ExitCode.ok))
 

@@ -10,18 +10,28 @@ type Refusal =
     | Help of string
     | Usage of string
 
-let private parser = lazy ArgumentParser.Create<Arguments>(programName = "ldr-fs", checkStructure = false)
+let private parser =
+    lazy ArgumentParser.Create<Arguments>(programName = "ldr-fs", checkStructure = false)
 
-let private request (results: ParseResults<'a>) (threads: int option) (device: DeviceName option) json verbose command =
+let private request
+    (results: ParseResults<'a>)
+    (threads: int option)
+    (device: DeviceName option)
+    json
+    verbose
+    command
+    =
     match threads with
     | Some n when n < 1 -> Error(Usage "--threads: give a whole number above 0")
     | _ ->
         Ok
-            { Command = command
-              Threads = threads
-              Cuda = (device = Some Cuda)
-              Json = json
-              Verbose = verbose }
+            {
+                Command = command
+                Threads = threads
+                Cuda = (device = Some Cuda)
+                Json = json
+                Verbose = verbose
+            }
 
 /// Argu does not enforce `ExactlyOnce` inside a subcommand.
 let private need (name: string) (value: 'v option) =
@@ -33,10 +43,12 @@ let private train (r: ParseResults<TrainArguments>) =
     need "the experiment's file" (r.TryGetResult TrainArguments.Experiment)
     |> Result.bind (fun experiment ->
         Command.Train
-            {| Experiment = experiment
-               Output = r.TryGetResult TrainArguments.Output
-               Resume = r.Contains TrainArguments.Resume
-               Assignments = r.GetResults TrainArguments.Set |}
+            {|
+                Experiment = experiment
+                Output = r.TryGetResult TrainArguments.Output
+                Resume = r.Contains TrainArguments.Resume
+                Assignments = r.GetResults TrainArguments.Set
+            |}
         |> request
             r
             (r.TryGetResult TrainArguments.Threads)
@@ -69,19 +81,21 @@ let private register (r: ParseResults<RegisterArguments>) =
                 Error(Usage "nothing to write: give --moved, --transform, or --labels with --moved-labels")
             else
                 Command.Register
-                    {| Fixed = fixedFile
-                       Moving = moving
-                       Model = model
-                       Moved = moved
-                       Transform = transform
-                       Labels = labels
-                       Alignment =
-                        match r.TryGetResult Affine with
-                        | Some AffineChoice.None -> Some Alignment.World
-                        | Some Centres -> Some Alignment.Centres
-                        | Some Auto
-                        | Option.None -> Option.None
-                       Volume = r.TryGetResult RegisterArguments.Volume |}
+                    {|
+                        Fixed = fixedFile
+                        Moving = moving
+                        Model = model
+                        Moved = moved
+                        Transform = transform
+                        Labels = labels
+                        Alignment =
+                            match r.TryGetResult Affine with
+                            | Some AffineChoice.None -> Some Alignment.World
+                            | Some Centres -> Some Alignment.Centres
+                            | Some Auto
+                            | Option.None -> Option.None
+                        Volume = r.TryGetResult RegisterArguments.Volume
+                    |}
                 |> request
                     r
                     (r.TryGetResult RegisterArguments.Threads)
@@ -103,12 +117,14 @@ let private evaluate (r: ParseResults<EvaluateArguments>) =
             Error(Usage "--pairs: give a whole number above 0")
         else
             Command.Evaluate
-                {| Model = model
-                   Data = data
-                   Split = split
-                   Output = r.TryGetResult EvaluateArguments.Output
-                   Seed = r.GetResult(EvaluateArguments.Seed, 1)
-                   Pairs = pairs |}
+                {|
+                    Model = model
+                    Data = data
+                    Split = split
+                    Output = r.TryGetResult EvaluateArguments.Output
+                    Seed = r.GetResult(EvaluateArguments.Seed, 1)
+                    Pairs = pairs
+                |}
             |> request
                 r
                 (r.TryGetResult EvaluateArguments.Threads)
@@ -120,13 +136,23 @@ let private inspect (r: ParseResults<InspectArguments>) =
     need "the file" (r.TryGetResult File)
     |> Result.bind (fun file ->
         Command.Inspect file
-        |> request r Option.None Option.None (r.Contains InspectArguments.Json) (r.Contains InspectArguments.Verbose))
+        |> request
+            r
+            Option.None
+            Option.None
+            (r.Contains InspectArguments.Json)
+            (r.Contains InspectArguments.Verbose))
 
 let private validate (r: ParseResults<ValidateArguments>) =
     need "the experiment's file" (r.TryGetResult ValidateArguments.Experiment)
     |> Result.bind (fun experiment ->
         Command.Validate(experiment, r.GetResults ValidateArguments.Set)
-        |> request r Option.None Option.None (r.Contains ValidateArguments.Json) (r.Contains ValidateArguments.Verbose))
+        |> request
+            r
+            Option.None
+            Option.None
+            (r.Contains ValidateArguments.Json)
+            (r.Contains ValidateArguments.Verbose))
 
 let private firstLine (text: string) =
     let text = text.Replace("\r", "")
@@ -151,5 +177,10 @@ let parse (arguments: string[]) : Result<Request, Refusal> =
             if e.ErrorCode = ErrorCode.HelpText then
                 Error(Help e.Message)
             else
-                let verb = if arguments[0].StartsWith '-' then "" else arguments[0] + " "
+                let verb =
+                    if arguments[0].StartsWith '-' then
+                        ""
+                    else
+                        arguments[0] + " "
+
                 Error(Usage $"{firstLine e.Message}; see ldr-fs {verb}--help")

@@ -19,6 +19,8 @@ let main arguments =
             if request.Verbose then
                 eprintfn "ldr-fs: a fault of ours: %O" e
             else
-                eprintfn "ldr-fs: a fault of ours: %s (--verbose shows where); please report it" (e.Message.Split('\n')[0])
+                eprintfn
+                    "ldr-fs: a fault of ours: %s (--verbose shows where); please report it"
+                    (e.Message.Split('\n')[0])
 
             ExitCode.fault

@@ -14,9 +14,12 @@ let private show (value: float) =
     value.ToString("G4", CultureInfo.InvariantCulture)
 
 let private duration (time: TimeSpan) =
-    if time.TotalHours >= 1.0 then $"{int time.TotalHours} h {time.Minutes:D2} min"
-    elif time.TotalMinutes >= 1.0 then $"{time.Minutes} min {time.Seconds:D2} s"
-    else $"{time.Seconds} s"
+    if time.TotalHours >= 1.0 then
+        $"{int time.TotalHours} h {time.Minutes:D2} min"
+    elif time.TotalMinutes >= 1.0 then
+        $"{time.Minutes} min {time.Seconds:D2} s"
+    else
+        $"{time.Seconds} s"
 
 let private bar (part: float) =
     let full = int (Math.Round(part * 24.0))
@@ -42,8 +45,19 @@ type Reporter() =
     member _.Change(part: float, text: string) =
         if interactive then
             let line = $"[{bar part}] {text}"
-            let width = try Console.BufferWidth - 1 with :? System.IO.IOException -> 79
-            let line = if line.Length > width then line.Substring(0, max 0 width) else line
+
+            let width =
+                try
+                    Console.BufferWidth - 1
+                with :? System.IO.IOException ->
+                    79
+
+            let line =
+                if line.Length > width then
+                    line.Substring(0, max 0 width)
+                else
+                    line
+
             eprintf "\r%s\027[K" line
             open' <- true
         elif part >= 1.0 || (DateTime.UtcNow - last).TotalSeconds > plainEvery then
@@ -54,16 +68,27 @@ type Reporter() =
     member this.Show(event: RunEvent) =
         match event with
         | Loading what -> this.Line $"Reading {what} ..."
-        | Scoring(name, pair, pairs) -> this.Change(float pair / float pairs, $"{name}: scored {pair} of {pairs} pairs")
+        | Scoring(name, pair, pairs) ->
+            this.Change(float pair / float pairs, $"{name}: scored {pair} of {pairs} pairs")
         | Training(Started(name, steps, parameters, resumed)) ->
             let from = if resumed > 0 then $", from step {resumed}" else ""
             let count = parameters.ToString("N0", CultureInfo.InvariantCulture)
             this.Line $"{name}: {count} parameters, {steps} steps{from}"
         | Training(Progressed(name, step, steps, metrics, speed, left)) ->
-            let loss = metrics |> List.tryFind (fun (n, _) -> n = "loss") |> Option.map snd |> Option.defaultValue nan
-            this.Change(float step / float steps, $"{name}: step {step} of {steps}, loss {show loss}, {show speed} steps/s, {duration left} left")
+            let loss =
+                metrics
+                |> List.tryFind (fun (n, _) -> n = "loss")
+                |> Option.map snd
+                |> Option.defaultValue nan
+
+            this.Change(
+                float step / float steps,
+                $"{name}: step {step} of {steps}, loss {show loss}, {show speed} steps/s, {duration left} left"
+            )
         | Training(Validated(name, step, metrics)) ->
-            let numbers = metrics |> List.map (fun (n, v) -> $"{n} {show v}") |> String.concat ", "
+            let numbers =
+                metrics |> List.map (fun (n, v) -> $"{n} {show v}") |> String.concat ", "
+
             this.Line $"{name}: step {step}, validation: {numbers}"
         | Training(Warned(name, step, message)) -> this.Line $"{name}: step {step}: warning: {message}"
         | Training(Saved _) -> ()

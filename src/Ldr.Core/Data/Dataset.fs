@@ -13,10 +13,12 @@ type DataSource =
 
 /// How many subjects are for what: a random order of all subjects (by the seed) is cut into three parts.
 type Split =
-    { Train: int
-      Validation: int
-      Test: int
-      Seed: int }
+    {
+        Train: int
+        Validation: int
+        Test: int
+        Seed: int
+    }
 
 /// The data of an experiment, and how scans are prepared.
 type DataOptions =
@@ -38,43 +40,43 @@ type DataOptions =
 /// One subject of a data set: its scan and its label map, read when they are needed.
 [<NoEquality; NoComparison>]
 type Subject =
-    { Name: string
-      /// The scan, as stored.
-      Image: unit -> Volume
-      Labels: (unit -> Volume) option }
+    {
+        Name: string
+        /// The scan, as stored.
+        Image: unit -> Volume
+        Labels: (unit -> Volume) option
+    }
 
 /// The subjects of a data set, in the order of their names.
 [<NoEquality; NoComparison>]
 type Dataset =
-    { Name: string
-      Licence: string
-      Subjects: Subject list }
+    {
+        Name: string
+        Licence: string
+        Subjects: Subject list
+    }
 
 /// The subjects of the three parts of a split.
 [<NoEquality; NoComparison>]
 type SplitSubjects =
-    { TrainSubjects: Subject list
-      ValidationSubjects: Subject list
-      TestSubjects: Subject list }
+    {
+        TrainSubjects: Subject list
+        ValidationSubjects: Subject list
+        TestSubjects: Subject list
+    }
 
 module DataSource =
     let codec: Codec<DataSource> =
         Codec.union
             "kind"
-            [ Codec.case
-                  "msd"
-                  (Codec.record id |> Codec.required "folder" Codec.string id)
-                  Msd
-                  (function
-                  | Msd folder -> Some folder
-                  | Synthetic _ -> None)
-              Codec.case
-                  "synthetic"
-                  Anatomy.fields
-                  Synthetic
-                  (function
-                  | Synthetic anatomy -> Some anatomy
-                  | Msd _ -> None) ]
+            [
+                Codec.case "msd" (Codec.record id |> Codec.required "folder" Codec.string id) Msd (function
+                    | Msd folder -> Some folder
+                    | Synthetic _ -> None)
+                Codec.case "synthetic" Anatomy.fields Synthetic (function
+                    | Synthetic anatomy -> Some anatomy
+                    | Msd _ -> None)
+            ]
 
 module DataOptions =
     /// The folder of the real scans: the environment variable `LDR_DATA`, or `../shared/data`.
@@ -86,10 +88,12 @@ module DataOptions =
 
     let private split: Codec<Split> =
         Codec.record (fun train validation test seed ->
-            { Train = train
-              Validation = validation
-              Test = test
-              Seed = seed })
+            {
+                Train = train
+                Validation = validation
+                Test = test
+                Seed = seed
+            })
         |> Codec.required "train" Codec.positiveInt _.Train
         |> Codec.required "validation" Codec.positiveInt _.Validation
         |> Codec.required "test" Codec.positiveInt _.Test
@@ -98,23 +102,30 @@ module DataOptions =
 
     let codec: Codec<DataOptions> =
         let side =
-            Codec.int |> Codec.where "a whole number from 8 to 1024" (fun n -> n >= 8 && n <= 1024)
+            Codec.int
+            |> Codec.where "a whole number from 8 to 1024" (fun n -> n >= 8 && n <= 1024)
 
         Codec.record (fun source root split size spacing intensity alignment ignored ->
-            { Source = source
-              Root = root
-              Split = split
-              Size = size
-              Spacing = spacing
-              Intensity = intensity
-              Alignment = alignment
-              IgnoredLabels = ignored })
+            {
+                Source = source
+                Root = root
+                Split = split
+                Size = size
+                Spacing = spacing
+                Intensity = intensity
+                Alignment = alignment
+                IgnoredLabels = ignored
+            })
         |> Codec.required "source" DataSource.codec _.Source
         |> Codec.optional "root" Codec.string (defaultRoot ()) _.Root
         |> Codec.required "split" split _.Split
         |> Codec.required "size" (Codec.triple side) _.Size
         |> Codec.optional "spacing" (Codec.triple Codec.positive) (1.0, 1.0, 1.0) _.Spacing
-        |> Codec.optional "intensity" RuntimeCodecs.intensity (IntensityRule.Percentiles(0.5, 99.5)) _.Intensity
+        |> Codec.optional
+            "intensity"
+            RuntimeCodecs.intensity
+            (IntensityRule.Percentiles(0.5, 99.5))
+            _.Intensity
         |> Codec.optional "alignment" RuntimeCodecs.alignment Alignment.World _.Alignment
         |> Codec.optional "ignored_labels" (Codec.list Codec.int) [] _.IgnoredLabels
         |> Codec.seal
@@ -123,9 +134,11 @@ module Dataset =
     type private Entry = { Image: string; Label: string option }
 
     type private Description =
-        { Name: string
-          Licence: string
-          Training: Entry list }
+        {
+            Name: string
+            Licence: string
+            Training: Entry list
+        }
 
     /// The parts of an MSD `dataset.json` that are used; it has more keys, and they vary.
     let private readDescription (file: string) : Result<Description, Error> =
@@ -141,28 +154,42 @@ module Dataset =
             | Ok(Some value) -> Ok value
             | Ok None ->
                 Error
-                    [ { Path = $"{path}.{key}"
-                        Problem = "is missing" } ]
+                    [
+                        {
+                            Path = $"{path}.{key}"
+                            Problem = "is missing"
+                        }
+                    ]
             | Error problems -> Error problems
 
         let entry: Codec<Entry> =
-            { Encode = fun e -> Codec.string.Encode e.Image
-              Decode =
-                fun path element ->
-                    if element.ValueKind <> System.Text.Json.JsonValueKind.Object then
-                        Codec.expected "an object with \"image\" and \"label\"" path element
-                    else
-                        match need "image" Codec.string path element, pick "label" Codec.string path element with
-                        | Ok image, Ok label -> Ok { Image = image; Label = label }
-                        | Error a, Error b -> Error(a @ b)
-                        | Error a, Ok _
-                        | Ok _, Error a -> Error a }
+            {
+                Encode = fun e -> Codec.string.Encode e.Image
+                Decode =
+                    fun path element ->
+                        if element.ValueKind <> System.Text.Json.JsonValueKind.Object then
+                            Codec.expected "an object with \"image\" and \"label\"" path element
+                        else
+                            match
+                                need "image" Codec.string path element, pick "label" Codec.string path element
+                            with
+                            | Ok image, Ok label -> Ok { Image = image; Label = label }
+                            | Error a, Error b -> Error(a @ b)
+                            | Error a, Ok _
+                            | Ok _, Error a -> Error a
+            }
 
         text
         |> Result.bind (Codec.parse file)
         |> Result.bind (fun element ->
             if element.ValueKind <> System.Text.Json.JsonValueKind.Object then
-                Error(BadFile(file, "is not a data set's description", "see the Medical Segmentation Decathlon's dataset.json"))
+                Error(
+                    BadFile(
+                        file,
+                        "is not a data set's description",
+                        "see the Medical Segmentation Decathlon's dataset.json"
+                    )
+                )
             else
                 match need "training" (Codec.list entry) "$" element with
                 | Error problems -> Error(BadJson(file, problems))
@@ -173,9 +200,14 @@ module Dataset =
                         | _ -> fallback
 
                     Ok
-                        { Name = word "name" (Path.GetFileName(Path.GetDirectoryName(Path.GetFullPath file)) |> string)
-                          Licence = word "licence" "not stated"
-                          Training = training })
+                        {
+                            Name =
+                                word
+                                    "name"
+                                    (Path.GetFileName(Path.GetDirectoryName(Path.GetFullPath file)) |> string)
+                            Licence = word "licence" "not stated"
+                            Training = training
+                        })
 
     let private nameOf (path: string) =
         let name = Path.GetFileName path |> string
@@ -197,29 +229,50 @@ module Dataset =
         if Path.IsPathRooted path || full.StartsWith(root, StringComparison.Ordinal) then
             full
         else
-            raise (Error.Raised(BadFile(file, $"\"{path}\" leads out of the data set's folder", "give a path inside it, or an absolute one")))
+            raise (
+                Error.Raised(
+                    BadFile(
+                        file,
+                        $"\"{path}\" leads out of the data set's folder",
+                        "give a path inside it, or an absolute one"
+                    )
+                )
+            )
 
     /// The data set in a folder with an MSD `dataset.json`.
     let ofFolder (folder: string) : Result<Dataset, Error> =
         let file = Path.Combine(folder, "dataset.json")
 
         if not (File.Exists file) then
-            Error(BadFile(folder, "has no dataset.json", "give the folder of a data set in the form of the Medical Segmentation Decathlon"))
+            Error(
+                BadFile(
+                    folder,
+                    "has no dataset.json",
+                    "give the folder of a data set in the form of the Medical Segmentation Decathlon"
+                )
+            )
         else
             readDescription file
             |> Result.bind (fun description ->
                 Error.guard (fun () ->
-                    { Name = description.Name
-                      Licence = description.Licence
-                      Subjects =
-                        [ for entry in description.Training do
-                              let image = inside file folder entry.Image
-                              let labels = entry.Label |> Option.map (inside file folder)
+                    {
+                        Name = description.Name
+                        Licence = description.Licence
+                        Subjects =
+                            [
+                                for entry in description.Training do
+                                    let image = inside file folder entry.Image
+                                    let labels = entry.Label |> Option.map (inside file folder)
 
-                              { Name = nameOf entry.Image
-                                Image = fun () -> Nifti.Read image
-                                Labels = labels |> Option.map (fun path -> fun () -> Nifti.Read path) } ]
-                        |> List.sortBy _.Name }))
+                                    {
+                                        Name = nameOf entry.Image
+                                        Image = fun () -> Nifti.Read image
+                                        Labels =
+                                            labels |> Option.map (fun path -> fun () -> Nifti.Read path)
+                                    }
+                            ]
+                            |> List.sortBy _.Name
+                    }))
 
     /// The data set of an experiment.
     let load (options: DataOptions) : Result<Dataset, Error> =
@@ -230,20 +283,32 @@ module Dataset =
             if Directory.Exists path then
                 ofFolder path
             else
-                Error(BadFile(path, "no such data set", "set the folder of the data with --set data.root=FOLDER or LDR_DATA"))
+                Error(
+                    BadFile(
+                        path,
+                        "no such data set",
+                        "set the folder of the data with --set data.root=FOLDER or LDR_DATA"
+                    )
+                )
         | Synthetic anatomy ->
             let make = Anatomy.subject anatomy
 
             Ok
-                { Name = "synthetic anatomy"
-                  Licence = "MIT"
-                  Subjects =
-                    [ for index in 0 .. anatomy.Subjects - 1 do
-                          let both = lazy make index
+                {
+                    Name = "synthetic anatomy"
+                    Licence = "MIT"
+                    Subjects =
+                        [
+                            for index in 0 .. anatomy.Subjects - 1 do
+                                let both = lazy make index
 
-                          { Name = $"synthetic-%03d{index}"
-                            Image = fun () -> fst both.Value
-                            Labels = Some(fun () -> snd both.Value) } ] }
+                                {
+                                    Name = $"synthetic-%03d{index}"
+                                    Image = fun () -> fst both.Value
+                                    Labels = Some(fun () -> snd both.Value)
+                                }
+                        ]
+                }
 
     /// Cuts the subjects into training, validation and test.
     let split (split: Split) (dataset: Dataset) : Result<SplitSubjects, Error> =
@@ -256,20 +321,28 @@ module Dataset =
                     $"$.data.split: asks for {wanted} subjects, {dataset.Name} has {subjects.Length}; ask for fewer"
             )
         else
-            let order = Seed.permutation subjects.Length (Seed.ofInt split.Seed |> Seed.split "split")
+            let order =
+                Seed.permutation subjects.Length (Seed.ofInt split.Seed |> Seed.split "split")
 
             let part first count =
-                [ for i in first .. first + count - 1 -> subjects[order[i]] ] |> List.sortBy _.Name
+                [ for i in first .. first + count - 1 -> subjects[order[i]] ]
+                |> List.sortBy _.Name
 
             Ok
-                { TrainSubjects = part 0 split.Train
-                  ValidationSubjects = part split.Train split.Validation
-                  TestSubjects = part (split.Train + split.Validation) split.Test }
+                {
+                    TrainSubjects = part 0 split.Train
+                    ValidationSubjects = part split.Train split.Validation
+                    TestSubjects = part (split.Train + split.Validation) split.Test
+                }
 
     /// The subjects of the given names, in that order.
     let named (names: string list) (dataset: Dataset) : Result<Subject list, Error> =
         let byName = dataset.Subjects |> List.map (fun s -> s.Name, s) |> Map.ofList
 
         match names |> List.tryFind (fun n -> not (Map.containsKey n byName)) with
-        | Some missing -> Error(BadInput $"{dataset.Name}: subject {missing} of the model's split is not in the data set; use --split all, or the data that the model was trained on")
+        | Some missing ->
+            Error(
+                BadInput
+                    $"{dataset.Name}: subject {missing} of the model's split is not in the data set; use --split all, or the data that the model was trained on"
+            )
         | None -> Ok(names |> List.map (fun n -> byName[n]))

@@ -5,9 +5,11 @@ open Ldr.Runtime
 /// A subject with its scan as the network sees it (intensities in [0, 1]), on its own grid.
 [<NoEquality; NoComparison>]
 type Scan =
-    { Subject: string
-      Image: Volume
-      Labels: Volume option }
+    {
+        Subject: string
+        Image: Volume
+        Labels: Volume option
+    }
 
 /// Two scans on one grid: what a network sees, x fastest.
 [<NoEquality; NoComparison>]
@@ -25,9 +27,15 @@ type PreparedPair =
 module Pairs =
     /// Reads a subject's scan and applies the intensity rule, once.
     let scan (rule: IntensityRule) (withLabels: bool) (subject: Subject) : Scan =
-        { Subject = subject.Name
-          Image = rule.Apply(subject.Image())
-          Labels = if withLabels then subject.Labels |> Option.map (fun read -> read ()) else None }
+        {
+            Subject = subject.Name
+            Image = rule.Apply(subject.Image())
+            Labels =
+                if withLabels then
+                    subject.Labels |> Option.map (fun read -> read ())
+                else
+                    None
+        }
 
     /// Both scans on a grid around the fixed one, by interpolation, continued at their borders. `initial` maps fixed world
     /// to moving world.
@@ -48,11 +56,13 @@ module Pairs =
                     if isInside (float x) (float y) (float z) then
                         values[(z * grid.Ny + y) * grid.Nx + x] <- 1.0f
 
-        { Grid = grid
-          Fixed = Warp.Resample(fixedImage, grid, Affine.Identity).Values
-          Moving = Warp.Resample(movingImage, grid, initial).Values
-          Inside = values
-          Initial = initial }
+        {
+            Grid = grid
+            Fixed = Warp.Resample(fixedImage, grid, Affine.Identity).Values
+            Moving = Warp.Resample(movingImage, grid, initial).Values
+            Inside = values
+            Initial = initial
+        }
 
     /// The fixed and the moving subject of the i-th training pair of all: any two different ones of `count`.
     let training (seed: Seed) (count: int) (index: int) =

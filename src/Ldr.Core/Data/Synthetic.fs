@@ -6,28 +6,44 @@ open Ldr.Runtime
 /// Synthetic anatomy: what `quickstart` trains on. One template of smooth random structures with labels; every subject is
 /// that template deformed by a random smooth field, with texture, a bias field and noise of its own.
 type Anatomy =
-    { Size: int * int * int
-      Subjects: int
-      Structures: int
-      /// Standard deviation of a subject's displacement along each axis, voxels.
-      Deformation: float
-      /// Standard deviation of the noise; the structures' intensities span 0 to 1.
-      Noise: float
-      Seed: int }
+    {
+        Size: int * int * int
+        Subjects: int
+        Structures: int
+        /// Standard deviation of a subject's displacement along each axis, voxels.
+        Deformation: float
+        /// Standard deviation of the noise; the structures' intensities span 0 to 1.
+        Noise: float
+        Seed: int
+    }
 
 module Anatomy =
     /// The keys of a synthetic data source.
     let internal fields: Fields<Anatomy, Anatomy> =
         Codec.record (fun size subjects structures deformation noise seed ->
-            { Size = size
-              Subjects = subjects
-              Structures = structures
-              Deformation = deformation
-              Noise = noise
-              Seed = seed })
-        |> Codec.optional "size" (Codec.triple (Codec.int |> Codec.where "a whole number from 16 to 256" (fun n -> n >= 16 && n <= 256))) (32, 40, 32) _.Size
+            {
+                Size = size
+                Subjects = subjects
+                Structures = structures
+                Deformation = deformation
+                Noise = noise
+                Seed = seed
+            })
+        |> Codec.optional
+            "size"
+            (Codec.triple (
+                Codec.int
+                |> Codec.where "a whole number from 16 to 256" (fun n -> n >= 16 && n <= 256)
+            ))
+            (32, 40, 32)
+            _.Size
         |> Codec.optional "subjects" Codec.positiveInt 80 _.Subjects
-        |> Codec.optional "structures" (Codec.int |> Codec.where "a whole number from 1 to 50" (fun n -> n >= 1 && n <= 50)) 6 _.Structures
+        |> Codec.optional
+            "structures"
+            (Codec.int
+             |> Codec.where "a whole number from 1 to 50" (fun n -> n >= 1 && n <= 50))
+            6
+            _.Structures
         |> Codec.optional "deformation" Codec.notNegative 2.5 _.Deformation
         |> Codec.optional "noise" Codec.notNegative 0.03 _.Noise
         |> Codec.optional "seed" Codec.int 1 _.Seed
@@ -44,8 +60,12 @@ module Anatomy =
         let random = Seed.random seed
         let coarse n = int (ceil (float n / scale)) + 3
         let knots = grid (coarse target.Nx, coarse target.Ny, coarse target.Nz)
-        let knotValues = Array.init (int knots.Count) (fun _ -> float32 (1.6 * normal random))
-        let toKnots = Affine.Scaling(1.0 / scale, 1.0 / scale, 1.0 / scale).Then(Affine.Translation(1.0, 1.0, 1.0))
+
+        let knotValues =
+            Array.init (int knots.Count) (fun _ -> float32 (1.6 * normal random))
+
+        let toKnots =
+            Affine.Scaling(1.0 / scale, 1.0 / scale, 1.0 / scale).Then(Affine.Translation(1.0, 1.0, 1.0))
         // Linear interpolation has kinks at the knots: two passes of a box filter take them away.
         let values = Warp.Resample(Volume(knots, knotValues), target, toKnots).Values
         let sizes = [| target.Nx; target.Ny; target.Nz |]
@@ -69,11 +89,16 @@ module Anatomy =
     /// Whether each voxel is inside the body, an ellipsoid with a smooth random edge.
     let private body (seed: Seed) (scale: float) (target: Grid) =
         let edge = smooth (seed |> Seed.split "edge") scale target
-        let part at n = (float at - float (n - 1) / 2.0) / (float n / 2.0)
+
+        let part at n =
+            (float at - float (n - 1) / 2.0) / (float n / 2.0)
 
         Array.init (int target.Count) (fun i ->
             let x, y, z = i % target.Nx, i / target.Nx % target.Ny, i / (target.Nx * target.Ny)
-            let radius = sqrt (part x target.Nx ** 2.0 + part y target.Ny ** 2.0 + part z target.Nz ** 2.0)
+
+            let radius =
+                sqrt (part x target.Nx ** 2.0 + part y target.Ny ** 2.0 + part z target.Nz ** 2.0)
+
             radius + 0.1 * float edge[i] <= 0.75)
 
     /// The template's structures: each voxel of the body belongs to the structure whose random map is the highest there;
@@ -83,7 +108,11 @@ module Anatomy =
 
         Array.init inside.Length (fun i ->
             let height, best = maps |> Array.mapi (fun s map -> map[i], s) |> Array.maxBy fst
-            if inside[i] && height >= 0.2f then float32 (best + 1) else 0.0f)
+
+            if inside[i] && height >= 0.2f then
+                float32 (best + 1)
+            else
+                0.0f)
 
     /// One subject: image in [0, 1] (before any intensity rule) and labels.
     let subject (anatomy: Anatomy) : int -> Volume * Volume =
@@ -107,7 +136,11 @@ module Anatomy =
             Array.init inside.Length (fun i ->
                 let label = int labels.Values[i]
                 let ground = if label > 0 then tone label else 0.35
-                if inside[i] then float32 (ground + 0.05 * float texture[i]) else 0.0f)
+
+                if inside[i] then
+                    float32 (ground + 0.05 * float texture[i])
+                else
+                    0.0f)
 
         let image = Volume(target, image)
 
@@ -116,10 +149,12 @@ module Anatomy =
             let scale = shortest / 3.0
 
             let field =
-                [| for axis in 0..2 do
-                       let map = smooth (own |> Seed.split "field" |> Seed.at axis) scale target
-                       let deviation = sqrt (map |> Array.averageBy (fun v -> v * v))
-                       yield! map |> Array.map (fun v -> v / deviation * float32 anatomy.Deformation) |]
+                [|
+                    for axis in 0..2 do
+                        let map = smooth (own |> Seed.split "field" |> Seed.at axis) scale target
+                        let deviation = sqrt (map |> Array.averageBy (fun v -> v * v))
+                        yield! map |> Array.map (fun v -> v / deviation * float32 anatomy.Deformation)
+                |]
 
             let field = DisplacementField(target, field)
             let moved = Warp.Linear(image, field)

@@ -7,43 +7,54 @@ open Ldr.Runtime
 /// A subject with its scan and its labels as stored.
 [<NoEquality; NoComparison>]
 type LabelledScan =
-    { Name: string
-      Image: Volume
-      Labels: Volume }
+    {
+        Name: string
+        Image: Volume
+        Labels: Volume
+    }
 
 /// The pairs that a method is scored on.
 [<NoEquality; NoComparison>]
 type EvaluationSet =
-    { Scans: LabelledScan[]
-      Pairs: (int * int) list
-      IgnoredLabels: int list
-      /// Measure surface distances.
-      Surface: bool }
+    {
+        Scans: LabelledScan[]
+        Pairs: (int * int) list
+        IgnoredLabels: int list
+        /// Measure surface distances.
+        Surface: bool
+    }
 
 module Evaluator =
     /// Reads the subjects of a part of a data set and draws `wanted` ordered pairs by a seed.
     let load (seed: Seed) (wanted: int) (ignored: int list) (subjects: Subject list) : EvaluationSet =
         let scans =
-            [| for subject in subjects do
-                   match subject.Labels with
-                   | Some labels ->
-                       { Name = subject.Name
-                         Image = subject.Image()
-                         Labels = labels () }
-                   | None ->
-                       raise (
-                           Error.Raised(
-                               BadInput $"subject {subject.Name} has no label map; scores need one for every subject"
-                           )
-                       ) |]
+            [|
+                for subject in subjects do
+                    match subject.Labels with
+                    | Some labels ->
+                        {
+                            Name = subject.Name
+                            Image = subject.Image()
+                            Labels = labels ()
+                        }
+                    | None ->
+                        raise (
+                            Error.Raised(
+                                BadInput
+                                    $"subject {subject.Name} has no label map; scores need one for every subject"
+                            )
+                        )
+            |]
 
         if scans.Length < 2 then
             raise (Error.Raised(BadInput "scores need at least two subjects"))
 
-        { Scans = scans
-          Pairs = Pairs.evaluation seed scans.Length wanted
-          IgnoredLabels = ignored
-          Surface = true }
+        {
+            Scans = scans
+            Pairs = Pairs.evaluation seed scans.Length wanted
+            IgnoredLabels = ignored
+            Surface = true
+        }
 
     let private scored (set: EvaluationSet) (stop: CancellationToken) (progress: int -> int -> unit) fieldOf =
         let count = set.Pairs.Length

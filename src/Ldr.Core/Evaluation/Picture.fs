@@ -30,7 +30,15 @@ module Picture =
         let grid = field.Grid
         let count = int grid.Count
         let y = grid.Ny / 2
-        use paint = new SKPaint(Color = SKColor(30uy, 90uy, 160uy), IsAntialias = true, StrokeWidth = 1.2f, Style = SKPaintStyle.Stroke)
+
+        use paint =
+            new SKPaint(
+                Color = SKColor(30uy, 90uy, 160uy),
+                IsAntialias = true,
+                StrokeWidth = 1.2f,
+                Style = SKPaintStyle.Stroke
+            )
+
         let width, height = area.Width / float32 grid.Nx, area.Height / float32 grid.Nz
 
         let point x z =
@@ -59,7 +67,10 @@ module Picture =
     let pairs (path: string) (rows: (Volume * Volume * Registered) list) =
         let first, _, _ = rows.Head
         let height = panel * first.Grid.Nz / first.Grid.Nx
-        let info = SKImageInfo(4 * panel + 5 * gap, rows.Length * height + (rows.Length + 1) * gap)
+
+        let info =
+            SKImageInfo(4 * panel + 5 * gap, rows.Length * height + (rows.Length + 1) * gap)
+
         use surface = SKSurface.Create info
         let canvas = surface.Canvas
         canvas.Clear SKColors.White
@@ -73,7 +84,11 @@ module Picture =
 
             // Fixed and moving are shown on one grid, after the initial alignment.
             let images =
-                [ fixedScan; Registration.untouched fixedScan moving registered; registered.Moved ]
+                [
+                    fixedScan
+                    Registration.untouched fixedScan moving registered
+                    registered.Moved
+                ]
 
             images
             |> List.iteri (fun column image ->

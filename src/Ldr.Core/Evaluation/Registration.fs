@@ -52,7 +52,13 @@ module Registration =
     /// Registers a pair of scans of any size, spacing and orientation: both go to the model's grid and intensities, the
     /// field comes back to the fixed grid, and the original moving scan is resampled once. `alignment` is the model's unless
     /// given; scans that hardly overlap in world space are brought together by their centres.
-    let run (device: torch.Device) (model: Model) (alignment: Alignment option) (fixedScan: Volume) (movingScan: Volume) =
+    let run
+        (device: torch.Device)
+        (model: Model)
+        (alignment: Alignment option)
+        (fixedScan: Volume)
+        (movingScan: Volume)
+        =
         let total = Stopwatch.StartNew()
         let card = model.Card
         let grids = fixedScan.Grid, movingScan.Grid
@@ -78,7 +84,10 @@ module Registration =
             let shape = [| 1L; 1L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
 
             let prediction =
-                model.Network.Predict(Bridge.toTensor device shape pair.Fixed, Bridge.toTensor device shape pair.Moving)
+                model.Network.Predict(
+                    Bridge.toTensor device shape pair.Fixed,
+                    Bridge.toTensor device shape pair.Moving
+                )
 
             Bridge.toArray prediction.Field
 
@@ -89,14 +98,16 @@ module Registration =
         let moved = Warp.Linear(movingScan, field)
         let warp = milliseconds clock
 
-        { Field = field
-          Deformation = deformation
-          Initial = initial
-          Alignment = alignment
-          Moved = moved
-          NetworkMs = network
-          WarpMs = warp
-          TotalMs = milliseconds total }
+        {
+            Field = field
+            Deformation = deformation
+            Initial = initial
+            Alignment = alignment
+            Moved = moved
+            NetworkMs = network
+            WarpMs = warp
+            TotalMs = milliseconds total
+        }
 
     /// The moving scan after the initial alignment alone.
     let untouched (fixedScan: Volume) (movingScan: Volume) (registered: Registered) =
@@ -115,23 +126,29 @@ module Registration =
         let finite = System.Double.IsFinite length
 
         let failures =
-            [ if not finite then
-                  "the displacement field has numbers that are not finite"
-              elif after < before then
-                  $"the scans are less alike than before (correlation {before:F3} before, {after:F3} after)" ]
+            [
+                if not finite then
+                    "the displacement field has numbers that are not finite"
+                elif after < before then
+                    $"the scans are less alike than before (correlation {before:F3} before, {after:F3} after)"
+            ]
 
         let doubts =
-            [ if folding.FoldedPercent > foldedLimit then
-                  $"{folding.FoldedPercent:F1} %% of the voxels are folded"
-              if finite && length < nearIdentity * min sx (min sy sz) then
-                  $"the field is near identity ({length:F3} mm on average)" ]
+            [
+                if folding.FoldedPercent > foldedLimit then
+                    $"{folding.FoldedPercent:F1} %% of the voxels are folded"
+                if finite && length < nearIdentity * min sx (min sy sz) then
+                    $"the field is near identity ({length:F3} mm on average)"
+            ]
 
-        { SimilarityBefore = before
-          SimilarityAfter = after
-          Folding = folding
-          MeanDisplacementMm = registered.Field.MeanLengthMm
-          Verdict =
-            match failures, doubts with
-            | [], [] -> Good
-            | [], reasons -> Look reasons
-            | reasons, more -> Failed(reasons @ more) }
+        {
+            SimilarityBefore = before
+            SimilarityAfter = after
+            Folding = folding
+            MeanDisplacementMm = registered.Field.MeanLengthMm
+            Verdict =
+                match failures, doubts with
+                | [], [] -> Good
+                | [], reasons -> Look reasons
+                | reasons, more -> Failed(reasons @ more)
+        }

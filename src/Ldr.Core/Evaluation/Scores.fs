@@ -7,31 +7,35 @@ open Ldr.Runtime
 
 /// The scores of one registered pair. Overlaps are means over the labels that are in either label map.
 type PairScore =
-    { Fixed: string
-      Moving: string
-      Dice: float
-      Jaccard: float
-      /// Mean over the labels that are in both maps; not a number when there are none.
-      Hd95Mm: float
-      DicePerLabel: (int * float) list
-      FoldedPercent: float
-      SdLogJ: float
-      Milliseconds: float }
+    {
+        Fixed: string
+        Moving: string
+        Dice: float
+        Jaccard: float
+        /// Mean over the labels that are in both maps; not a number when there are none.
+        Hd95Mm: float
+        DicePerLabel: (int * float) list
+        FoldedPercent: float
+        SdLogJ: float
+        Milliseconds: float
+    }
 
 /// The scores of a method over many pairs: means (Dice also its deviation over the pairs), times as the median.
 type Summary =
-    { Name: string
-      Pairs: int
-      DiceBefore: float
-      Dice: float
-      DiceSd: float
-      DicePerLabel: (int * float) list
-      Jaccard: float
-      Hd95Mm: float
-      FoldedPercent: float
-      SdLogJ: float
-      Milliseconds: float
-      Parameters: int64 }
+    {
+        Name: string
+        Pairs: int
+        DiceBefore: float
+        Dice: float
+        DiceSd: float
+        DicePerLabel: (int * float) list
+        Jaccard: float
+        Hd95Mm: float
+        FoldedPercent: float
+        SdLogJ: float
+        Milliseconds: float
+        Parameters: int64
+    }
 
 module Scores =
     /// The labels that a pair is scored on.
@@ -61,52 +65,67 @@ module Scores =
         let overlaps = Overlap.Measure(fixedLabels, moved, labels)
         let folding = Folding.Measure field
 
-        { Fixed = fst names
-          Moving = snd names
-          Dice = overlaps |> Seq.map _.Dice |> meanOf
-          Jaccard = overlaps |> Seq.map _.Jaccard |> meanOf
-          Hd95Mm =
-            if surface then
-                labels |> Seq.map (fun l -> SurfaceDistance.Hd95(fixedLabels, moved, l)) |> meanOf
-            else
-                nan
-          DicePerLabel = [ for o in overlaps -> o.Label, o.Dice ]
-          FoldedPercent = folding.FoldedPercent
-          SdLogJ = folding.SdLogJ
-          Milliseconds = milliseconds }
+        {
+            Fixed = fst names
+            Moving = snd names
+            Dice = overlaps |> Seq.map _.Dice |> meanOf
+            Jaccard = overlaps |> Seq.map _.Jaccard |> meanOf
+            Hd95Mm =
+                if surface then
+                    labels
+                    |> Seq.map (fun l -> SurfaceDistance.Hd95(fixedLabels, moved, l))
+                    |> meanOf
+                else
+                    nan
+            DicePerLabel = [ for o in overlaps -> o.Label, o.Dice ]
+            FoldedPercent = folding.FoldedPercent
+            SdLogJ = folding.SdLogJ
+            Milliseconds = milliseconds
+        }
 
     let private median (values: float seq) =
         let sorted = values |> Seq.sort |> Array.ofSeq
 
-        if sorted.Length = 0 then nan
-        elif sorted.Length % 2 = 1 then sorted[sorted.Length / 2]
-        else (sorted[sorted.Length / 2 - 1] + sorted[sorted.Length / 2]) / 2.0
+        if sorted.Length = 0 then
+            nan
+        elif sorted.Length % 2 = 1 then
+            sorted[sorted.Length / 2]
+        else
+            (sorted[sorted.Length / 2 - 1] + sorted[sorted.Length / 2]) / 2.0
 
     /// The summary of a method; `before` are the scores of the same pairs after the initial alignment alone.
-    let summarise (name: string) (parameters: int64) (before: PairScore list) (scores: PairScore list) : Summary =
+    let summarise
+        (name: string)
+        (parameters: int64)
+        (before: PairScore list)
+        (scores: PairScore list)
+        : Summary =
         let mean pick = scores |> Seq.map pick |> meanOf
         let dice = mean _.Dice
 
-        { Name = name
-          Pairs = scores.Length
-          DiceBefore = before |> Seq.map _.Dice |> meanOf
-          Dice = dice
-          DiceSd = scores |> Seq.map (fun s -> (s.Dice - dice) ** 2.0) |> meanOf |> sqrt
-          DicePerLabel =
-            scores
-            |> Seq.collect _.DicePerLabel
-            |> Seq.groupBy fst
-            |> Seq.map (fun (label, values) -> label, values |> Seq.averageBy snd)
-            |> Seq.sortBy fst
-            |> List.ofSeq
-          Jaccard = mean _.Jaccard
-          Hd95Mm = mean _.Hd95Mm
-          FoldedPercent = mean _.FoldedPercent
-          SdLogJ = mean _.SdLogJ
-          Milliseconds = scores |> Seq.map _.Milliseconds |> median
-          Parameters = parameters }
+        {
+            Name = name
+            Pairs = scores.Length
+            DiceBefore = before |> Seq.map _.Dice |> meanOf
+            Dice = dice
+            DiceSd = scores |> Seq.map (fun s -> (s.Dice - dice) ** 2.0) |> meanOf |> sqrt
+            DicePerLabel =
+                scores
+                |> Seq.collect _.DicePerLabel
+                |> Seq.groupBy fst
+                |> Seq.map (fun (label, values) -> label, values |> Seq.averageBy snd)
+                |> Seq.sortBy fst
+                |> List.ofSeq
+            Jaccard = mean _.Jaccard
+            Hd95Mm = mean _.Hd95Mm
+            FoldedPercent = mean _.FoldedPercent
+            SdLogJ = mean _.SdLogJ
+            Milliseconds = scores |> Seq.map _.Milliseconds |> median
+            Parameters = parameters
+        }
 
-    let private number (value: float) = Codec.finiteOrNull (Math.Round(value, 6))
+    let private number (value: float) =
+        Codec.finiteOrNull (Math.Round(value, 6))
 
     /// The keys of `evaluate --json` and of the rows of `train --json`.
     let toJson (summary: Summary) : JsonObject =
@@ -131,17 +150,22 @@ module Scores =
         node
 
     let private fixedPoint (digits: int) (value: float) =
-        if Double.IsNaN value then "–" else value.ToString("F" + string digits, CultureInfo.InvariantCulture)
+        if Double.IsNaN value then
+            "–"
+        else
+            value.ToString("F" + string digits, CultureInfo.InvariantCulture)
 
     let private columns: (string * (Summary -> string)) list =
-        [ "", _.Name
-          "Dice", (fun s -> $"{fixedPoint 3 s.Dice} ± {fixedPoint 3 s.DiceSd}")
-          "Jaccard", (fun s -> fixedPoint 3 s.Jaccard)
-          "HD95 (mm)", (fun s -> fixedPoint 2 s.Hd95Mm)
-          "folded (%)", (fun s -> fixedPoint 3 s.FoldedPercent)
-          "SDlogJ", (fun s -> fixedPoint 3 s.SdLogJ)
-          "parameters", (fun s -> s.Parameters.ToString("N0", CultureInfo.InvariantCulture))
-          "ms per pair", (fun s -> fixedPoint 0 s.Milliseconds) ]
+        [
+            "", _.Name
+            "Dice", (fun s -> $"{fixedPoint 3 s.Dice} ± {fixedPoint 3 s.DiceSd}")
+            "Jaccard", (fun s -> fixedPoint 3 s.Jaccard)
+            "HD95 (mm)", (fun s -> fixedPoint 2 s.Hd95Mm)
+            "folded (%)", (fun s -> fixedPoint 3 s.FoldedPercent)
+            "SDlogJ", (fun s -> fixedPoint 3 s.SdLogJ)
+            "parameters", (fun s -> s.Parameters.ToString("N0", CultureInfo.InvariantCulture))
+            "ms per pair", (fun s -> fixedPoint 0 s.Milliseconds)
+        ]
 
     /// A Markdown table, its columns padded so that it reads well as plain text too.
     let toTable (rows: Summary list) : string =
@@ -154,13 +178,21 @@ module Scores =
             |> List.mapi (fun i _ -> cells |> List.map (fun row -> max 3 row[i].Length) |> List.max)
 
         let line (row: string list) =
-            List.map2 (fun (cell: string) (i, width: int) -> if i = 0 then cell.PadRight width else cell.PadLeft width) row (List.indexed widths)
+            List.map2
+                (fun (cell: string) (i, width: int) ->
+                    if i = 0 then cell.PadRight width else cell.PadLeft width)
+                row
+                (List.indexed widths)
             |> String.concat " | "
             |> sprintf "| %s |"
 
         let rule =
             widths
-            |> List.mapi (fun i width -> if i = 0 then String('-', width) else String('-', width - 1) + ":")
+            |> List.mapi (fun i width ->
+                if i = 0 then
+                    String('-', width)
+                else
+                    String('-', width - 1) + ":")
             |> String.concat " | "
             |> sprintf "| %s |"
 
@@ -169,27 +201,46 @@ module Scores =
     /// One line per pair, for a spreadsheet.
     let toCsv (scores: PairScore list) : string =
         let labels =
-            scores |> Seq.collect (fun s -> s.DicePerLabel |> Seq.map fst) |> Seq.distinct |> Seq.sort |> List.ofSeq
+            scores
+            |> Seq.collect (fun s -> s.DicePerLabel |> Seq.map fst)
+            |> Seq.distinct
+            |> Seq.sort
+            |> List.ofSeq
 
         let plain (value: float) =
-            if Double.IsNaN value then "" else value.ToString("G7", CultureInfo.InvariantCulture)
+            if Double.IsNaN value then
+                ""
+            else
+                value.ToString("G7", CultureInfo.InvariantCulture)
 
         let head =
-            [ "fixed"; "moving"; "dice"; "jaccard"; "hd95_mm"; "folded_percent"; "sdlogj"; "milliseconds" ]
+            [
+                "fixed"
+                "moving"
+                "dice"
+                "jaccard"
+                "hd95_mm"
+                "folded_percent"
+                "sdlogj"
+                "milliseconds"
+            ]
             @ (labels |> List.map (sprintf "dice_%d"))
 
         let row (s: PairScore) =
             let own = Map.ofList s.DicePerLabel
 
-            [ s.Fixed
-              s.Moving
-              plain s.Dice
-              plain s.Jaccard
-              plain s.Hd95Mm
-              plain s.FoldedPercent
-              plain s.SdLogJ
-              plain s.Milliseconds ]
-            @ (labels |> List.map (fun l -> own |> Map.tryFind l |> Option.map plain |> Option.defaultValue ""))
+            [
+                s.Fixed
+                s.Moving
+                plain s.Dice
+                plain s.Jaccard
+                plain s.Hd95Mm
+                plain s.FoldedPercent
+                plain s.SdLogJ
+                plain s.Milliseconds
+            ]
+            @ (labels
+               |> List.map (fun l -> own |> Map.tryFind l |> Option.map plain |> Option.defaultValue ""))
 
         (head :: List.map row scores)
         |> List.map (String.concat ",")

@@ -17,18 +17,22 @@ type EvaluationOptions =
 
 /// An experiment: data, trainings in their order (a later one may learn from an earlier one), and scores.
 type Experiment =
-    { Name: string
-      Seed: int
-      Data: DataOptions
-      Train: TrainingOptions list
-      Evaluation: EvaluationOptions }
+    {
+        Name: string
+        Seed: int
+        Data: DataOptions
+        Train: TrainingOptions list
+        Evaluation: EvaluationOptions
+    }
 
 module Experiment =
     let private evaluation: Codec<EvaluationOptions> =
         Codec.record (fun pairs seed validation ->
-            { Pairs = pairs
-              Seed = seed
-              ValidationPairs = validation })
+            {
+                Pairs = pairs
+                Seed = seed
+                ValidationPairs = validation
+            })
         |> Codec.optional "pairs" Codec.positiveInt 200 _.Pairs
         |> Codec.optional "seed" Codec.int 1 _.Seed
         |> Codec.optional "validation_pairs" Codec.positiveInt 20 _.ValidationPairs
@@ -36,11 +40,13 @@ module Experiment =
 
     let codec: Codec<Experiment> =
         Codec.record (fun name seed data train evaluation ->
-            { Name = name
-              Seed = seed
-              Data = data
-              Train = train
-              Evaluation = evaluation })
+            {
+                Name = name
+                Seed = seed
+                Data = data
+                Train = train
+                Evaluation = evaluation
+            })
         |> Codec.required "name" Codec.fileName _.Name
         |> Codec.optional "seed" Codec.int 1 _.Seed
         |> Codec.required "data" DataOptions.codec _.Data
@@ -52,38 +58,49 @@ module Experiment =
         |> Codec.optional
             "evaluation"
             evaluation
-            { Pairs = 200
-              Seed = 1
-              ValidationPairs = 20 }
+            {
+                Pairs = 200
+                Seed = 1
+                ValidationPairs = 20
+            }
             _.Evaluation
         |> Codec.seal
 
     /// The SHA-256 of an experiment as it was resolved.
     let digest (experiment: Experiment) =
-        Codec.toLine codec experiment |> Encoding.UTF8.GetBytes |> SHA256.HashData |> Convert.ToHexStringLower
+        Codec.toLine codec experiment
+        |> Encoding.UTF8.GetBytes
+        |> SHA256.HashData
+        |> Convert.ToHexStringLower
 
     /// Problems that no single key shows: trainings of one name, teachers that are not there.
     let private problems (experiment: Experiment) : JsonProblem list =
         let names = experiment.Train |> List.map _.Name
 
-        [ for index, training in List.indexed experiment.Train do
-              let earlier = List.take index names
+        [
+            for index, training in List.indexed experiment.Train do
+                let earlier = List.take index names
 
-              if List.contains training.Name earlier then
-                  { Path = $"$.train[{index}].name"
-                    Problem = $"\"{training.Name}\" is the name of an earlier training; choose another" }
+                if List.contains training.Name earlier then
+                    {
+                        Path = $"$.train[{index}].name"
+                        Problem = $"\"{training.Name}\" is the name of an earlier training; choose another"
+                    }
 
-              match training.Distillation with
-              | Some { Teacher = teacher } when not (List.contains teacher earlier || File.Exists teacher) ->
-                  let hint =
-                      if earlier.IsEmpty then
-                          "train it first, or name another with --set"
-                      else
-                          Codec.suggestion earlier teacher
+                match training.Distillation with
+                | Some { Teacher = teacher } when not (List.contains teacher earlier || File.Exists teacher) ->
+                    let hint =
+                        if earlier.IsEmpty then
+                            "train it first, or name another with --set"
+                        else
+                            Codec.suggestion earlier teacher
 
-                  { Path = $"$.train[{index}].distillation.teacher"
-                    Problem = $"\"{teacher}\" is neither an earlier training nor a model file; {hint}" }
-              | _ -> () ]
+                    {
+                        Path = $"$.train[{index}].distillation.teacher"
+                        Problem = $"\"{teacher}\" is neither an earlier training nor a model file; {hint}"
+                    }
+                | _ -> ()
+        ]
 
     let private parseValue (text: string) : JsonNode | null =
         try
@@ -142,7 +159,13 @@ module Experiment =
     /// Reads an experiment and applies `--set` assignments. Every problem is reported at once.
     let read (file: string) (assignments: string list) : Result<Experiment, Error> =
         if not (File.Exists file) then
-            Error(BadFile(file, "no such file", "give the path of an experiment, such as experiments/quickstart.json"))
+            Error(
+                BadFile(
+                    file,
+                    "no such file",
+                    "give the path of an experiment, such as experiments/quickstart.json"
+                )
+            )
         else
             Error.guard (fun () -> File.ReadAllText file)
             |> Result.bind (Codec.parse file)
@@ -154,7 +177,8 @@ module Experiment =
                     | null -> Ok element
                     | root ->
                         (Ok(), assignments)
-                        ||> List.fold (fun state assignment -> state |> Result.bind (fun () -> set file root assignment))
+                        ||> List.fold (fun state assignment ->
+                            state |> Result.bind (fun () -> set file root assignment))
                         |> Result.bind (fun () -> Codec.parse file (root.ToJsonString())))
             |> Result.bind (Codec.decode file codec)
             |> Result.bind (fun experiment ->

@@ -17,18 +17,22 @@ type RunEvent =
 /// How a run is to be done.
 [<NoEquality; NoComparison>]
 type RunOptions =
-    { Folder: string
-      Resume: bool
-      Device: torch.Device
-      Sink: RunEvent -> unit
-      Stop: CancellationToken }
+    {
+        Folder: string
+        Resume: bool
+        Device: torch.Device
+        Sink: RunEvent -> unit
+        Stop: CancellationToken
+    }
 
 /// What a run left.
 type RunResult =
-    { Run: string
-      Steps: int
-      Model: string
-      Table: Summary list }
+    {
+        Run: string
+        Steps: int
+        Model: string
+        Table: Summary list
+    }
 
 /// How a run ended.
 type RunEnd =
@@ -51,6 +55,7 @@ module Run =
     /// Opens a run's folder: a new one, or the one of the same experiment with `--resume`.
     let private openFolder (options: RunOptions) (experiment: Experiment) =
         let file = Path.Combine(options.Folder, "experiment.json")
+
         let bad problem remedy =
             raise (Error.Raised(BadFile(options.Folder, problem, remedy)))
 
@@ -104,7 +109,10 @@ module Run =
 
             let scans =
                 lazy
-                    (options.Sink(Loading $"{split.TrainSubjects.Length} training subjects of {dataset.Name}")
+                    (options.Sink(
+                        Loading $"{split.TrainSubjects.Length} training subjects of {dataset.Name}"
+                     )
+
                      split.TrainSubjects
                      |> List.map (fun subject -> data.Intensity.Apply(subject.Image()))
                      |> Array.ofList)
@@ -112,23 +120,28 @@ module Run =
             let validation =
                 lazy
                     (split.ValidationSubjects
-                     |> Evaluator.load (Seed.ofInt experiment.Evaluation.Seed) experiment.Evaluation.ValidationPairs data.IgnoredLabels
+                     |> Evaluator.load
+                         (Seed.ofInt experiment.Evaluation.Seed)
+                         experiment.Evaluation.ValidationPairs
+                         data.IgnoredLabels
                      |> withoutSurface)
 
             let card (training: TrainingOptions) : ModelCard =
-                { Architecture = training.Architecture
-                  Intensity = data.Intensity
-                  Spacing = data.Spacing
-                  Size = data.Size
-                  Alignment = data.Alignment
-                  Data = dataset.Name
-                  Licence = dataset.Licence
-                  Train = split.TrainSubjects |> List.map _.Name
-                  Validation = split.ValidationSubjects |> List.map _.Name
-                  Test = split.TestSubjects |> List.map _.Name
-                  IgnoredLabels = data.IgnoredLabels
-                  Steps = training.Steps
-                  Experiment = digest }
+                {
+                    Architecture = training.Architecture
+                    Intensity = data.Intensity
+                    Spacing = data.Spacing
+                    Size = data.Size
+                    Alignment = data.Alignment
+                    Data = dataset.Name
+                    Licence = dataset.Licence
+                    Train = split.TrainSubjects |> List.map _.Name
+                    Validation = split.ValidationSubjects |> List.map _.Name
+                    Test = split.TestSubjects |> List.map _.Name
+                    IgnoredLabels = data.IgnoredLabels
+                    Steps = training.Steps
+                    Experiment = digest
+                }
 
             let readModel path =
                 let model = ModelFile.read path |> Error.orRaise
@@ -152,13 +165,23 @@ module Run =
                     model)
 
             let validate (training: TrainingOptions) (network: Network) : Metrics =
-                let model = { Card = card training; Network = network }
-                let scores = Evaluator.model options.Device model validation.Value CancellationToken.None (fun _ _ -> ())
+                let model =
+                    {
+                        Card = card training
+                        Network = network
+                    }
+
+                let scores =
+                    Evaluator.model options.Device model validation.Value CancellationToken.None (fun _ _ ->
+                        ())
+
                 let summary = Scores.summarise training.Name 0L scores scores
                 [ "dice", summary.Dice; "folded_percent", summary.FoldedPercent ]
 
             let sink (event: TrainingEvent) =
-                metricsLine event |> Option.iter (fun line -> File.AppendAllText(metrics, line + "\n"))
+                metricsLine event
+                |> Option.iter (fun line -> File.AppendAllText(metrics, line + "\n"))
+
                 options.Sink(Training event)
 
             /// The trained model, or where it was stopped.
@@ -172,25 +195,34 @@ module Run =
 
                     let ending =
                         Trainer.run
-                            { Options = training
-                              Seed = seed |> Seed.split training.Name
-                              Scans = scans.Value
-                              GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (sx, sy, sz), struct (x, y, z))
-                              Alignment = data.Alignment
-                              Teacher = teacher |> Option.map _.Network
-                              Device = options.Device
-                              Run = options.Folder
-                              Resume = options.Resume
-                              Validate = validate training
-                              Sink = sink
-                              Stop = options.Stop }
+                            {
+                                Options = training
+                                Seed = seed |> Seed.split training.Name
+                                Scans = scans.Value
+                                GridOf =
+                                    fun scan ->
+                                        ModelGrid.Canvas(scan.Grid, struct (sx, sy, sz), struct (x, y, z))
+                                Alignment = data.Alignment
+                                Teacher = teacher |> Option.map _.Network
+                                Device = options.Device
+                                Run = options.Folder
+                                Resume = options.Resume
+                                Validate = validate training
+                                Sink = sink
+                                Stop = options.Stop
+                            }
 
                     teacher |> Option.iter (fun model -> model.Network.Dispose())
 
                     match ending with
                     | Interrupted step -> Error step
                     | Finished network ->
-                        let model = { Card = card training; Network = network }
+                        let model =
+                            {
+                                Card = card training
+                                Network = network
+                            }
+
                         ModelFile.write path model
                         Ok model
 
@@ -210,26 +242,37 @@ module Run =
                 ModelFile.write final last
 
                 let test =
-                    Evaluator.load (Seed.ofInt experiment.Evaluation.Seed) experiment.Evaluation.Pairs data.IgnoredLabels split.TestSubjects
+                    Evaluator.load
+                        (Seed.ofInt experiment.Evaluation.Seed)
+                        experiment.Evaluation.Pairs
+                        data.IgnoredLabels
+                        split.TestSubjects
 
                 let before = Evaluator.untouched data.Alignment test options.Stop
 
                 let rows =
                     Scores.summarise "untouched" 0L before before
-                    :: [ for name, model in models do
-                             let scores =
-                                 Evaluator.model options.Device model test options.Stop (fun pair pairs ->
-                                     options.Sink(Scoring(name, pair, pairs)))
+                    :: [
+                        for name, model in models do
+                            let scores =
+                                Evaluator.model options.Device model test options.Stop (fun pair pairs ->
+                                    options.Sink(Scoring(name, pair, pairs)))
 
-                             Scores.summarise name (Network.parameterCount model.Network) before scores ]
+                            Scores.summarise name (Network.parameterCount model.Network) before scores
+                    ]
 
                 let pairs =
-                    [ for f, m in List.truncate picturePairs test.Pairs do
-                          let fixedScan, moving = test.Scans[f].Image, test.Scans[m].Image
-                          fixedScan, moving, Registration.run options.Device last None fixedScan moving ]
+                    [
+                        for f, m in List.truncate picturePairs test.Pairs do
+                            let fixedScan, moving = test.Scans[f].Image, test.Scans[m].Image
+                            fixedScan, moving, Registration.run options.Device last None fixedScan moving
+                    ]
 
                 Picture.pairs (Path.Combine(options.Folder, "pairs.png")) pairs
-                let table = JsonArray(rows |> List.map (fun row -> Scores.toJson row :> JsonNode) |> Array.ofList)
+
+                let table =
+                    JsonArray(rows |> List.map (fun row -> Scores.toJson row :> JsonNode) |> Array.ofList)
+
                 write (Path.Combine(options.Folder, "table.json")) (table.ToJsonString() + "\n")
 
                 write
@@ -240,7 +283,9 @@ module Run =
                     model.Network.Dispose()
 
                 Done
-                    { Run = options.Folder
-                      Steps = experiment.Train |> List.sumBy _.Steps
-                      Model = final
-                      Table = rows })
+                    {
+                        Run = options.Folder
+                        Steps = experiment.Train |> List.sumBy _.Steps
+                        Model = final
+                        Table = rows
+                    })

@@ -11,16 +11,20 @@ type Decoder<'a> = string -> JsonElement -> Result<'a, JsonProblem list>
 /// How one type is written as JSON and read back: one value, so that the two cannot drift apart.
 [<NoEquality; NoComparison>]
 type Codec<'a> =
-    { Encode: 'a -> JsonNode
-      Decode: Decoder<'a> }
+    {
+        Encode: 'a -> JsonNode
+        Decode: Decoder<'a>
+    }
 
 /// The fields of a JSON object on their way to a record's constructor (see `Codec.record`).
 [<NoEquality; NoComparison>]
 type Fields<'record, 'rest> =
     internal
-        { Keys: string list
-          Write: 'record -> (string * JsonNode) list
-          Read: Decoder<'rest> }
+        {
+            Keys: string list
+            Write: 'record -> (string * JsonNode) list
+            Read: Decoder<'rest>
+        }
 
 module Codec =
     let internal problem path text =
@@ -33,7 +37,11 @@ module Codec =
         | JsonValueKind.Null -> "null"
         | _ ->
             let text = element.GetRawText()
-            if text.Length > 40 then text.Substring(0, 40) + "…" else text
+
+            if text.Length > 40 then
+                text.Substring(0, 40) + "…"
+            else
+                text
 
     let internal expected what path element =
         problem path $"expected {what}, found {describe element}"
@@ -79,15 +87,17 @@ module Codec =
             $"known: {list}"
 
     let private number what (tryGet: JsonElement -> bool * 'a) (encode: 'a -> JsonNode) : Codec<'a> =
-        { Encode = encode
-          Decode =
-            fun path element ->
-                if element.ValueKind = JsonValueKind.Number then
-                    match tryGet element with
-                    | true, value -> Ok value
-                    | _ -> expected what path element
-                else
-                    expected what path element }
+        {
+            Encode = encode
+            Decode =
+                fun path element ->
+                    if element.ValueKind = JsonValueKind.Number then
+                        match tryGet element with
+                        | true, value -> Ok value
+                        | _ -> expected what path element
+                    else
+                        expected what path element
+        }
 
     let int: Codec<int> =
         number "a whole number" (fun e -> e.TryGetInt32()) (fun v -> JsonValue.Create v)
@@ -96,38 +106,46 @@ module Codec =
         number "a number" (fun e -> e.TryGetDouble()) (fun v -> JsonValue.Create v)
 
     let string: Codec<string> =
-        { Encode = fun v -> JsonValue.Create v |> nonNull :> JsonNode
-          Decode =
-            fun path element ->
-                if element.ValueKind = JsonValueKind.String then
-                    Ok(element.GetString() |> nonNull)
-                else
-                    expected "a text" path element }
+        {
+            Encode = fun v -> JsonValue.Create v |> nonNull :> JsonNode
+            Decode =
+                fun path element ->
+                    if element.ValueKind = JsonValueKind.String then
+                        Ok(element.GetString() |> nonNull)
+                    else
+                        expected "a text" path element
+        }
 
     let bool: Codec<bool> =
-        { Encode = fun v -> JsonValue.Create v
-          Decode =
-            fun path element ->
-                match element.ValueKind with
-                | JsonValueKind.True -> Ok true
-                | JsonValueKind.False -> Ok false
-                | _ -> expected "true or false" path element }
+        {
+            Encode = fun v -> JsonValue.Create v
+            Decode =
+                fun path element ->
+                    match element.ValueKind with
+                    | JsonValueKind.True -> Ok true
+                    | JsonValueKind.False -> Ok false
+                    | _ -> expected "true or false" path element
+        }
 
     let list (item: Codec<'a>) : Codec<'a list> =
-        { Encode = fun values -> JsonArray(values |> List.map item.Encode |> Array.ofList)
-          Decode =
-            fun path element ->
-                if element.ValueKind = JsonValueKind.Array then
-                    (Seq.indexed (element.EnumerateArray()), Ok [])
-                    ||> Seq.foldBack (fun (i, e) rest ->
-                        both (Result.map (fun x xs -> x :: xs) (item.Decode $"{path}[{i}]" e)) rest)
-                else
-                    expected "a list" path element }
+        {
+            Encode = fun values -> JsonArray(values |> List.map item.Encode |> Array.ofList)
+            Decode =
+                fun path element ->
+                    if element.ValueKind = JsonValueKind.Array then
+                        (Seq.indexed (element.EnumerateArray()), Ok [])
+                        ||> Seq.foldBack (fun (i, e) rest ->
+                            both (Result.map (fun x xs -> x :: xs) (item.Decode $"{path}[{i}]" e)) rest)
+                    else
+                        expected "a list" path element
+        }
 
     /// Another type with the same JSON.
     let map (there: 'a -> 'b) (back: 'b -> 'a) (codec: Codec<'a>) : Codec<'b> =
-        { Encode = back >> codec.Encode
-          Decode = fun path element -> codec.Decode path element |> Result.map there }
+        {
+            Encode = back >> codec.Encode
+            Decode = fun path element -> codec.Decode path element |> Result.map there
+        }
 
     /// A further demand on the value, said as "expected …".
     let where (demand: string) (holds: 'a -> bool) (codec: Codec<'a>) : Codec<'a> =
@@ -136,13 +154,13 @@ module Codec =
                 fun path element ->
                     match codec.Decode path element with
                     | Ok value when not (holds value) -> expected demand path element
-                    | result -> result }
+                    | result -> result
+        }
 
     let positiveInt = int |> where "a whole number above 0" (fun v -> v > 0)
     let countingInt = int |> where "a whole number, 0 or more" (fun v -> v >= 0)
 
-    let finite =
-        float |> where "a finite number" Double.IsFinite
+    let finite = float |> where "a finite number" Double.IsFinite
 
     let positive = finite |> where "a number above 0" (fun v -> v > 0.0)
     let notNegative = finite |> where "a number, 0 or more" (fun v -> v >= 0.0)
@@ -154,38 +172,46 @@ module Codec =
     let fileName =
         string
         |> where "a name of letters, digits, - and _" (fun name ->
-            name <> "" && name |> Seq.forall (fun c -> Char.IsAsciiLetterOrDigit c || c = '-' || c = '_'))
+            name <> ""
+            && name |> Seq.forall (fun c -> Char.IsAsciiLetterOrDigit c || c = '-' || c = '_'))
 
     /// Three values, for the axes x, y, z.
     let triple (item: Codec<'a>) : Codec<'a * 'a * 'a> =
         let items = list item
 
-        { Encode = fun (x, y, z) -> items.Encode [ x; y; z ]
-          Decode =
-            fun path element ->
-                match items.Decode path element with
-                | Ok [ x; y; z ] -> Ok(x, y, z)
-                | Ok _ -> expected "a list of three, for x, y and z" path element
-                | Error e -> Error e }
+        {
+            Encode = fun (x, y, z) -> items.Encode [ x; y; z ]
+            Decode =
+                fun path element ->
+                    match items.Decode path element with
+                    | Ok [ x; y; z ] -> Ok(x, y, z)
+                    | Ok _ -> expected "a list of three, for x, y and z" path element
+                    | Error e -> Error e
+        }
 
     /// A choice among words.
     let choice (words: (string * 'a) list) : Codec<'a> when 'a: equality =
-        { Encode = fun value -> words |> List.find (fun (_, v) -> v = value) |> fst |> string.Encode
-          Decode =
-            fun path element ->
-                match string.Decode path element with
-                | Error e -> Error e
-                | Ok word ->
-                    match List.tryFind (fun (w, _) -> w = word) words with
-                    | Some(_, value) -> Ok value
-                    | None -> problem path $"\"{word}\" is not known; {suggestion (List.map fst words) word}" }
+        {
+            Encode = fun value -> words |> List.find (fun (_, v) -> v = value) |> fst |> string.Encode
+            Decode =
+                fun path element ->
+                    match string.Decode path element with
+                    | Error e -> Error e
+                    | Ok word ->
+                        match List.tryFind (fun (w, _) -> w = word) words with
+                        | Some(_, value) -> Ok value
+                        | None ->
+                            problem path $"\"{word}\" is not known; {suggestion (List.map fst words) word}"
+        }
 
     /// Starts an object from the constructor that takes its fields in order; `required` and `optional` add the fields,
     /// `seal` ends it.
     let record (construct: 'rest) : Fields<'record, 'rest> =
-        { Keys = []
-          Write = fun _ -> []
-          Read = fun _ _ -> Ok construct }
+        {
+            Keys = []
+            Write = fun _ -> []
+            Read = fun _ _ -> Ok construct
+        }
 
     let private field
         key
@@ -193,16 +219,18 @@ module Codec =
         (read: string -> JsonElement option -> Result<'v, JsonProblem list>)
         fields
         =
-        { Keys = fields.Keys @ [ key ]
-          Write = fun record -> fields.Write record @ write record
-          Read =
-            fun path element ->
-                let value =
-                    match element.TryGetProperty(key: string) with
-                    | true, e -> read $"{path}.{key}" (Some e)
-                    | _ -> read $"{path}.{key}" None
+        {
+            Keys = fields.Keys @ [ key ]
+            Write = fun record -> fields.Write record @ write record
+            Read =
+                fun path element ->
+                    let value =
+                        match element.TryGetProperty(key: string) with
+                        | true, e -> read $"{path}.{key}" (Some e)
+                        | _ -> read $"{path}.{key}" None
 
-                both (fields.Read path element) value }
+                    both (fields.Read path element) value
+        }
 
     /// A field that must be there.
     let required key (codec: Codec<'v>) (get: 'record -> 'v) (fields: Fields<'record, 'v -> 'rest>) =
@@ -214,7 +242,13 @@ module Codec =
         field key (fun record -> [ key, codec.Encode(get record) ]) read fields
 
     /// A field with a default; it is always written, so that a resolved file shows every value.
-    let optional key (codec: Codec<'v>) (fallback: 'v) (get: 'record -> 'v) (fields: Fields<'record, 'v -> 'rest>) =
+    let optional
+        key
+        (codec: Codec<'v>)
+        (fallback: 'v)
+        (get: 'record -> 'v)
+        (fields: Fields<'record, 'v -> 'rest>)
+        =
         let read path element =
             match element with
             | Some e -> codec.Decode path e
@@ -223,19 +257,32 @@ module Codec =
         field key (fun record -> [ key, codec.Encode(get record) ]) read fields
 
     /// A field that may be absent (or null).
-    let maybe key (codec: Codec<'v>) (get: 'record -> 'v option) (fields: Fields<'record, 'v option -> 'rest>) =
+    let maybe
+        key
+        (codec: Codec<'v>)
+        (get: 'record -> 'v option)
+        (fields: Fields<'record, 'v option -> 'rest>)
+        =
         let read path (element: JsonElement option) =
             match element with
             | Some e when e.ValueKind <> JsonValueKind.Null -> codec.Decode path e |> Result.map Some
             | _ -> Ok None
 
-        field key (fun record -> get record |> Option.toList |> List.map (fun v -> key, codec.Encode v)) read fields
+        field
+            key
+            (fun record -> get record |> Option.toList |> List.map (fun v -> key, codec.Encode v))
+            read
+            fields
 
     let private strangers keys path (element: JsonElement) =
-        [ for property in element.EnumerateObject() do
-              if not (List.contains property.Name keys) then
-                  { Path = $"{path}.{property.Name}"
-                    Problem = $"is not a known key; {suggestion keys property.Name}" } ]
+        [
+            for property in element.EnumerateObject() do
+                if not (List.contains property.Name keys) then
+                    {
+                        Path = $"{path}.{property.Name}"
+                        Problem = $"is not a known key; {suggestion keys property.Name}"
+                    }
+        ]
 
     let private toObject (pairs: (string * JsonNode) list) : JsonNode =
         let node = JsonObject()
@@ -256,21 +303,32 @@ module Codec =
 
     /// Ends an object: unknown keys are problems, with a suggestion.
     let seal (fields: Fields<'record, 'record>) : Codec<'record> =
-        { Encode = fields.Write >> toObject
-          Decode = decodeFields [] fields }
+        {
+            Encode = fields.Write >> toObject
+            Decode = decodeFields [] fields
+        }
 
     /// A case of a union: its word, its fields, and the record or tuple to and from the union.
     [<NoEquality; NoComparison>]
     type Case<'union> =
         internal
-            { Word: string
-              EncodeCase: 'union -> (string * JsonNode) list option
-              DecodeCase: string -> Decoder<'union> }
+            {
+                Word: string
+                EncodeCase: 'union -> (string * JsonNode) list option
+                DecodeCase: string -> Decoder<'union>
+            }
 
-    let case word (fields: Fields<'payload, 'payload>) (wrap: 'payload -> 'union) (unwrap: 'union -> 'payload option) =
-        { Word = word
-          EncodeCase = unwrap >> Option.map fields.Write
-          DecodeCase = fun tag path element -> decodeFields [ tag ] fields path element |> Result.map wrap }
+    let case
+        word
+        (fields: Fields<'payload, 'payload>)
+        (wrap: 'payload -> 'union)
+        (unwrap: 'union -> 'payload option)
+        =
+        {
+            Word = word
+            EncodeCase = unwrap >> Option.map fields.Write
+            DecodeCase = fun tag path element -> decodeFields [ tag ] fields path element |> Result.map wrap
+        }
 
     /// A case without fields.
     let constant word (value: 'union) : Case<'union> when 'union: equality =
@@ -287,44 +345,59 @@ module Codec =
             | Some case -> Ok case
             | None -> problem path $"\"{word}\" is not known; {suggestion words word}"
 
-        { Encode =
-            fun value ->
-                cases
-                |> List.pick (fun c -> c.EncodeCase value |> Option.map (fun fields -> c.Word, fields))
-                |> fun (word, fields) -> toObject ((tag, string.Encode word) :: fields)
-          Decode =
-            fun path element ->
-                match element.ValueKind with
-                | JsonValueKind.String ->
-                    string.Decode path element
-                    |> Result.bind (find path)
-                    |> Result.bind (fun c -> c.DecodeCase tag path empty)
-                | JsonValueKind.Object ->
-                    match element.TryGetProperty tag with
-                    | true, word ->
-                        string.Decode $"{path}.{tag}" word
-                        |> Result.bind (find $"{path}.{tag}")
-                        |> Result.bind (fun c -> c.DecodeCase tag path element)
-                    | _ -> problem $"{path}.{tag}" $"is missing; {suggestion words String.Empty}"
-                | _ -> expected $"an object with \"{tag}\", or one of its words" path element }
+        {
+            Encode =
+                fun value ->
+                    cases
+                    |> List.pick (fun c -> c.EncodeCase value |> Option.map (fun fields -> c.Word, fields))
+                    |> fun (word, fields) -> toObject ((tag, string.Encode word) :: fields)
+            Decode =
+                fun path element ->
+                    match element.ValueKind with
+                    | JsonValueKind.String ->
+                        string.Decode path element
+                        |> Result.bind (find path)
+                        |> Result.bind (fun c -> c.DecodeCase tag path empty)
+                    | JsonValueKind.Object ->
+                        match element.TryGetProperty tag with
+                        | true, word ->
+                            string.Decode $"{path}.{tag}" word
+                            |> Result.bind (find $"{path}.{tag}")
+                            |> Result.bind (fun c -> c.DecodeCase tag path element)
+                        | _ -> problem $"{path}.{tag}" $"is missing; {suggestion words String.Empty}"
+                    | _ -> expected $"an object with \"{tag}\", or one of its words" path element
+        }
 
     /// For codecs that need themselves.
     let delay (codec: unit -> Codec<'a>) : Codec<'a> =
-        { Encode = fun value -> (codec ()).Encode value
-          Decode = fun path element -> (codec ()).Decode path element }
+        {
+            Encode = fun value -> (codec ()).Encode value
+            Decode = fun path element -> (codec ()).Decode path element
+        }
 
     /// A number of a report: JSON has no NaN and no infinity, they become null.
     let finiteOrNull (value: float) : JsonNode | null =
-        if Double.IsFinite value then JsonValue.Create value else null
+        if Double.IsFinite value then
+            JsonValue.Create value
+        else
+            null
 
-    let private layout = JsonSerializerOptions(WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping)
-    let private compact = JsonSerializerOptions(Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping)
+    let private layout =
+        JsonSerializerOptions(
+            WriteIndented = true,
+            Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping
+        )
+
+    let private compact =
+        JsonSerializerOptions(Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping)
 
     /// JSON for people, indented.
-    let toText (codec: Codec<'a>) (value: 'a) = (codec.Encode value).ToJsonString layout
+    let toText (codec: Codec<'a>) (value: 'a) =
+        (codec.Encode value).ToJsonString layout
 
     /// JSON on one line.
-    let toLine (codec: Codec<'a>) (value: 'a) = (codec.Encode value).ToJsonString compact
+    let toLine (codec: Codec<'a>) (value: 'a) =
+        (codec.Encode value).ToJsonString compact
 
     let private reading =
         JsonDocumentOptions(CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true)
@@ -340,7 +413,8 @@ module Codec =
 
     /// A value from an element, with every problem at once.
     let decode (file: string) (codec: Codec<'a>) (element: JsonElement) : Result<'a, Error> =
-        codec.Decode "$" element |> Result.mapError (fun problems -> BadJson(file, problems))
+        codec.Decode "$" element
+        |> Result.mapError (fun problems -> BadJson(file, problems))
 
     /// A value from a text.
     let ofText (file: string) (codec: Codec<'a>) (text: string) : Result<'a, Error> =

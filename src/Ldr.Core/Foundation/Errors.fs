@@ -34,7 +34,8 @@ module Error =
         with
         | Raised error -> Error error
         | :? InvalidFileException as e -> Error(BadFile(e.Path, e.Problem, e.Remedy))
-        | :? UnauthorizedAccessException as e -> Error(BadInput(e.Message + "; choose a place that you may read and write"))
+        | :? UnauthorizedAccessException as e ->
+            Error(BadInput(e.Message + "; choose a place that you may read and write"))
         | :? DirectoryNotFoundException
         | :? FileNotFoundException as e -> Error(BadInput(e.Message))
         | :? IOException as e -> Error(BadInput(e.Message))

@@ -16,7 +16,8 @@ module RuntimeCodecs =
             |> Codec.maybe
                 "percentiles"
                 (range "percent"
-                 |> Codec.where "two rising percentages from 0 to 100" (fun (low, high) -> low >= 0.0 && high <= 100.0))
+                 |> Codec.where "two rising percentages from 0 to 100" (fun (low, high) ->
+                     low >= 0.0 && high <= 100.0))
                 fst
             |> Codec.maybe "window" (range "in the units of the scans") snd
             |> Codec.seal

@@ -24,13 +24,15 @@ module Seed =
         Seed(mix (value ^^^ hash))
 
     /// An independent seed for the i-th of many.
-    let at (index: int) (Seed value) = Seed(mix (value + uint64 index * 0xD1342543DE82EF95UL))
+    let at (index: int) (Seed value) =
+        Seed(mix (value + uint64 index * 0xD1342543DE82EF95UL))
 
     /// A seed for libraries that take 64 bits.
     let toInt64 (Seed value) = int64 (value >>> 1)
 
     /// A generator for ordinary numbers. The same seed gives the same numbers on every run of one .NET version line.
-    let random (Seed value) = System.Random(int (uint32 value &&& 0x7FFFFFFFu))
+    let random (Seed value) =
+        System.Random(int (uint32 value &&& 0x7FFFFFFFu))
 
     /// A whole number in [0, bound), for a stream of its own.
     let next (bound: int) (Seed value) = int (value % uint64 bound)

@@ -8,42 +8,60 @@ open Ldr.Runtime
 
 /// What a model file says about its network: how scans are prepared for it, and what it was trained on.
 type ModelCard =
-    { Architecture: Architecture
-      Intensity: IntensityRule
-      /// Voxel spacing of the training grid, mm.
-      Spacing: float * float * float
-      /// Size of the training grid, voxels.
-      Size: int * int * int
-      Alignment: Alignment
-      /// The data set's name, and its licence, which the model inherits.
-      Data: string
-      Licence: string
-      /// Names of the subjects used for training, validation and test.
-      Train: string list
-      Validation: string list
-      Test: string list
-      /// Labels that are left out of scores.
-      IgnoredLabels: int list
-      /// Steps of training, and the SHA-256 of the experiment as it was resolved.
-      Steps: int
-      Experiment: string }
+    {
+        Architecture: Architecture
+        Intensity: IntensityRule
+        /// Voxel spacing of the training grid, mm.
+        Spacing: float * float * float
+        /// Size of the training grid, voxels.
+        Size: int * int * int
+        Alignment: Alignment
+        /// The data set's name, and its licence, which the model inherits.
+        Data: string
+        Licence: string
+        /// Names of the subjects used for training, validation and test.
+        Train: string list
+        Validation: string list
+        Test: string list
+        /// Labels that are left out of scores.
+        IgnoredLabels: int list
+        /// Steps of training, and the SHA-256 of the experiment as it was resolved.
+        Steps: int
+        Experiment: string
+    }
 
 module ModelCard =
     let codec: Codec<ModelCard> =
-        Codec.record (fun architecture intensity spacing size alignment data licence train validation test ignored steps experiment ->
-            { Architecture = architecture
-              Intensity = intensity
-              Spacing = spacing
-              Size = size
-              Alignment = alignment
-              Data = data
-              Licence = licence
-              Train = train
-              Validation = validation
-              Test = test
-              IgnoredLabels = ignored
-              Steps = steps
-              Experiment = experiment })
+        Codec.record
+            (fun
+                architecture
+                intensity
+                spacing
+                size
+                alignment
+                data
+                licence
+                train
+                validation
+                test
+                ignored
+                steps
+                experiment ->
+                {
+                    Architecture = architecture
+                    Intensity = intensity
+                    Spacing = spacing
+                    Size = size
+                    Alignment = alignment
+                    Data = data
+                    Licence = licence
+                    Train = train
+                    Validation = validation
+                    Test = test
+                    IgnoredLabels = ignored
+                    Steps = steps
+                    Experiment = experiment
+                })
         |> Codec.required "architecture" Architecture.codec _.Architecture
         |> Codec.required "intensity" RuntimeCodecs.intensity _.Intensity
         |> Codec.required "spacing" (Codec.triple Codec.positive) _.Spacing
@@ -61,9 +79,7 @@ module ModelCard =
 
 /// A network with its card.
 [<NoEquality; NoComparison>]
-type Model =
-    { Card: ModelCard
-      Network: Network }
+type Model = { Card: ModelCard; Network: Network }
 
 /// Models as `.safetensors` files: the parameters by name, the card in the metadata (each entry JSON).
 module ModelFile =
@@ -72,18 +88,28 @@ module ModelFile =
 
     /// The parameters of a module as tensors of a file, named `prefix` + parameter name.
     let tensors (prefix: string) (parameters: seq<struct (string * torch.Tensor)>) : SafeTensor list =
-        [ for struct (name, parameter) in parameters do
-              SafeTensor.FromFloats(prefix + name, parameter.shape, Bridge.toArray parameter) ]
+        [
+            for struct (name, parameter) in parameters do
+                SafeTensor.FromFloats(prefix + name, parameter.shape, Bridge.toArray parameter)
+        ]
 
     /// Names and tensors of a module's parameters.
     let parameters (network: torch.nn.Module) : seq<struct (string * torch.Tensor)> =
         seq { for struct (name, p) in network.named_parameters () -> struct (name, p :> torch.Tensor) }
 
     /// Copies tensors of a file into tensors of the same names; a missing, superfluous or misshapen one is bad input.
-    let restore (path: string) (prefix: string) (targets: seq<struct (string * torch.Tensor)>) (file: SafetensorsFile) =
+    let restore
+        (path: string)
+        (prefix: string)
+        (targets: seq<struct (string * torch.Tensor)>)
+        (file: SafetensorsFile)
+        =
         use _ = torch.no_grad ()
+
         let bad problem =
-            raise (Error.Raised(BadFile(path, problem, "choose a model file that this version of ldr-fs wrote")))
+            raise (
+                Error.Raised(BadFile(path, problem, "choose a model file that this version of ldr-fs wrote"))
+            )
 
         let held =
             file.Tensors
@@ -97,8 +123,11 @@ module ModelFile =
                 held.Remove(prefix + name) |> ignore
 
                 if tensor.Shape <> target.shape then
-                    let shape (s: int64[]) = s |> Array.map string |> String.concat "×"
-                    bad $"tensor \"{tensor.Name}\" is {shape tensor.Shape}, its architecture needs {shape target.shape}"
+                    let shape (s: int64[]) =
+                        s |> Array.map string |> String.concat "×"
+
+                    bad
+                        $"tensor \"{tensor.Name}\" is {shape tensor.Shape}, its architecture needs {shape target.shape}"
 
                 use values = Bridge.toTensor torch.CPU target.shape (tensor.ToFloats())
                 target.copy_ values |> ignore
@@ -130,8 +159,16 @@ module ModelFile =
                 Codec.ofText path ModelCard.codec (parts.ToJsonString())
             with :? System.Text.Json.JsonException ->
                 Error(BadFile(path, "its metadata are damaged", "choose another copy of the model"))
-        | true, found -> Error(BadFile(path, $"its format is \"{found}\"", $"choose a model of format {format}"))
-        | _ -> Error(BadFile(path, "is not a model of ldr-fs", "choose a .safetensors file that `ldr-fs train` wrote"))
+        | true, found ->
+            Error(BadFile(path, $"its format is \"{found}\"", $"choose a model of format {format}"))
+        | _ ->
+            Error(
+                BadFile(
+                    path,
+                    "is not a model of ldr-fs",
+                    "choose a .safetensors file that `ldr-fs train` wrote"
+                )
+            )
 
     /// The card alone, and the tensors' names and shapes, checked but not loaded into a network.
     let inspect (path: string) : Result<ModelCard * SafetensorsFile, Error> =
@@ -159,6 +196,15 @@ module ModelFile =
     let resolve (nameOrPath: string) : Result<string, Error> =
         let shipped = Path.Combine("models", nameOrPath + ".safetensors")
 
-        if File.Exists nameOrPath then Ok nameOrPath
-        elif File.Exists shipped then Ok shipped
-        else Error(BadFile(nameOrPath, "no such model file", "give the path of a .safetensors file that `ldr-fs train` wrote"))
+        if File.Exists nameOrPath then
+            Ok nameOrPath
+        elif File.Exists shipped then
+            Ok shipped
+        else
+            Error(
+                BadFile(
+                    nameOrPath,
+                    "no such model file",
+                    "give the path of a .safetensors file that `ldr-fs train` wrote"
+                )
+            )

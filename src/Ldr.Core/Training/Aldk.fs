@@ -47,22 +47,28 @@ type Iteration =
 /// A network with its optimiser.
 [<NoEquality; NoComparison>]
 type Learner<'network when 'network :> torch.nn.Module> =
-    { Network: 'network
-      Optimiser: Modules.Adam }
+    {
+        Network: 'network
+        Optimiser: Modules.Adam
+    }
 
 /// The teacher and the discriminator beside a student.
 [<NoEquality; NoComparison>]
 type Adversary =
-    { TeacherNetwork: Network
-      Judge: Learner<Discriminator>
-      Distillation: Distillation }
+    {
+        TeacherNetwork: Network
+        Judge: Learner<Discriminator>
+        Distillation: Distillation
+    }
 
 module LossWeights =
     let codec: Codec<LossWeights> =
         Codec.record (fun smoothness determinant orthogonality ->
-            { Smoothness = smoothness
-              Determinant = determinant
-              Orthogonality = orthogonality })
+            {
+                Smoothness = smoothness
+                Determinant = determinant
+                Orthogonality = orthogonality
+            })
         |> Codec.optional "smoothness" Codec.notNegative 1.0 _.Smoothness
         |> Codec.optional "determinant" Codec.notNegative 0.1 _.Determinant
         |> Codec.optional "orthogonality" Codec.notNegative 0.1 _.Orthogonality
@@ -72,25 +78,31 @@ module Distillation =
     /// Defaults of the released code where it has any.
     let codec: Codec<Distillation> =
         Codec.record (fun teacher objective beta penalty schedule discriminator rate ->
-            { Teacher = teacher
-              Objective = objective
-              Beta = beta
-              Penalty = penalty
-              Schedule = schedule
-              Discriminator = discriminator
-              DiscriminatorRate = rate })
+            {
+                Teacher = teacher
+                Objective = objective
+                Beta = beta
+                Penalty = penalty
+                Schedule = schedule
+                Discriminator = discriminator
+                DiscriminatorRate = rate
+            })
         |> Codec.required "teacher" Codec.string _.Teacher
         |> Codec.optional "objective" Objective.codec SquaredGap _.Objective
         |> Codec.optional "beta" Codec.fraction 0.1 _.Beta
         |> Codec.optional "penalty" Codec.notNegative 0.1 _.Penalty
         |> Codec.optional "schedule" Schedule.codec Schedule.reference _.Schedule
-        |> Codec.optional "discriminator" DiscriminatorOptions.codec DiscriminatorOptions.standard _.Discriminator
+        |> Codec.optional
+            "discriminator"
+            DiscriminatorOptions.codec
+            DiscriminatorOptions.standard
+            _.Discriminator
         |> Codec.optional "discriminator_rate" Codec.positive 1e-4 _.DiscriminatorRate
         |> Codec.seal
 
 /// The steps of a training. Each acts on its own learner only.
 module Aldk =
-    let private value (loss: torch.Tensor) = float (loss.item<float32> ())
+    let private value (loss: torch.Tensor) = float (loss.item<float32>())
 
     let private freeze (frozen: bool) (network: torch.nn.Module) =
         for parameter in network.parameters () do
@@ -103,23 +115,27 @@ module Aldk =
 
         let similarity =
             1.0f.ToScalar()
-            - (Similarity.correlation (Some iteration.Mask) iteration.Fixed prediction.Moved).mean ()
+            - (Similarity.correlation (Some iteration.Mask) iteration.Fixed prediction.Moved).mean()
 
         let regularity =
-            [ for field in prediction.StageFields do
-                  yield "smoothness", weights.Smoothness, Regularity.smoothness field
-              match prediction.Affine with
-              | Some(w, _) ->
-                  yield "determinant", weights.Determinant, Regularity.determinant w
-                  yield "orthogonality", weights.Orthogonality, Regularity.orthogonality w
-              | None -> () ]
+            [
+                for field in prediction.StageFields do
+                    yield "smoothness", weights.Smoothness, Regularity.smoothness field
+                match prediction.Affine with
+                | Some(w, _) ->
+                    yield "determinant", weights.Determinant, Regularity.determinant w
+                    yield "orthogonality", weights.Orthogonality, Regularity.orthogonality w
+                | None -> ()
+            ]
 
         similarity, regularity
 
     /// Both fields as the discriminator sees them: divided by the teacher's scale.
     let private normalised (iteration: Iteration) =
         let teacher = iteration.TeacherField.Value
-        Discrimination.normalise teacher iteration.Student.Value.Field, Discrimination.normalise teacher teacher
+
+        Discrimination.normalise teacher iteration.Student.Value.Field,
+        Discrimination.normalise teacher teacher
 
     /// The discriminator learns to tell the student's fields from the teacher's. The student and the teacher are held.
     let discriminatorStep (adversary: Adversary) : Step<Iteration> =
@@ -133,17 +149,26 @@ module Aldk =
             let mTeacher = learner.Network.forward teacher
             let joint = Discrimination.joint adversary.Distillation.Beta teacher student
             let penalty = Discrimination.gradientPenalty learner.Network.forward joint
-            let term = Discrimination.discriminatorTerm adversary.Distillation.Objective mStudent mTeacher
+
+            let term =
+                Discrimination.discriminatorTerm adversary.Distillation.Objective mStudent mTeacher
+
             let loss = term + penalty * adversary.Distillation.Penalty.ToScalar()
             loss.backward ()
             learner.Optimiser.step () |> ignore
 
-            [ "discriminator", value loss
-              "penalty", value penalty
-              "gap", value ((mStudent - mTeacher).mean ()) ]
+            [
+                "discriminator", value loss
+                "penalty", value penalty
+                "gap", value ((mStudent - mTeacher).mean())
+            ]
 
     /// The student lowers `γ l_rec + (1 − γ) l_adv + regularisation`. Teacher and discriminator are held.
-    let studentStep (student: Learner<Network>) (weights: LossWeights) (adversary: Adversary option) : Step<Iteration> =
+    let studentStep
+        (student: Learner<Network>)
+        (weights: LossWeights)
+        (adversary: Adversary option)
+        : Step<Iteration> =
         fun _ iteration ->
             student.Optimiser.zero_grad ()
             let similarity, regularity = reconstruction weights iteration
@@ -176,15 +201,21 @@ module Aldk =
             loss.backward ()
             student.Optimiser.step () |> ignore
 
-            [ yield "loss", value loss
-              yield "similarity", value similarity
-              yield! regularity |> List.map (fun (name, _, term) -> name, value term)
-              match adversarial with
-              | Some term -> yield "adversarial", value term
-              | None -> () ]
+            [
+                yield "loss", value loss
+                yield "similarity", value similarity
+                yield! regularity |> List.map (fun (name, _, term) -> name, value term)
+                match adversarial with
+                | Some term -> yield "adversarial", value term
+                | None -> ()
+            ]
 
     /// One iteration: where γ < 1 the discriminator moves, then the student does.
-    let step (student: Learner<Network>) (weights: LossWeights) (adversary: Adversary option) : Step<Iteration> =
+    let step
+        (student: Learner<Network>)
+        (weights: LossWeights)
+        (adversary: Adversary option)
+        : Step<Iteration> =
         let discriminator =
             match adversary with
             | Some a -> discriminatorStep a |> Step.onlyWhen (fun i -> i.Gamma < 1.0)

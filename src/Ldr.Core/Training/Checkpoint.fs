@@ -10,17 +10,21 @@ open Ldr.Runtime
 
 /// A checkpoint in the index of a run: its file, what it belongs to, and the SHA-256 of the file.
 type CheckpointEntry =
-    { File: string
-      Training: string
-      Step: int
-      Sha256: string }
+    {
+        File: string
+        Training: string
+        Step: int
+        Sha256: string
+    }
 
 /// Learners with the names that their tensors have in a checkpoint.
 [<NoEquality; NoComparison>]
 type Savable =
-    { Name: string
-      Module: torch.nn.Module
-      Optimiser: Modules.Adam }
+    {
+        Name: string
+        Module: torch.nn.Module
+        Optimiser: Modules.Adam
+    }
 
 /// Checkpoints of a run: `checkpoints/TRAINING-STEP.safetensors` with all weights and the optimisers' states, and
 /// `checkpoints/index.json`. Files are written under another name and renamed; the index is written last.
@@ -30,10 +34,12 @@ module Checkpoint =
 
     let private entry: Codec<CheckpointEntry> =
         Codec.record (fun file training step sha256 ->
-            { File = file
-              Training = training
-              Step = step
-              Sha256 = sha256 })
+            {
+                File = file
+                Training = training
+                Step = step
+                Sha256 = sha256
+            })
         |> Codec.required "file" Codec.string _.File
         |> Codec.required "training" Codec.string _.Training
         |> Codec.required "step" Codec.countingInt _.Step
@@ -41,7 +47,9 @@ module Checkpoint =
         |> Codec.seal
 
     let private folderOf (run: string) = Path.Combine(run, "checkpoints")
-    let private indexOf (run: string) = Path.Combine(folderOf run, "index.json")
+
+    let private indexOf (run: string) =
+        Path.Combine(folderOf run, "index.json")
 
     /// The lower-case hexadecimal SHA-256 of a file.
     let digest (path: string) =
@@ -88,22 +96,33 @@ module Checkpoint =
         metadata["step"] <- string step
 
         let tensors =
-            [| for savable in savables do
-                   metadata[stepKey savable] <-
-                       string (states savable |> Seq.map (fun (_, s) -> s.step) |> Seq.tryHead |> Option.defaultValue 0L)
+            [|
+                for savable in savables do
+                    metadata[stepKey savable] <-
+                        string (
+                            states savable
+                            |> Seq.map (fun (_, s) -> s.step)
+                            |> Seq.tryHead
+                            |> Option.defaultValue 0L
+                        )
 
-                   yield! ModelFile.tensors (savable.Name + ".weights.") (ModelFile.parameters savable.Module)
-                   yield! ModelFile.tensors "" (stateTensors savable) |]
+                    yield!
+                        ModelFile.tensors (savable.Name + ".weights.") (ModelFile.parameters savable.Module)
+
+                    yield! ModelFile.tensors "" (stateTensors savable)
+            |]
 
         Safetensors.Write(path, metadata, tensors)
 
         let others, own = readIndex run |> List.partition (fun e -> e.Training <> training)
 
         let own =
-            { File = file
-              Training = training
-              Step = step
-              Sha256 = digest path }
+            {
+                File = file
+                Training = training
+                Step = step
+                Sha256 = digest path
+            }
             :: (own |> List.filter (fun e -> e.Step <> step))
             |> List.sortByDescending _.Step
 
@@ -130,8 +149,19 @@ module Checkpoint =
             let file = Safetensors.Read path
 
             for savable in savables do
-                ModelFile.restore path (savable.Name + ".weights.") (ModelFile.parameters savable.Module |> Seq.map (fun struct (n, t) -> struct (n, t))) file
-                ModelFile.restore path (savable.Name + ".adam.") (stateTensors savable |> Seq.map (fun struct (n, t) -> struct (n.Substring(savable.Name.Length + 6), t))) file
+                ModelFile.restore
+                    path
+                    (savable.Name + ".weights.")
+                    (ModelFile.parameters savable.Module
+                     |> Seq.map (fun struct (n, t) -> struct (n, t)))
+                    file
+
+                ModelFile.restore
+                    path
+                    (savable.Name + ".adam.")
+                    (stateTensors savable
+                     |> Seq.map (fun struct (n, t) -> struct (n.Substring(savable.Name.Length + 6), t)))
+                    file
 
                 for _, state in states savable do
                     state.step <- Int64.Parse file.Metadata[stepKey savable]

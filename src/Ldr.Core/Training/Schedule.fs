@@ -4,8 +4,7 @@ open System
 
 /// A part of a training: for so many steps (or to the end), γ takes the values of the cycle in turn.
 type Phase =
-    { Steps: int option
-      Cycle: float list }
+    { Steps: int option; Cycle: float list }
 
 /// The learning strategy: the weight γ of the reconstruction loss at every step. γ = 1 is reconstruction alone.
 type Schedule = Phase list
@@ -21,9 +20,13 @@ type LearningRate = { Initial: float; Decay: Decay }
 module Schedule =
     /// The released code's strategy: of every 3 steps, 2 with γ = 1 and 1 with γ = 0.3, until step 8000; then γ = 1.
     let reference: Schedule =
-        [ { Steps = Some 8000
-            Cycle = [ 1.0; 1.0; 0.3 ] }
-          { Steps = None; Cycle = [ 1.0 ] } ]
+        [
+            {
+                Steps = Some 8000
+                Cycle = [ 1.0; 1.0; 0.3 ]
+            }
+            { Steps = None; Cycle = [ 1.0 ] }
+        ]
 
     /// γ at a step (counted from 0). After the last phase γ is 1.
     let rec gamma (schedule: Schedule) (step: int) : float =

@@ -9,21 +9,29 @@ open Ldr.Runtime
 
 /// One training of an experiment.
 type TrainingOptions =
-    { Name: string
-      Architecture: Architecture
-      Steps: int
-      Batch: int
-      LearningRate: LearningRate
-      Loss: LossWeights
-      Distillation: Distillation option
-      /// Steps between two validations, and between two checkpoints.
-      ValidateEvery: int
-      CheckpointEvery: int }
+    {
+        Name: string
+        Architecture: Architecture
+        Steps: int
+        Batch: int
+        LearningRate: LearningRate
+        Loss: LossWeights
+        Distillation: Distillation option
+        /// Steps between two validations, and between two checkpoints.
+        ValidateEvery: int
+        CheckpointEvery: int
+    }
 
 /// What a training tells while it runs.
 type TrainingEvent =
     | Started of training: string * steps: int * parameters: int64 * resumedAt: int
-    | Progressed of training: string * step: int * steps: int * Metrics * stepsPerSecond: float * left: TimeSpan
+    | Progressed of
+        training: string *
+        step: int *
+        steps: int *
+        Metrics *
+        stepsPerSecond: float *
+        left: TimeSpan
     | Validated of training: string * step: int * Metrics
     | Saved of training: string * step: int * path: string
     | Warned of training: string * step: int * message: string
@@ -59,24 +67,35 @@ type TrainingJob =
 module TrainingOptions =
     let codec: Codec<TrainingOptions> =
         Codec.record (fun name architecture steps batch rate loss distillation validate checkpoint ->
-            { Name = name
-              Architecture = architecture
-              Steps = steps
-              Batch = batch
-              LearningRate = rate
-              Loss = loss
-              Distillation = distillation
-              ValidateEvery = validate
-              CheckpointEvery = checkpoint })
-        |> Codec.required
-            "name"
-            Codec.fileName
-            _.Name
+            {
+                Name = name
+                Architecture = architecture
+                Steps = steps
+                Batch = batch
+                LearningRate = rate
+                Loss = loss
+                Distillation = distillation
+                ValidateEvery = validate
+                CheckpointEvery = checkpoint
+            })
+        |> Codec.required "name" Codec.fileName _.Name
         |> Codec.required "architecture" Architecture.codec _.Architecture
         |> Codec.required "steps" Codec.positiveInt _.Steps
         |> Codec.optional "batch" Codec.positiveInt 2 _.Batch
-        |> Codec.optional "learning_rate" LearningRate.codec { Initial = 1e-4; Decay = Constant } _.LearningRate
-        |> Codec.optional "loss" LossWeights.codec { Smoothness = 1.0; Determinant = 0.1; Orthogonality = 0.1 } _.Loss
+        |> Codec.optional
+            "learning_rate"
+            LearningRate.codec
+            { Initial = 1e-4; Decay = Constant }
+            _.LearningRate
+        |> Codec.optional
+            "loss"
+            LossWeights.codec
+            {
+                Smoothness = 1.0
+                Determinant = 0.1
+                Orthogonality = 0.1
+            }
+            _.Loss
         |> Codec.maybe "distillation" Distillation.codec _.Distillation
         |> Codec.optional "validate_every" Codec.positiveInt 500 _.ValidateEvery
         |> Codec.optional "checkpoint_every" Codec.positiveInt 500 _.CheckpointEvery
@@ -94,35 +113,50 @@ module Trainer =
 
     /// The images of one step, as arrays.
     let private batch (job: TrainingJob) (index: int) : PreparedPair list =
-        [ for item in 0 .. job.Options.Batch - 1 do
-              let fixedIndex, movingIndex =
-                  Pairs.training job.Seed job.Scans.Length (index * job.Options.Batch + item)
+        [
+            for item in 0 .. job.Options.Batch - 1 do
+                let fixedIndex, movingIndex =
+                    Pairs.training job.Seed job.Scans.Length (index * job.Options.Batch + item)
 
-              let fixedImage, movingImage = job.Scans[fixedIndex], job.Scans[movingIndex]
-              let initial = InitialAlignment.FixedToMoving(fixedImage.Grid, movingImage.Grid, job.Alignment)
-              Pairs.prepare (job.GridOf fixedImage) initial fixedImage movingImage ]
+                let fixedImage, movingImage = job.Scans[fixedIndex], job.Scans[movingIndex]
+
+                let initial =
+                    InitialAlignment.FixedToMoving(fixedImage.Grid, movingImage.Grid, job.Alignment)
+
+                Pairs.prepare (job.GridOf fixedImage) initial fixedImage movingImage
+        ]
 
     let private tensor (device: torch.Device) (pairs: PreparedPair list) (pick: PreparedPair -> float32[]) =
         let grid = pairs.Head.Grid
-        let shape = [| int64 pairs.Length; 1L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
+
+        let shape =
+            [| int64 pairs.Length; 1L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
+
         pairs |> List.map pick |> Array.concat |> Bridge.toTensor device shape
 
-    let private iteration (job: TrainingJob) (student: Network) (gamma: float) (pairs: PreparedPair list) : Iteration =
+    let private iteration
+        (job: TrainingJob)
+        (student: Network)
+        (gamma: float)
+        (pairs: PreparedPair list)
+        : Iteration =
         let fixedImage = tensor job.Device pairs _.Fixed
         let moving = tensor job.Device pairs _.Moving
 
-        { Gamma = gamma
-          Fixed = fixedImage
-          Moving = moving
-          Mask = tensor job.Device pairs _.Inside
-          Student = lazy student.Predict(fixedImage, moving)
-          TeacherField =
-            lazy
-                (match job.Teacher with
-                 | None -> invalidOp "a training without a teacher asked for its field"
-                 | Some teacher ->
-                     use _ = torch.no_grad ()
-                     teacher.Predict(fixedImage, moving).Field) }
+        {
+            Gamma = gamma
+            Fixed = fixedImage
+            Moving = moving
+            Mask = tensor job.Device pairs _.Inside
+            Student = lazy student.Predict(fixedImage, moving)
+            TeacherField =
+                lazy
+                    (match job.Teacher with
+                     | None -> invalidOp "a training without a teacher asked for its field"
+                     | Some teacher ->
+                         use _ = torch.no_grad ()
+                         teacher.Predict(fixedImage, moving).Field)
+        }
 
     let private setRate (rate: float) (optimiser: Modules.Adam) =
         for group in optimiser.ParamGroups do
@@ -132,8 +166,10 @@ module Trainer =
     let private average (reports: Metrics seq) : Metrics =
         let all = Seq.concat reports |> List.ofSeq
 
-        [ for name in all |> List.map fst |> List.distinct do
-              name, all |> List.filter (fun (n, _) -> n = name) |> List.averageBy snd ]
+        [
+            for name in all |> List.map fst |> List.distinct do
+                name, all |> List.filter (fun (n, _) -> n = name) |> List.averageBy snd
+        ]
 
     /// Runs a training to its end, or until it is stopped. A loss that is not finite ends it with bad input: the last
     /// checkpoint is kept.
@@ -143,8 +179,10 @@ module Trainer =
         student.``to`` job.Device |> ignore
 
         let learner: Learner<Network> =
-            { Network = student
-              Optimiser = adam options.LearningRate.Initial student }
+            {
+                Network = student
+                Optimiser = adam options.LearningRate.Initial student
+            }
 
         let adversary =
             match options.Distillation, job.Teacher with
@@ -159,23 +197,33 @@ module Trainer =
                     parameter.requires_grad <- false
 
                 Some
-                    { TeacherNetwork = teacher
-                      Judge =
-                        { Network = discriminator
-                          Optimiser = adam distillation.DiscriminatorRate discriminator }
-                      Distillation = distillation }
+                    {
+                        TeacherNetwork = teacher
+                        Judge =
+                            {
+                                Network = discriminator
+                                Optimiser = adam distillation.DiscriminatorRate discriminator
+                            }
+                        Distillation = distillation
+                    }
             | _ -> None
 
         let savables =
-            [ { Name = "network"
-                Module = learner.Network
-                Optimiser = learner.Optimiser }
-              match adversary with
-              | Some a ->
-                  { Name = "discriminator"
-                    Module = a.Judge.Network
-                    Optimiser = a.Judge.Optimiser }
-              | None -> () ]
+            [
+                {
+                    Name = "network"
+                    Module = learner.Network
+                    Optimiser = learner.Optimiser
+                }
+                match adversary with
+                | Some a ->
+                    {
+                        Name = "discriminator"
+                        Module = a.Judge.Network
+                        Optimiser = a.Judge.Optimiser
+                    }
+                | None -> ()
+            ]
 
         let first =
             if job.Resume then
@@ -214,8 +262,8 @@ module Trainer =
                 use _ = torch.NewDisposeScope()
                 let iteration = iteration job student (gamma index) pairs
                 let report = step index iteration
-                let length = iteration.Student.Value.Field.detach().norm(1).mean ()
-                report @ [ "length", float (length.item<float32> ()) ]
+                let length = iteration.Student.Value.Field.detach().norm(1).mean()
+                report @ [ "length", float (length.item<float32>()) ]
 
             match report |> List.tryFind (fun (_, value) -> not (Double.IsFinite value)) with
             | Some(name, _) ->

@@ -451,7 +451,12 @@ let private modules =
                 let x = single 1 (0.0, 1.0) [ 1; 2; 4; 4; 4 ]
                 let before = DisposeScopeManager.Statistics.ThreadTotalLiveCount
                 layer.Run x |> ignore
-                Expect.equal (DisposeScopeManager.Statistics.ThreadTotalLiveCount - before) 1L "the result alone"
+
+                Expect.equal
+                    (DisposeScopeManager.Statistics.ThreadTotalLiveCount - before)
+                    1L
+                    "the result alone"
+
                 Expect.isFalse x.IsInvalid "the input is the caller's")
 
             testCase "Predict leaves nothing behind but its prediction"

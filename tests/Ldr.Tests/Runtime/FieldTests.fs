@@ -86,7 +86,12 @@ let private basics =
             let struct (qx, qy, qz) = grid.VoxelToWorld.Apply(2.3, 4.6, 5.1)
             let map = grid.WorldToVoxel.Then(smallMap (Random 0)).Then(grid.VoxelToWorld)
             let known = linearField grid (smallMap (Random 0))
-            Expect.isLessThan (distance (known.MapPoint(qx, qy, qz)) (map.Apply(qx, qy, qz))) 1e-3 "between voxels"
+
+            Expect.isLessThan
+                (distance (known.MapPoint(qx, qy, qz)) (map.Apply(qx, qy, qz)))
+                1e-3
+                "between voxels"
+
             Expect.isGreaterThan linear.MaxLengthMm 0. "the field moves"
     ]
 
@@ -132,7 +137,8 @@ let private composition =
             let grid = gridOf 24 20 22
 
             let wave phase =
-                fieldOf grid (fun x y z -> 1.5 * sin (x / 6. + phase), cos (y / 5. + phase), sin (z / 4. - phase))
+                fieldOf grid (fun x y z ->
+                    1.5 * sin (x / 6. + phase), cos (y / 5. + phase), sin (z / 4. - phase))
 
             let moving =
                 Volume(

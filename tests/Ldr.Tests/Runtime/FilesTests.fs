@@ -31,7 +31,10 @@ let tests =
                     writeText "half of the new" stream
                     invalidOp "stop"
 
-                Expect.throwsT<InvalidOperationException> (fun () -> AtomicFile.Write(path, failing)) "passes through"
+                Expect.throwsT<InvalidOperationException>
+                    (fun () -> AtomicFile.Write(path, failing))
+                    "passes through"
+
                 Expect.equal (File.ReadAllText path) "old" "the old content"
                 Expect.hasLength (Directory.GetFiles folder) 1 "the temporary file is gone"
 
@@ -49,7 +52,8 @@ let tests =
             <| fun folder ->
                 let path = folder </> "a.txt"
 
-                refuses path "disk full" (fun () -> AtomicFile.Write(path, (fun _ -> raise (IOException "disk full"))))
+                refuses path "disk full" (fun () ->
+                    AtomicFile.Write(path, (fun _ -> raise (IOException "disk full"))))
 
                 Expect.isEmpty (Directory.GetFileSystemEntries folder) "nothing is left"
 

@@ -122,7 +122,11 @@ let private grid =
                 let grid = gridOf 101 5 5
                 Expect.isTrue (grid.SameAs(Grid(101, 5, 5, Affine.Translation(0.0009, 0., 0.)))) "within"
                 Expect.isFalse (grid.SameAs(Grid(101, 5, 5, Affine.Translation(0.0011, 0., 0.)))) "moved"
-                Expect.isFalse (grid.SameAs(Grid(101, 5, 5, Affine.Scaling(1.0001, 1., 1.)))) "stretched by 0.01 mm"
+
+                Expect.isFalse
+                    (grid.SameAs(Grid(101, 5, 5, Affine.Scaling(1.0001, 1., 1.))))
+                    "stretched by 0.01 mm"
+
                 Expect.isTrue (grid.SameAs(Grid(101, 5, 5, Affine.Scaling(1.0001, 1., 1.)), 0.02)) "tolerance"
                 Expect.isFalse (grid.SameAs(gridOf 101 5 6)) "another size"
 
@@ -256,7 +260,10 @@ let private intensity =
                     (fun () -> IntensityRule.Percentiles(99., 1.) |> ignore)
                     "turned round"
 
-                Expect.throwsT<ArgumentException> (fun () -> IntensityRule.Percentiles(0., 101.) |> ignore) "above 100"
+                Expect.throwsT<ArgumentException>
+                    (fun () -> IntensityRule.Percentiles(0., 101.) |> ignore)
+                    "above 100"
+
                 Expect.throwsT<ArgumentException> (fun () -> IntensityRule.Window(1., 1.) |> ignore) "empty"
         ]
 

@@ -25,9 +25,18 @@ let private overlap =
                 "counts"
 
             let dice = [ for o in found -> o.Dice ]
-            List.iter2 (fun a b -> Expect.floatClose Accuracy.high a b "Dice") dice [ 2. / 3.; 2. / 3.; 0.; 0.; 1. ]
+
+            List.iter2
+                (fun a b -> Expect.floatClose Accuracy.high a b "Dice")
+                dice
+                [ 2. / 3.; 2. / 3.; 0.; 0.; 1. ]
+
             let jaccard = [ for o in found -> o.Jaccard ]
-            List.iter2 (fun a b -> Expect.floatClose Accuracy.high a b "Jaccard") jaccard [ 0.5; 0.5; 0.; 0.; 1. ]
+
+            List.iter2
+                (fun a b -> Expect.floatClose Accuracy.high a b "Jaccard")
+                jaccard
+                [ 0.5; 0.5; 0.; 0.; 1. ]
 
         testSeeds "agrees with counting; Jaccard follows from Dice" 40
         <| fun random ->
@@ -122,7 +131,10 @@ let private surfaces =
             let density = random.NextDouble()
 
             let mask () =
-                Volume(grid, Array.init (int grid.Count) (fun _ -> if random.NextDouble() < density then 3f else 1f))
+                Volume(
+                    grid,
+                    Array.init (int grid.Count) (fun _ -> if random.NextDouble() < density then 3f else 1f)
+                )
 
             let a, b = mask (), mask ()
             let found, slow = SurfaceDistance.Hd95(a, b, 3), slowHd95 a b 3
@@ -147,7 +159,8 @@ let private surfaces =
                             for y in 0..11 do
                                 for x in 0..13 ->
                                     if
-                                        pown (float x - cx) 2 + pown (float y - cy) 2 + pown (float z - cz) 2 <= r * r
+                                        pown (float x - cx) 2 + pown (float y - cy) 2 + pown (float z - cz) 2
+                                        <= r * r
                                     then
                                         1f
                                     else
@@ -167,8 +180,17 @@ let private surfaces =
             let at index =
                 Volume(grid, Array.init 125 (fun i -> if i = index then 1f else 0f))
 
-            Expect.floatClose Accuracy.high (SurfaceDistance.Hd95(at 0, at (4 * 25), 1)) 12. "four slices of 3 mm"
-            Expect.floatClose Accuracy.high (SurfaceDistance.Hd95(at 0, at 6, 1)) (sqrt 5.) "one step in x and y"
+            Expect.floatClose
+                Accuracy.high
+                (SurfaceDistance.Hd95(at 0, at (4 * 25), 1))
+                12.
+                "four slices of 3 mm"
+
+            Expect.floatClose
+                Accuracy.high
+                (SurfaceDistance.Hd95(at 0, at 6, 1))
+                (sqrt 5.)
+                "one step in x and y"
 
         testCase "an empty mask has no distance"
         <| fun () ->
@@ -217,7 +239,9 @@ let private folding =
         testCase "all voxels count when an axis is short"
         <| fun () ->
             let found =
-                Folding.OfDeterminants(Volume(gridOf 2 4 4, Array.init 32 (fun i -> if i < 8 then -1f else 1f)))
+                Folding.OfDeterminants(
+                    Volume(gridOf 2 4 4, Array.init 32 (fun i -> if i < 8 then -1f else 1f))
+                )
 
             Expect.equal found.FoldedPercent 25. "percent"
     ]

@@ -95,7 +95,12 @@ let tests =
                     closeTo 1e-6 values (Array.map float volume.Values) $"{name}: values"
                     let rows = found[name + ":affine"] |> Array.map number
                     closeTo 1e-5 rows (volume.Grid.VoxelToWorld.ToRows()) $"{name}: affine"
-                    Expect.equal volume.Grid.Orientation (String.concat "" found[name + ":axes"]) $"{name}: axes"
+
+                    Expect.equal
+                        volume.Grid.Orientation
+                        (String.concat "" found[name + ":axes"])
+                        $"{name}: axes"
+
                     let big = name.Contains "-be-" && not (name.StartsWith "u1" || name.StartsWith "i1")
                     let header = Nifti.ReadHeader(folder </> name)
 
@@ -228,6 +233,11 @@ nib.save(image, sys.argv[1])
 
                 let field = Nifti.ReadField path
                 let voxel = 1 + 2 * (0 + 2 * 1)
-                Expect.equal [ for c in 0..2 -> field.Vectors[8 * c + voxel] ] [ 2f; -2f; 2f ] "in voxels, RAS"
+
+                Expect.equal
+                    [ for c in 0..2 -> field.Vectors[8 * c + voxel] ]
+                    [ 2f; -2f; 2f ]
+                    "in voxels, RAS"
+
                 Expect.equal (field.Vectors |> Array.filter ((<>) 0f) |> Array.length) 3 "one vector"
         ]

@@ -141,7 +141,8 @@ let shorts big =
 let gzip (bytes: byte[]) =
     use packed = new MemoryStream()
 
-    using (new GZipStream(packed, CompressionLevel.Fastest)) (fun stream -> stream.Write(bytes, 0, bytes.Length))
+    using (new GZipStream(packed, CompressionLevel.Fastest)) (fun stream ->
+        stream.Write(bytes, 0, bytes.Length))
 
     packed.ToArray()
 

@@ -175,7 +175,11 @@ let private reading =
             Expect.equal volume.Values (ramp |> Array.map (fun v -> 0.5f * v + 100f)) "values"
             Expect.equal volume.StoredAs VoxelType.Float32 "type"
             let header = Nifti.ReadHeader(folder </> "a.nii")
-            Expect.equal (header.StoredAs, header.Slope, header.Intercept) (VoxelType.Int16, 0.5, 100.) "header"
+
+            Expect.equal
+                (header.StoredAs, header.Slope, header.Intercept)
+                (VoxelType.Int16, 0.5, 100.)
+                "header"
 
         for slope in [ 0.; nan ] do
             testInFolder $"a slope of {slope} means none"

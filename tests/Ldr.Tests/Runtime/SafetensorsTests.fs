@@ -111,7 +111,12 @@ let private good =
                     6
 
             let file = Safetensors.Read path
-            Expect.equal [ for tensor in file.Tensors -> tensor.Name ] [ "a"; "b" ] "in the order of the bytes"
+
+            Expect.equal
+                [ for tensor in file.Tensors -> tensor.Name ]
+                [ "a"; "b" ]
+                "in the order of the bytes"
+
             Expect.equal file.Tensors[1].Bytes [| 2uy; 3uy; 4uy; 5uy |] "bytes"
 
         testCase "floating-point types become float32"
@@ -199,10 +204,18 @@ let private hostile =
         bad "a negative size" "shape is not a list" (entry "\"U8\"" "[-1]" "[0,1]") 1
         bad "a fractional size" "shape is not a list" (entry "\"U8\"" "[1.5]" "[0,1]") 1
         bad "one offset" "two data_offsets" (entry "\"U8\"" "[1]" "[0]") 1
-        bad "offsets beyond 64 bits" "data_offsets are not" (entry "\"U8\"" "[1]" "[0,99999999999999999999]") 1
+        bad
+            "offsets beyond 64 bits"
+            "data_offsets are not"
+            (entry "\"U8\"" "[1]" "[0,99999999999999999999]")
+            1
         bad "offsets turned round" "before they begin" (entry "\"U8\"" "[1]" "[1,0]") 1
         bad "a shape that does not fit" "does not fit its 4 bytes" (entry "\"F32\"" "[2]" "[0,4]") 4
-        bad "a shape that overflows" "does not fit" (entry "\"F32\"" "[4294967296,4294967296,4294967296]" "[0,4]") 4
+        bad
+            "a shape that overflows"
+            "does not fit"
+            (entry "\"F32\"" "[4294967296,4294967296,4294967296]" "[0,4]")
+            4
         bad
             "a product that wraps to the right size"
             "does not fit"
@@ -220,7 +233,11 @@ let private hostile =
         bad "metadata that is a list" "__metadata__ is not" """{"__metadata__":[]}""" 0
         bad "metadata that is a number" "__metadata__.k is not a text" """{"__metadata__":{"k":1}}""" 0
         bad "metadata twice" "'k' twice" """{"__metadata__":{"k":"1","k":"2"}}""" 0
-        bad "half a surrogate pair" "not valid JSON" """{"\ud800":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}""" 0
+        bad
+            "half a surrogate pair"
+            "not valid JSON"
+            """{"\ud800":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"""
+            0
 
         testInFolder "text that is not UTF-8"
         <| fun folder ->

@@ -134,7 +134,9 @@ let private linear =
             let expected =
                 voxels grid
                 |> Seq.map (fun (x, y, z) ->
-                    moving[clamp grid.Nx (x + shift[0]), clamp grid.Ny (y + shift[1]), clamp grid.Nz (z + shift[2])])
+                    moving[clamp grid.Nx (x + shift[0]),
+                           clamp grid.Ny (y + shift[1]),
+                           clamp grid.Nz (z + shift[2])])
                 |> Array.ofSeq
 
             sameBits (Volume(grid, expected)) (Warp.Linear(moving, field)) "linear"
@@ -184,7 +186,9 @@ let private linear =
                 for one, many in List.zip (all 1) (all threads) do
                     sameBits one many $"{threads} threads"
 
-            Expect.throwsT<ArgumentOutOfRangeException> (fun () -> all -1 |> ignore) "a negative number of threads"
+            Expect.throwsT<ArgumentOutOfRangeException>
+                (fun () -> all -1 |> ignore)
+                "a negative number of threads"
 
         testSeeds "a voxel does not depend on where it lies in its row" 20
         <| fun random ->
@@ -306,7 +310,12 @@ let private resample =
         <| fun () ->
             let moving = Volume(gridOf 10 1 1, Array.init 10 float32)
             let moved = Warp.Resample(moving, gridOf 10 1 1, Affine.Translation(2.5, 0., 0.))
-            Expect.equal moved.Values [| 2.5f; 3.5f; 4.5f; 5.5f; 6.5f; 7.5f; 8.5f; 9f; 9f; 9f |] "moving(x + 2.5)"
+
+            Expect.equal
+                moved.Values
+                [| 2.5f; 3.5f; 4.5f; 5.5f; 6.5f; 7.5f; 8.5f; 9f; 9f; 9f |]
+                "moving(x + 2.5)"
+
             Expect.equal moved.StoredAs VoxelType.Float32 "interpolated"
 
         testSeeds "agrees with a slow loop" 40

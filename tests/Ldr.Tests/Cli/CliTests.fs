@@ -1,0 +1,300 @@
+/// The command line as a process: help, bad input, a short training.
+module Ldr.Tests.Cli.CliTests
+
+open System
+open System.IO
+open System.Text.Json.Nodes
+open Expecto
+open Ldr
+open Ldr.Runtime
+open Ldr.Tests.Runtime.Helpers
+open Ldr.Tests.Cli.Process
+
+let private experiments =
+    Path.Combine(__SOURCE_DIRECTORY__, "..", "..", "..", "experiments")
+
+let private quickstart = Path.Combine(experiments, "quickstart.json")
+
+let private anatomy =
+    {
+        Size = 20, 24, 16
+        Subjects = 2
+        Structures = 3
+        Deformation = 1.0
+        Noise = 0.02
+        Seed = 1
+    }
+
+/// A good pair and a good model in a folder.
+let private scene (folder: string) =
+    let write name index =
+        let image, labels = Anatomy.subject anatomy index
+        Nifti.Write(folder </> $"{name}.nii.gz", image)
+        Nifti.Write(folder </> $"{name}-labels.nii.gz", labels)
+
+    write "fixed" 0
+    write "moving" 1
+    writeModel (folder </> "model.safetensors")
+
+let private register (folder: string) (changes: (string * string) list) =
+    let defaults =
+        [
+            "--fixed", folder </> "fixed.nii.gz"
+            "--moving", folder </> "moving.nii.gz"
+            "--model", folder </> "model.safetensors"
+            "--moved", folder </> "out" </> "moved.nii.gz"
+        ]
+
+    let all =
+        (defaults
+         |> List.filter (fun (k, _) -> not (List.exists (fun (c, _) -> c = k) changes)))
+        @ changes
+
+    Directory.CreateDirectory(folder </> "out") |> ignore
+    ldr ("register" :: (all |> List.collect (fun (k, v) -> [ k; v ])))
+
+/// One clear line, exit code 1, quickly, and nothing written.
+let private refused (folder: string) (outcome: Outcome) (words: string list) =
+    Expect.equal outcome.Code 1 $"exit code; it said: {outcome.Errors}"
+    Expect.equal outcome.Output "" "nothing on stdout"
+    let lines = outcome.Errors.TrimEnd('\n').Split '\n'
+    Expect.hasLength lines 1 $"one line: {outcome.Errors}"
+
+    for word in words do
+        Expect.stringContains lines[0] word "the line"
+
+    Expect.isLessThan outcome.Seconds 2.0 "seconds"
+
+    if Directory.Exists(folder </> "out") then
+        Expect.isEmpty (Directory.GetFileSystemEntries(folder </> "out")) "nothing is left behind"
+
+let private bad name words (spoil: string -> (string * string) list) =
+    testInFolder name (fun folder ->
+        scene folder
+        let changes = spoil folder
+        refused folder (register folder changes) words)
+
+/// The quickstart with so few steps that only its plumbing is tried.
+let private tiny (output: string) =
+    [
+        "train"
+        quickstart
+        "--output"
+        output
+        "--threads"
+        "1"
+        "--set"
+        "data.source.subjects=9"
+        "--set"
+        "data.source.size=[16,16,16]"
+        "--set"
+        "data.size=[32,32,32]"
+        "--set"
+        """data.split={"train": 4, "validation": 2, "test": 3}"""
+        for training in [ "teacher"; "student-reconstruction"; "student-aldk" ] do
+            "--set"
+            $"train.{training}.validate_every=2"
+            "--set"
+            $"train.{training}.checkpoint_every=2"
+    ]
+
+let private steps count =
+    [
+        for training in [ "teacher"; "student-reconstruction"; "student-aldk" ] do
+            "--set"
+            $"train.{training}.steps={count}"
+    ]
+
+let tests =
+    testList
+        "cli"
+        [
+            test "--help lists the verbs" {
+                let outcome = ldr [ "--help" ]
+                Expect.equal outcome.Code 0 "exit code"
+
+                for verb in [ "train"; "register"; "evaluate"; "inspect"; "validate" ] do
+                    Expect.stringContains outcome.Output verb "verb"
+            }
+            test "wrong usage is exit code 2 and one line" {
+                for arguments in
+                    [
+                        [ "regster" ]
+                        [ "register"; "--fixed"; "a.nii" ]
+                        [ "train" ]
+                        [ "evaluate"; "--model"; "m"; "--data"; "d"; "--split"; "tset" ]
+                    ] do
+                    let outcome = ldr arguments
+                    Expect.equal outcome.Code 2 $"{arguments}"
+                    Expect.hasLength (outcome.Errors.TrimEnd('\n').Split '\n') 1 $"one line: {outcome.Errors}"
+            }
+
+            bad "a missing scan" [ "nowhere.nii.gz"; "does not exist" ] (fun folder ->
+                [ "--fixed", folder </> "nowhere.nii.gz" ])
+            bad "a text file named .nii.gz" [ "text.nii.gz"; "NIfTI" ] (fun folder ->
+                File.WriteAllText(folder </> "text.nii.gz", "This is a note, not a scan.\n")
+                [ "--moving", folder </> "text.nii.gz" ])
+            bad "a truncated .nii.gz" [ "cut.nii.gz" ] (fun folder ->
+                let whole = File.ReadAllBytes(folder </> "moving.nii.gz")
+                File.WriteAllBytes(folder </> "cut.nii.gz", whole[.. whole.Length / 2])
+                [ "--moving", folder </> "cut.nii.gz" ])
+            bad "a 2-D image" [ "flat.nii"; "2-D" ] (fun folder ->
+                let path = folder </> "flat.nii"
+                Nifti.Write(path, Volume(Grid(8, 8, 1, Affine.Identity), Array.zeroCreate 64))
+                let bytes = File.ReadAllBytes path
+                bytes[40] <- 2uy
+                File.WriteAllBytes(path, bytes)
+                [ "--moving", path ])
+            bad "a model that is none" [ "none.safetensors" ] (fun folder ->
+                File.WriteAllText(folder </> "none.safetensors", "no model")
+                [ "--model", folder </> "none.safetensors" ])
+            bad
+                "a model whose tensors have wrong shapes"
+                [ "model.safetensors"; "stage1.conv1.weight" ]
+                (fun folder ->
+                    let path = folder </> "model.safetensors"
+                    let file = Safetensors.Read path
+                    let metadata = Collections.Generic.Dictionary file.Metadata
+                    metadata["architecture"] <- """{"kind": "ldr-half"}"""
+                    Safetensors.Write(path, metadata, file.Tensors)
+                    [])
+            bad "a model that is not there" [ "brain"; "no such model" ] (fun _ -> [ "--model", "brain" ])
+            bad "an output in a folder that is not there" [ "nowhere"; "does not exist" ] (fun folder ->
+                [ "--moved", folder </> "nowhere" </> "moved.nii.gz" ])
+            bad "an output that is no NIfTI name" [ "moved.png"; ".nii" ] (fun folder ->
+                [ "--moved", folder </> "out" </> "moved.png" ])
+            bad "labels on another grid" [ "labels.nii.gz"; "another grid" ] (fun folder ->
+                Nifti.Write(
+                    folder </> "labels.nii.gz",
+                    Volume(Grid(5, 5, 5, Affine.Identity), Array.zeroCreate 125)
+                )
+
+                [
+                    "--labels", folder </> "labels.nii.gz"
+                    "--moved-labels", folder </> "out" </> "labels.nii.gz"
+                ])
+            testInFolder "a misspelt key in an experiment" (fun folder ->
+                let path = folder </> "e.json"
+                File.WriteAllText(path, (File.ReadAllText quickstart).Replace("\"split\"", "\"spilt\""))
+                let outcome = ldr [ "validate"; path ]
+                Expect.equal outcome.Code 1 "exit code"
+
+                Expect.stringContains
+                    outcome.Errors
+                    "$.data.spilt: is not a known key; did you mean \"split\"?"
+                    "line"
+
+                Expect.isLessThan outcome.Seconds 2.0 "seconds"
+                Expect.isFalse (Directory.Exists(folder </> "runs")) "no run")
+            testInFolder "--device cuda says that there is none" (fun folder ->
+                if TorchSharp.torch.cuda.is_available () then
+                    skiptest "this machine has CUDA"
+
+                scene folder
+                refused folder (register folder [ "--device", "cuda" ]) [ "CUDA" ])
+            test "a data set that is not there is named, with how to set it" {
+                let outcome =
+                    ldr
+                        [
+                            "validate"
+                            Path.Combine(experiments, "hippocampus-student.json")
+                            "--set"
+                            "data.root=/nowhere"
+                        ]
+
+                Expect.equal outcome.Code 1 "exit code"
+                Expect.stringContains outcome.Errors "/nowhere/Task04_Hippocampus: no such data set" "line"
+            }
+
+            testInFolder "inspect tells what a scan and a model are" (fun folder ->
+                scene folder
+                let scan = ldr [ "inspect"; folder </> "fixed.nii.gz" ]
+                Expect.equal scan.Code 0 "exit code"
+                Expect.stringContains scan.Output "20 × 24 × 16 voxels" "size"
+                let model = ldr [ "inspect"; folder </> "model.safetensors"; "--json" ]
+                let node = JsonNode.Parse model.Output
+                Expect.equal (string node["architecture"].["kind"]) "ldr-half" "architecture")
+
+            testInFolder
+                "a training runs through, leaves what a run holds, and its model is evaluated"
+                (fun folder ->
+                    let run = folder </> "run"
+                    let outcome = ldr (tiny run @ steps 4 @ [ "--json" ])
+                    Expect.equal outcome.Code 0 outcome.Errors
+                    let node = JsonNode.Parse outcome.Output
+                    let table = node["table"].AsArray()
+
+                    Expect.equal
+                        [ for row in table -> string row["name"] ]
+                        [ "untouched"; "teacher"; "student-reconstruction"; "student-aldk" ]
+                        "rows"
+
+                    for file in
+                        [
+                            "experiment.json"
+                            "metrics.jsonl"
+                            "model.safetensors"
+                            "table.md"
+                            "pairs.png"
+                            "checkpoints/index.json"
+                        ] do
+                        Expect.isTrue (File.Exists(run </> file)) file
+
+                    for line in File.ReadAllLines(run </> "metrics.jsonl") do
+                        JsonNode.Parse line |> ignore
+
+                    let again = ldr (tiny run @ steps 4)
+                    Expect.equal again.Code 1 "a run is not overwritten"
+                    Expect.stringContains again.Errors "--resume" "message"
+
+                    let evaluated =
+                        ldr
+                            [
+                                "evaluate"
+                                "--model"
+                                run </> "model.safetensors"
+                                "--data"
+                                run </> "experiment.json"
+                                "--pairs"
+                                "60"
+                                "--json"
+                            ]
+
+                    Expect.equal evaluated.Code 0 evaluated.Errors
+                    let scores = JsonNode.Parse evaluated.Output
+
+                    for key in
+                        [
+                            "pairs"
+                            "dice_before"
+                            "dice"
+                            "dice_sd"
+                            "dice_per_label"
+                            "jaccard"
+                            "hd95_mm"
+                            "folded_percent"
+                            "sdlogj"
+                            "milliseconds"
+                            "parameters"
+                        ] do
+                        Expect.isTrue ((scores.AsObject()).ContainsKey key) key
+
+                    let last = table[3]
+                    Expect.equal (string scores["dice"]) (string last["dice"]) "the table's figure again")
+
+            testInFolder "Ctrl-C ends a training with a checkpoint, and --resume ends it" (fun folder ->
+                let run = folder </> "run"
+                // Many steps, so that the signal comes in between.
+                let command = tiny run @ steps 400
+                let outcome = interrupt command "validation"
+                Expect.equal outcome.Code 130 outcome.Errors
+                Expect.stringContains outcome.Errors "--resume" "how to go on"
+
+                Expect.isNonEmpty
+                    (Directory.GetFiles(run </> "checkpoints", "teacher-*.safetensors"))
+                    "a checkpoint"
+
+                Expect.isFalse (File.Exists(run </> "model.safetensors")) "no model yet"
+                let resumed = interrupt (command @ [ "--resume" ]) "from step"
+                Expect.equal resumed.Code 130 resumed.Errors)
+        ]

@@ -1,0 +1,117 @@
+/// Runs programs as processes.
+module Ldr.Tests.Cli.Process
+
+open System
+open System.Diagnostics
+open System.IO
+open TorchSharp
+open Ldr
+open Ldr.Runtime
+
+type Outcome =
+    {
+        Code: int
+        Output: string
+        Errors: string
+        /// From start to end.
+        Seconds: float
+    }
+
+let private start (program: string) (arguments: string seq) =
+    let info =
+        ProcessStartInfo(program, arguments, RedirectStandardOutput = true, RedirectStandardError = true)
+
+    Process.Start info |> nonNull
+
+/// Runs a program to its end.
+let run (program: string) (arguments: string seq) : Outcome =
+    let clock = Stopwatch.StartNew()
+    use running = start program arguments
+    let output = running.StandardOutput.ReadToEndAsync()
+    let errors = running.StandardError.ReadToEndAsync()
+    running.WaitForExit()
+
+    {
+        Code = running.ExitCode
+        Output = output.Result
+        Errors = errors.Result
+        Seconds = clock.Elapsed.TotalSeconds
+    }
+
+let private program = Path.Combine(AppContext.BaseDirectory, "ldr-fs.dll")
+
+/// Runs ldr-fs.
+let ldr (arguments: string list) = run "dotnet" (program :: arguments)
+
+/// Starts ldr-fs, waits until it said something on stderr, sends SIGINT, waits for its end.
+let interrupt (arguments: string list) (said: string) : Outcome =
+    let clock = Stopwatch.StartNew()
+    use running = start "dotnet" (program :: arguments)
+    let output = running.StandardOutput.ReadToEndAsync()
+    let errors = Text.StringBuilder()
+    let mutable waiting = true
+
+    while waiting do
+        match running.StandardError.ReadLine() with
+        | null -> waiting <- false
+        | line ->
+            errors.AppendLine line |> ignore
+
+            if line.Contains said then
+                (run "kill" [ "-INT"; string running.Id ]) |> ignore
+                waiting <- false
+
+    errors.Append(running.StandardError.ReadToEnd()) |> ignore
+    running.WaitForExit()
+
+    {
+        Code = running.ExitCode
+        Output = output.Result
+        Errors = errors.ToString()
+        Seconds = clock.Elapsed.TotalSeconds
+    }
+
+/// Whether a program is installed.
+let has (program: string) =
+    (Environment.GetEnvironmentVariable "PATH" |> string).Split Path.PathSeparator
+    |> Array.exists (fun folder -> File.Exists(Path.Combine(folder, program)))
+
+/// A small model with random weights whose fields are about a voxel long; nothing is learnt.
+let writeModel (path: string) =
+    let architecture =
+        Architecture.Single(
+            Stage.LdrHalf
+                {
+                    Encoder = [ 4; 4; 8; 8 ]
+                    Decoder = [ 8; 4; 4 ]
+                }
+        )
+
+    use network = Network.create (Seed.ofInt 1) architecture
+    use _ = torch.no_grad ()
+
+    for struct (name, parameter) in network.named_parameters () do
+        if name.Contains "flow" && name.EndsWith "weight" then
+            parameter.normal_ (0.0, 0.4, generator = new torch.Generator(5UL)) |> ignore
+
+    ModelFile.write
+        path
+        {
+            Network = network
+            Card =
+                {
+                    Architecture = architecture
+                    Intensity = IntensityRule.Percentiles(0.5, 99.5)
+                    Spacing = 1.0, 1.0, 1.0
+                    Size = 32, 32, 32
+                    Alignment = Alignment.Centres
+                    Data = "none"
+                    Licence = "MIT"
+                    Train = []
+                    Validation = []
+                    Test = []
+                    IgnoredLabels = []
+                    Steps = 0
+                    Experiment = ""
+                }
+        }

@@ -1,0 +1,151 @@
+module Ldr.Tests.Core.DataTests
+
+open System
+open System.IO
+open Expecto
+open Ldr
+open Ldr.Runtime
+
+/// The folder with the real scans; tests that need it are skipped where it is missing.
+let root = DataOptions.defaultRoot ()
+
+let needData (folder: string) =
+    let path = Path.Combine(root, folder)
+
+    if not (Directory.Exists path) then
+        skiptest $"{path} is missing; set LDR_DATA"
+
+    path
+
+let private anatomy =
+    {
+        Size = 24, 28, 20
+        Subjects = 6
+        Structures = 4
+        Deformation = 1.5
+        Noise = 0.02
+        Seed = 3
+    }
+
+let private identities (volume: Volume) =
+    volume.Values |> Array.sumBy float, volume.Values[1234]
+
+let tests =
+    testList
+        "data"
+        [
+            test "synthetic subjects are the same on every call, and differ from each other" {
+                let first, labels = Anatomy.subject anatomy 2
+                let again, labels' = Anatomy.subject anatomy 2
+                let other, _ = Anatomy.subject anatomy 3
+                Expect.equal first.Values again.Values "image"
+                Expect.equal labels.Values labels'.Values "labels"
+                Expect.notEqual (identities first) (identities other) "another subject"
+                Expect.equal (List.ofSeq (Overlap.Labels labels)) [ 1; 2; 3; 4 ] "every structure is there"
+            }
+            test "synthetic subjects are deformed: labels overlap, but not all" {
+                let _, a = Anatomy.subject anatomy 0
+                let _, b = Anatomy.subject anatomy 1
+                let dice = Overlap.Measure(a, b, [| 1; 2; 3; 4 |]) |> Seq.averageBy _.Dice
+                Expect.isTrue (dice > 0.2 && dice < 0.9) $"Dice {dice}"
+            }
+            testProperty "a training pair has two different subjects of the set"
+            <| fun (index: FsCheck.NonNegativeInt) (count: FsCheck.PositiveInt) ->
+                let count = count.Get + 1
+                let f, m = Pairs.training (Seed.ofInt 1) count index.Get
+                f <> m && f >= 0 && m >= 0 && f < count && m < count
+            test "training pairs reach every ordered pair" {
+                let seen = Seq.init 2000 (Pairs.training (Seed.ofInt 5) 5) |> Set.ofSeq
+                Expect.equal seen.Count 20 "5 × 4 ordered pairs"
+            }
+            test "evaluation pairs are different ordered pairs, the same for one seed" {
+                let pairs = Pairs.evaluation (Seed.ofInt 1) 40 200
+                Expect.equal (List.distinct pairs) pairs "no pair twice"
+                Expect.hasLength pairs 200 "as many as wanted"
+                Expect.equal (Pairs.evaluation (Seed.ofInt 1) 40 200) pairs "the same again"
+                Expect.notEqual (Pairs.evaluation (Seed.ofInt 2) 40 200) pairs "another seed"
+                Expect.isTrue (pairs |> List.forall (fun (f, m) -> f <> m && max f m < 40)) "two subjects"
+                Expect.hasLength (Pairs.evaluation (Seed.ofInt 1) 3 200) 6 "all there are"
+            }
+            test "a split has no subject twice, and asks for no more than there are" {
+                let options =
+                    {
+                        Train = 3
+                        Validation = 1
+                        Test = 2
+                        Seed = 1
+                    }
+
+                let dataset =
+                    {
+                        Name = "x"
+                        Licence = ""
+                        Subjects =
+                            [
+                                for i in 0..5 ->
+                                    {
+                                        Name = string i
+                                        Image = fun () -> failwith "not read"
+                                        Labels = None
+                                    }
+                            ]
+                    }
+
+                match Dataset.split options dataset with
+                | Error e -> failtestf "%A" e
+                | Ok parts ->
+                    let names =
+                        parts.TrainSubjects @ parts.ValidationSubjects @ parts.TestSubjects
+                        |> List.map _.Name
+
+                    Expect.equal (List.sort names) [ "0"; "1"; "2"; "3"; "4"; "5" ] "all six"
+
+                match Dataset.split { options with Test = 3 } dataset with
+                | Ok _ -> failtest "seven of six"
+                | Error e -> Expect.stringContains (String.concat "" (Error.lines e)) "asks for 7" "message"
+            }
+            test "preparing a pair on the fixed scan's own grid changes nothing" {
+                let a, _ = Anatomy.subject anatomy 0
+                let b, _ = Anatomy.subject anatomy 1
+                let pair = Pairs.prepare a.Grid Affine.Identity a b
+                Expect.equal pair.Fixed a.Values "fixed"
+                Expect.equal pair.Moving b.Values "moving"
+                Expect.isTrue (pair.Inside |> Array.forall (fun v -> v = 1.0f)) "inside"
+            }
+            test "a larger grid continues the border, and knows the inside" {
+                let a, _ = Anatomy.subject anatomy 0
+                let grid = ModelGrid.Canvas(a.Grid, struct (1.0, 1.0, 1.0), struct (32, 32, 32))
+                let pair = Pairs.prepare grid Affine.Identity a a
+                Expect.equal (Array.sum pair.Inside) (float32 a.Grid.Count) "as many voxels as the scan has"
+                Expect.equal pair.Fixed[0] a.Values[0] "the corner is the scan's corner"
+            }
+            test "a path that leads out of the data set's folder is refused" {
+                let folder = Directory.CreateTempSubdirectory("ldr-data-").FullName
+
+                try
+                    File.WriteAllText(
+                        Path.Combine(folder, "dataset.json"),
+                        """{"name": "x", "training": [{"image": "../../etc/passwd.nii", "label": "a.nii"}]}"""
+                    )
+
+                    match Dataset.ofFolder folder with
+                    | Ok _ -> failtest "accepted"
+                    | Error e ->
+                        Expect.stringContains (String.concat "" (Error.lines e)) "leads out" "message"
+                finally
+                    Directory.Delete(folder, true)
+            }
+            test "the hippocampus set has 200 subjects with two labels" {
+                let folder = needData "Task04_Hippocampus"
+
+                match Dataset.ofFolder folder with
+                | Error e -> failtestf "%A" e
+                | Ok dataset ->
+                    Expect.hasLength dataset.Subjects 200 "subjects"
+                    let first = dataset.Subjects.Head
+                    Expect.equal first.Name "hippocampus_001" "name"
+                    let labels = (Option.get first.Labels) ()
+                    Expect.equal (List.ofSeq (Overlap.Labels labels)) [ 1; 2 ] "labels"
+                    Expect.isTrue (labels.Grid.SameAs(first.Image().Grid)) "one grid"
+            }
+        ]

@@ -1,0 +1,97 @@
+module Ldr.Tests.Core.ExperimentTests
+
+open System.IO
+open Expecto
+open Ldr
+
+let private shipped =
+    let rec find (folder: DirectoryInfo | null) =
+        match folder with
+        | null -> failwith "no experiments folder above the tests"
+        | f when File.Exists(Path.Combine(f.FullName, "Ldr.sln")) -> Path.Combine(f.FullName, "experiments")
+        | f -> find f.Parent
+
+    find (DirectoryInfo System.AppContext.BaseDirectory)
+
+let private quickstart = Path.Combine(shipped, "quickstart.json")
+
+let private lines result =
+    match result with
+    | Ok value -> failtestf "accepted: %A" value
+    | Error error -> Error.lines error
+
+let tests =
+    testList
+        "experiment"
+        [
+            for file in Directory.GetFiles(shipped, "*.json") |> Array.sort do
+                test $"{Path.GetFileName file} is read, and written as it was resolved" {
+                    // A teacher's model is made by another experiment: another file stands in for it.
+                    let assignments =
+                        if (File.ReadAllText file).Contains "\"runs/" then
+                            [ $"train.student-aldk.distillation.teacher={file}" ]
+                        else
+                            []
+
+                    match Experiment.read file assignments with
+                    | Error e -> failtestf "%A" (Error.lines e)
+                    | Ok experiment ->
+                        Expect.equal
+                            experiment.Name
+                            (Path.GetFileNameWithoutExtension file)
+                            "named as its file"
+
+                        let text = Codec.toText Experiment.codec experiment
+                        Expect.equal (Codec.ofText "" Experiment.codec text) (Ok experiment) "round trip"
+                }
+
+            test "--set changes a value by position and by name" {
+                match
+                    Experiment.read
+                        quickstart
+                        [
+                            "train.0.steps=7"
+                            "train.student-aldk.distillation.beta=0.4"
+                            "data.root=/x"
+                        ]
+                with
+                | Error e -> failtestf "%A" (Error.lines e)
+                | Ok experiment ->
+                    Expect.equal experiment.Train[0].Steps 7 "steps"
+                    Expect.equal experiment.Train[2].Distillation.Value.Beta 0.4 "beta"
+                    Expect.equal experiment.Data.Root "/x" "root"
+            }
+            test "a misspelt key is a problem with a suggestion, also by --set" {
+                Expect.equal
+                    (lines (Experiment.read quickstart [ "train.0.stesp=7" ]))
+                    [
+                        $"{quickstart}: $.train[0].stesp: is not a known key; did you mean \"steps\"?"
+                    ]
+                    "lines"
+            }
+            test "a wrong assignment says how to write it" {
+                Expect.equal
+                    (lines (Experiment.read quickstart [ "steps" ]))
+                    [ "--set steps: write PATH=VALUE, such as data.root=/data" ]
+                    "lines"
+            }
+            test "a teacher that is not there is named with its path" {
+                Expect.equal
+                    (lines (Experiment.read quickstart [ "train.student-aldk.distillation.teacher=teachr" ]))
+                    [
+                        $"{quickstart}: $.train[2].distillation.teacher: \"teachr\" is neither an earlier training nor a model file; did you mean \"teacher\"?"
+                    ]
+                    "lines"
+            }
+            test "the digest tells experiments apart" {
+                let read assignments =
+                    Experiment.read quickstart assignments |> Error.orRaise
+
+                Expect.equal (Experiment.digest (read [])) (Experiment.digest (read [])) "same"
+
+                Expect.notEqual
+                    (Experiment.digest (read []))
+                    (Experiment.digest (read [ "seed=2" ]))
+                    "another seed"
+            }
+        ]

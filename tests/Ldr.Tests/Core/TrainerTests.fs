@@ -1,0 +1,223 @@
+module Ldr.Tests.Core.TrainerTests
+
+open System
+open System.IO
+open System.Threading
+open Expecto
+open TorchSharp
+open Ldr
+open Ldr.Runtime
+open Ldr.Tests.Runtime.Helpers
+
+let private anatomy =
+    {
+        Size = 24, 24, 24
+        Subjects = 5
+        Structures = 3
+        Deformation = 1.5
+        Noise = 0.02
+        Seed = 4
+    }
+
+let private scans = lazy Array.init 5 (fun i -> fst (Anatomy.subject anatomy i))
+
+let private options: TrainingOptions =
+    {
+        Name = "student"
+        Architecture =
+            Architecture.Single(
+                Stage.LdrHalf
+                    {
+                        Encoder = [ 4; 4; 8; 8 ]
+                        Decoder = [ 8; 4; 4 ]
+                    }
+            )
+        Steps = 8
+        Batch = 1
+        LearningRate = { Initial = 1e-3; Decay = Cosine }
+        Loss =
+            {
+                Smoothness = 0.1
+                Determinant = 0.1
+                Orthogonality = 0.1
+            }
+        Distillation = None
+        ValidateEvery = 4
+        CheckpointEvery = 4
+    }
+
+let private job folder resume stop sink : TrainingJob =
+    {
+        Options = options
+        Seed = Seed.ofInt 1
+        Scans = scans.Value
+        GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (1.0, 1.0, 1.0), struct (32, 32, 32))
+        Alignment = Alignment.World
+        Teacher = None
+        Device = torch.CPU
+        Run = folder
+        Resume = resume
+        Validate = fun _ -> [ "dice", 0.5 ]
+        Sink = sink
+        Stop = stop
+    }
+
+let private weights ending =
+    match ending with
+    | Finished network -> [| for p in network.parameters () -> Bridge.toArray p |]
+    | Interrupted step -> failtestf "interrupted after %d" step
+
+let private ignoreEvents (_: TrainingEvent) = ()
+
+/// Stops a run from inside, after a step.
+let private stopAt folder step =
+    use stop = new CancellationTokenSource()
+    let grid = (job folder false stop.Token ignoreEvents).GridOf
+
+    let counted =
+        { job folder false stop.Token ignoreEvents with
+            Validate =
+                fun _ ->
+                    (stop.Cancel()
+                     [])
+        }
+
+    ignore grid
+
+    match
+        Trainer.run
+            { counted with
+                Options = { options with ValidateEvery = step }
+            }
+    with
+    | Interrupted at -> at
+    | Finished _ -> failtest "ran to its end"
+
+let tests =
+    testSequenced
+    <| testList
+        "trainer"
+        [
+            testInFolder
+                "the same seed gives the same weights, and a stopped run goes on to them bit by bit"
+                (fun folder ->
+                    let whole =
+                        Trainer.run (job (folder </> "a") false CancellationToken.None ignoreEvents)
+                        |> weights
+
+                    let again =
+                        Trainer.run (job (folder </> "b") false CancellationToken.None ignoreEvents)
+                        |> weights
+
+                    Expect.equal again whole "the same again"
+                    Expect.equal (stopAt (folder </> "c") 3) 3 "stopped after three steps"
+
+                    let resumed =
+                        Trainer.run (job (folder </> "c") true CancellationToken.None ignoreEvents)
+                        |> weights
+
+                    Expect.equal resumed whole "resumed")
+
+            testInFolder "a damaged checkpoint is passed over for the one before" (fun folder ->
+                let resumedAt = ref -1
+
+                Trainer.run (job folder false CancellationToken.None ignoreEvents) |> ignore
+                let newest = folder </> "checkpoints" </> "student-8.safetensors"
+                let bytes = File.ReadAllBytes newest
+                bytes[bytes.Length / 2] <- bytes[bytes.Length / 2] ^^^ 1uy
+                File.WriteAllBytes(newest, bytes)
+
+                Trainer.run (
+                    job folder true CancellationToken.None (fun event ->
+                        match event with
+                        | Started(_, _, _, at) -> resumedAt.Value <- at
+                        | _ -> ())
+                )
+                |> ignore
+
+                Expect.equal resumedAt.Value 4 "from the checkpoint after 4 steps")
+
+            testInFolder "a model file comes back as it was, and a wrong one is refused" (fun folder ->
+                let network = Network.create (Seed.ofInt 7) options.Architecture
+
+                let card =
+                    {
+                        Architecture = options.Architecture
+                        Intensity = IntensityRule.Percentiles(0.5, 99.5)
+                        Spacing = 1.0, 1.0, 2.0
+                        Size = 32, 32, 32
+                        Alignment = Alignment.Centres
+                        Data = "synthetic"
+                        Licence = "MIT"
+                        Train = [ "a"; "b" ]
+                        Validation = []
+                        Test = [ "c" ]
+                        IgnoredLabels = [ 1 ]
+                        Steps = 5
+                        Experiment = "00ff"
+                    }
+
+                let path = folder </> "model.safetensors"
+                ModelFile.write path { Card = card; Network = network }
+
+                match ModelFile.read path with
+                | Error e -> failtestf "%A" e
+                | Ok model ->
+                    Expect.equal model.Card card "card"
+
+                    for a, b in Seq.zip (network.parameters ()) (model.Network.parameters ()) do
+                        Expect.equal (Bridge.toArray b) (Bridge.toArray a) "weights"
+
+                // The weights of one architecture under the card of another.
+                let wrong =
+                    { card with
+                        Architecture =
+                            Architecture.Single(
+                                Stage.LdrHalf
+                                    {
+                                        Encoder = [ 4; 4; 8; 16 ]
+                                        Decoder = [ 8; 4; 4 ]
+                                    }
+                            )
+                    }
+
+                ModelFile.write path { Card = wrong; Network = network }
+
+                match ModelFile.read path with
+                | Ok _ -> failtest "accepted"
+                | Error e ->
+                    let message = String.Join("", Error.lines e)
+                    Expect.stringContains message "stage1.conv4" "the tensor"
+                    Expect.stringContains message "8×8×4×4×4" "what it is")
+
+            testInFolder
+                "a loss that is not finite ends the training and keeps the last checkpoint"
+                (fun folder ->
+                    let broken =
+                        scans.Value
+                        |> Array.map (fun scan -> Volume(scan.Grid, Array.create scan.Values.Length nanf))
+
+                    let job = job folder false CancellationToken.None ignoreEvents
+                    Trainer.run job |> ignore
+
+                    let error =
+                        Error.guard (fun () ->
+                            Trainer.run
+                                { job with
+                                    Scans = broken
+                                    Resume = true
+                                    Options = { options with Steps = 12 }
+                                })
+
+                    match error with
+                    | Ok _ -> failtest "went on"
+                    | Error e ->
+                        Expect.stringContains
+                            (String.Join("", Error.lines e))
+                            "not finite at step 8"
+                            "message"
+
+                    Expect.isTrue
+                        (File.Exists(folder </> "checkpoints" </> "student-8.safetensors"))
+                        "the checkpoint")
+        ]

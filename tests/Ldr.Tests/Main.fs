@@ -1,0 +1,93 @@
+module Ldr.Tests.Main
+
+open System
+open Expecto
+open Expecto.Impl
+open TorchSharp
+open Ldr.Tests
+
+let private all =
+    testList
+        "ldr"
+        [
+            testList
+                "runtime"
+                [
+                    Runtime.GeometryTests.tests
+                    Runtime.NiftiTests.tests
+                    Runtime.NibabelTests.tests
+                    Runtime.SafetensorsTests.tests
+                    Runtime.FilesTests.tests
+                    Runtime.WarpTests.tests
+                    Runtime.FieldTests.tests
+                    Runtime.MetricsTests.tests
+                    Runtime.RegistrationTests.tests
+                ]
+            // One thread of torch beside the other core's tests: more would fight for the same two cores.
+            testSequencedGroup
+                "torch"
+                (testList
+                    "core"
+                    [
+                        Core.FieldTests.tests
+                        Core.ArchitectureTests.tests
+                        Core.NetworkTests.tests
+                        Core.LossTests.tests
+                        Core.AldkTests.tests
+                        Core.TrainerTests.tests
+                    ])
+            testList
+                "core"
+                [
+                    Core.CodecTests.tests
+                    Core.DataTests.tests
+                    Core.StepTests.tests
+                    Core.ExperimentTests.tests
+                ]
+            // Alone, because some of them are timed.
+            testSequenced (testList "cli" [ Cli.CliTests.tests; Cli.RegisterTests.tests ])
+            NativeFixTests.tests
+        ]
+
+[<EntryPoint>]
+let main arguments =
+    torch.set_num_threads 1
+    let mutable counts = None
+
+    let printer =
+        { TestPrinters.defaultPrinter with
+            summary =
+                fun config summary ->
+                    async {
+                        counts <-
+                            Some(
+                                summary.passed.Length,
+                                summary.failed.Length + summary.errored.Length,
+                                summary.ignored.Length
+                            )
+
+                        do! TestPrinters.defaultPrinter.summary config summary
+                    }
+        }
+
+    let code =
+        runTestsWithCLIArgs
+            [
+                CLIArguments.Printer printer
+                CLIArguments.No_Spinner
+                CLIArguments.Colours 0
+                CLIArguments.JoinWith "/"
+            ]
+            arguments
+            all
+
+    // The last line is for programs that read it: plain, on the raw stream.
+    match counts with
+    | Some(passed, failed, skipped) ->
+        Console.Out.Flush()
+        use stream = Console.OpenStandardOutput()
+        stream.Write(Text.Encoding.ASCII.GetBytes $"\n{passed} passed, {failed} failed, {skipped} skipped\n")
+        stream.Flush()
+    | None -> ()
+
+    code
