@@ -35,6 +35,7 @@ let private all =
                         Core.LossTests.tests
                         Core.AldkTests.tests
                         Core.TrainerTests.tests
+                        Core.RegistrationTests.tests
                     ])
             testList
                 "core"
