@@ -23,30 +23,22 @@ let private all =
                     Runtime.MetricsTests.tests
                     Runtime.RegistrationTests.tests
                 ]
-            // One thread of torch beside the other core's tests: more would fight for the same two cores.
-            testSequencedGroup
-                "torch"
-                (testList
-                    "core"
-                    [
-                        Core.FieldTests.tests
-                        Core.ArchitectureTests.tests
-                        Core.NetworkTests.tests
-                        Core.LossTests.tests
-                        Core.AldkTests.tests
-                        Core.TrainerTests.tests
-                        Core.RegistrationTests.tests
-                    ])
             testList
                 "core"
                 [
+                    Core.FieldTests.tests
+                    Core.ArchitectureTests.tests
+                    Core.NetworkTests.tests
+                    Core.LossTests.tests
                     Core.CodecTests.tests
                     Core.DataTests.tests
                     Core.StepTests.tests
+                    Core.AldkTests.tests
+                    Core.TrainerTests.tests
+                    Core.RegistrationTests.tests
                     Core.ExperimentTests.tests
                 ]
-            // Alone, because some of them are timed.
-            testSequenced (testList "cli" [ Cli.CliTests.tests; Cli.RegisterTests.tests ])
+            testList "cli" [ Cli.CliTests.tests; Cli.RegisterTests.tests ]
             NativeFixTests.tests
         ]
 
@@ -71,10 +63,13 @@ let main arguments =
                     }
         }
 
+    // One test after the other: a garbage collection that another thread starts can finalise TorchSharp's scalars while a
+    // native call still uses them (see Trainer).
     let code =
         runTestsWithCLIArgs
             [
                 CLIArguments.Printer printer
+                CLIArguments.Sequenced
                 CLIArguments.No_Spinner
                 CLIArguments.Colours 0
                 CLIArguments.JoinWith "/"
@@ -87,7 +82,9 @@ let main arguments =
     | Some(passed, failed, skipped) ->
         Console.Out.Flush()
         use stream = Console.OpenStandardOutput()
+
         stream.Write(Text.Encoding.ASCII.GetBytes $"\n{passed} passed, {failed} failed, {skipped} skipped\n")
+
         stream.Flush()
     | None -> ()
 

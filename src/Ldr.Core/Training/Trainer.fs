@@ -3,7 +3,6 @@ namespace Ldr
 open System
 open System.Diagnostics
 open System.Threading
-open System.Threading.Tasks
 open TorchSharp
 open Ldr.Runtime
 
@@ -246,15 +245,12 @@ module Trainer =
 
         let clock = Stopwatch.StartNew()
         let mutable reports: Metrics list = []
-        let mutable next = Task.Run(fun () -> batch job first)
         let mutable index = first
 
         while index < options.Steps && not job.Stop.IsCancellationRequested do
-            let pairs = next.Result
-            let following = index + 1
-
-            if following < options.Steps then
-                next <- Task.Run(fun () -> batch job following)
+            // Not prepared beside the step before: when another thread starts a garbage collection while this one is in
+            // native code, TorchSharp's scalars of that very call can be finalised under it.
+            let pairs = batch job index
 
             setRate (LearningRate.at options.Steps index options.LearningRate) learner.Optimiser
 
@@ -276,7 +272,7 @@ module Trainer =
             | None -> ()
 
             reports <- report :: reports
-            index <- following
+            index <- index + 1
 
             if index % reportEvery = 0 || index = options.Steps then
                 let speed = float (index - first) / clock.Elapsed.TotalSeconds

@@ -9,12 +9,14 @@ open Ldr.Tests.Runtime.Helpers
 open Ldr.Tests.Cli.Process
 
 let private anatomy =
-    { Size = 32, 32, 32
-      Subjects = 2
-      Structures = 3
-      Deformation = 1.5
-      Noise = 0.0
-      Seed = 8 }
+    {
+        Size = 32, 32, 32
+        Subjects = 2
+        Structures = 3
+        Deformation = 1.5
+        Noise = 0.0
+        Seed = 8
+    }
 
 let private model (folder: string) =
     let path = folder </> "model.safetensors"
@@ -24,7 +26,9 @@ let private model (folder: string) =
     { model with
         Card =
             { model.Card with
-                Intensity = IntensityRule.Window(0.0, 1.0) } }
+                Intensity = IntensityRule.Window(0.0, 1.0)
+            }
+    }
 
 /// The scan with intensities that the window [0, 1] leaves as they are.
 let private scan index =
@@ -36,82 +40,111 @@ let private worst (a: Volume) (b: float32[]) =
 let tests =
     testList
         "registration"
-        [ testInFolder "the moved scan is the network's own, on its own grid" (fun folder ->
-              let model = model folder
-              let fixedScan, moving = scan 0, scan 1
-              let registered = Registration.run torch.CPU model (Some Alignment.World) fixedScan moving
-              let shape = [| 1L; 1L; 32L; 32L; 32L |]
-              let input (volume: Volume) = Bridge.toTensor torch.CPU shape volume.Values
-              let prediction = model.Network.Predict(input fixedScan, input moving)
-              let length = registered.Field.MeanLengthMm
-              Expect.isGreaterThan length 0.2 "the field does something"
-              Expect.isLessThan (worst registered.Moved (Bridge.toArray prediction.Moved)) 1e-4f "moved")
+        [
+            testInFolder "the moved scan is the network's own, on its own grid" (fun folder ->
+                let model = model folder
+                let fixedScan, moving = scan 0, scan 1
 
-          testInFolder "a smaller scan is registered on the model's grid, and its field comes back to its own" (fun folder ->
-              let model = model folder
-              let crop (volume: Volume) =
-                  Warp.Resample(volume, Grid(26, 29, 24, Affine.Identity), Affine.Translation(3, 2, 4))
+                let registered =
+                    Registration.run torch.CPU model (Some Alignment.World) fixedScan moving
 
-              let fixedScan, moving = crop (scan 0), crop (scan 1)
-              let registered = Registration.run torch.CPU model (Some Alignment.World) fixedScan moving
-              let grid = ModelGrid.Around(fixedScan.Grid, struct (1.0, 1.0, 1.0), struct (32, 32, 32))
-              let pair = Pairs.prepare grid Affine.Identity fixedScan moving
-              let shape = [| 1L; 1L; 32L; 32L; 32L |]
+                let shape = [| 1L; 1L; 32L; 32L; 32L |]
 
-              let prediction =
-                  model.Network.Predict(
-                      Bridge.toTensor torch.CPU shape pair.Fixed,
-                      Bridge.toTensor torch.CPU shape pair.Moving
-                  )
+                let input (volume: Volume) =
+                    Bridge.toTensor torch.CPU shape volume.Values
 
-              let theirs = Bridge.toArray prediction.Moved
+                let prediction = model.Network.Predict(input fixedScan, input moving)
+                let length = registered.Field.MeanLengthMm
+                Expect.isGreaterThan length 0.2 "the field does something"
+                Expect.isLessThan (worst registered.Moved (Bridge.toArray prediction.Moved)) 1e-4f "moved")
 
-              for z in 0..23 do
-                  for y in 0..28 do
-                      for x in 0..25 do
-                          // The scan's first voxel is voxel (3, 1, 4) of the model's grid.
-                          let own = registered.Moved[x, y, z]
-                          let other = theirs[((z + 4) * 32 + y + 1) * 32 + x + 3]
-                          Expect.isLessThan (abs (own - other)) 1e-4f "moved")
+            testInFolder
+                "a smaller scan is registered on the model's grid, and its field comes back to its own"
+                (fun folder ->
+                    let model = model folder
 
-          testInFolder "a scan of another orientation gives the same moved image in world space" (fun folder ->
-              let model = model folder
-              let fixedScan, moving = scan 0, scan 1
-              // The same scan with its x axis stored the other way round.
-              let flipped =
-                  let map =
-                      Affine.FromRows([| -1.0; 0.0; 0.0; 31.0; 0.0; 1.0; 0.0; 0.0; 0.0; 0.0; 1.0; 0.0 |])
+                    let crop (volume: Volume) =
+                        Warp.Resample(volume, Grid(26, 29, 24, Affine.Identity), Affine.Translation(3, 2, 4))
 
-                  Volume(
-                      Grid(32, 32, 32, map),
-                      Array.init fixedScan.Values.Length (fun i -> fixedScan.Values[i / 32 * 32 + 31 - i % 32])
-                  )
+                    let fixedScan, moving = crop (scan 0), crop (scan 1)
 
-              let usual = (Registration.run torch.CPU model (Some Alignment.World) fixedScan moving).Moved
-              let other = (Registration.run torch.CPU model (Some Alignment.World) flipped moving).Moved
+                    let registered =
+                        Registration.run torch.CPU model (Some Alignment.World) fixedScan moving
 
-              let back =
-                  Array.init usual.Values.Length (fun i -> other.Values[i / 32 * 32 + 31 - i % 32])
+                    let grid =
+                        ModelGrid.Around(fixedScan.Grid, struct (1.0, 1.0, 1.0), struct (32, 32, 32))
 
-              Expect.isLessThan (worst usual back) 1e-3f "moved")
+                    let pair = Pairs.prepare grid Affine.Identity fixedScan moving
+                    let shape = [| 1L; 1L; 32L; 32L; 32L |]
 
-          testInFolder "scans that lie far apart start from a translation, which the field contains" (fun folder ->
-              let model = model folder
-              let fixedScan, moving = scan 0, scan 1
-              let away = Volume(Grid(32, 32, 32, Affine.Translation(300, -200, 100)), moving.Values)
-              let near = Registration.run torch.CPU model None fixedScan moving
-              let far = Registration.run torch.CPU model None fixedScan away
-              Expect.equal far.Alignment Alignment.Centres "alignment"
-              Expect.isLessThan (worst near.Moved far.Moved.Values) 1e-3f "the same moved image"
-              let struct (x, _, _) = far.Field.MapPoint(16, 16, 16)
-              Expect.isGreaterThan x 250.0 "the translation is part of the field")
+                    let prediction =
+                        model.Network.Predict(
+                            Bridge.toTensor torch.CPU shape pair.Fixed,
+                            Bridge.toTensor torch.CPU shape pair.Moving
+                        )
 
-          testInFolder "the verdict of a registration that makes scans less alike is failed" (fun folder ->
-              let fixedScan = scan 0
-              let registered = Registration.run torch.CPU (model folder) None fixedScan fixedScan
-              let quality = Registration.quality fixedScan fixedScan registered
-              Expect.floatClose Accuracy.medium quality.SimilarityBefore 1.0 "a scan is like itself"
+                    let theirs = Bridge.toArray prediction.Moved
 
-              match quality.Verdict with
-              | Failed reasons -> Expect.stringContains reasons.Head "less alike" "reason"
-              | other -> failtestf "%A" other) ]
+                    for z in 0..23 do
+                        for y in 0..28 do
+                            for x in 0..25 do
+                                // The scan's first voxel is voxel (3, 1, 4) of the model's grid.
+                                let own = registered.Moved[x, y, z]
+                                let other = theirs[((z + 4) * 32 + y + 1) * 32 + x + 3]
+                                Expect.isLessThan (abs (own - other)) 1e-4f "moved")
+
+            testInFolder
+                "a scan of another orientation gives the same moved image in world space"
+                (fun folder ->
+                    let model = model folder
+                    let fixedScan, moving = scan 0, scan 1
+                    // The same scan with its x axis stored the other way round.
+                    let flipped =
+                        let map =
+                            Affine.FromRows(
+                                [| -1.0; 0.0; 0.0; 31.0; 0.0; 1.0; 0.0; 0.0; 0.0; 0.0; 1.0; 0.0 |]
+                            )
+
+                        Volume(
+                            Grid(32, 32, 32, map),
+                            Array.init fixedScan.Values.Length (fun i ->
+                                fixedScan.Values[i / 32 * 32 + 31 - i % 32])
+                        )
+
+                    let usual =
+                        (Registration.run torch.CPU model (Some Alignment.World) fixedScan moving).Moved
+
+                    let other =
+                        (Registration.run torch.CPU model (Some Alignment.World) flipped moving).Moved
+
+                    let back =
+                        Array.init usual.Values.Length (fun i -> other.Values[i / 32 * 32 + 31 - i % 32])
+
+                    Expect.isLessThan (worst usual back) 1e-3f "moved")
+
+            testInFolder
+                "scans that lie far apart start from a translation, which the field contains"
+                (fun folder ->
+                    let model = model folder
+                    let fixedScan, moving = scan 0, scan 1
+
+                    let away =
+                        Volume(Grid(32, 32, 32, Affine.Translation(300, -200, 100)), moving.Values)
+
+                    let near = Registration.run torch.CPU model None fixedScan moving
+                    let far = Registration.run torch.CPU model None fixedScan away
+                    Expect.equal far.Alignment Alignment.Centres "alignment"
+                    Expect.isLessThan (worst near.Moved far.Moved.Values) 1e-3f "the same moved image"
+                    let struct (x, _, _) = far.Field.MapPoint(16, 16, 16)
+                    Expect.isGreaterThan x 250.0 "the translation is part of the field")
+
+            testInFolder "the verdict of a registration that makes scans less alike is failed" (fun folder ->
+                let fixedScan = scan 0
+                let registered = Registration.run torch.CPU (model folder) None fixedScan fixedScan
+                let quality = Registration.quality fixedScan fixedScan registered
+                Expect.floatClose Accuracy.medium quality.SimilarityBefore 1.0 "a scan is like itself"
+
+                match quality.Verdict with
+                | Failed reasons -> Expect.stringContains reasons.Head "less alike" "reason"
+                | other -> failtestf "%A" other)
+        ]
