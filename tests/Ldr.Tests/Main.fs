@@ -64,7 +64,7 @@ let main arguments =
         }
 
     // One test after the other: a garbage collection that another thread starts can finalise TorchSharp's scalars while a
-    // native call still uses them (see Trainer).
+    // native call still uses them (see NativeCalls).
     let code =
         runTestsWithCLIArgs
             [

@@ -78,19 +78,15 @@ module Registration =
 
         let clock = Stopwatch.StartNew()
 
-        let vectors =
+        let predict () =
             use _ = torch.NewDisposeScope()
             use _ = torch.no_grad ()
             let shape = [| 1L; 1L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
-
-            let prediction =
-                model.Network.Predict(
-                    Bridge.toTensor device shape pair.Fixed,
-                    Bridge.toTensor device shape pair.Moving
-                )
-
+            let input = Bridge.toTensor device shape
+            let prediction = model.Network.Predict(input pair.Fixed, input pair.Moving)
             Bridge.toArray prediction.Field
 
+        let vectors = NativeCalls.protect predict
         let network = milliseconds clock
         let deformation = DisplacementField(grid, vectors).ResampleTo fixedScan.Grid
         let field = deformation.After initial

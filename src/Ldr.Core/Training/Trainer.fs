@@ -248,18 +248,18 @@ module Trainer =
         let mutable index = first
 
         while index < options.Steps && not job.Stop.IsCancellationRequested do
-            // Not prepared beside the step before: when another thread starts a garbage collection while this one is in
-            // native code, TorchSharp's scalars of that very call can be finalised under it.
             let pairs = batch job index
 
             setRate (LearningRate.at options.Steps index options.LearningRate) learner.Optimiser
 
-            let report =
+            let act () =
                 use _ = torch.NewDisposeScope()
                 let iteration = iteration job student (gamma index) pairs
                 let report = step index iteration
                 let length = iteration.Student.Value.Field.detach().norm(1).mean()
                 report @ [ "length", float (length.item<float32>()) ]
+
+            let report = NativeCalls.protect act
 
             match report |> List.tryFind (fun (_, value) -> not (Double.IsFinite value)) with
             | Some(name, _) ->
