@@ -2,6 +2,21 @@ namespace Ldr.Cli
 
 open Ldr.Runtime
 
+/// One pair to register: the files that are read and written.
+type RegisterOptions =
+    {
+        Fixed: string
+        Moving: string
+        Model: string
+        Moved: string option
+        Transform: string option
+        /// The moving scan's label map, and where the moved one goes.
+        Labels: (string * string) option
+        /// How the scans are laid over each other first; nothing means as the model was trained.
+        Alignment: Alignment option
+        Volume: int option
+    }
+
 /// What the user asked for, as plain data.
 type Command =
     | Train of
@@ -11,17 +26,7 @@ type Command =
             Resume: bool
             Assignments: string list
         |}
-    | Register of
-        {|
-            Fixed: string
-            Moving: string
-            Model: string
-            Moved: string option
-            Transform: string option
-            Labels: (string * string) option
-            Alignment: Alignment option
-            Volume: int option
-        |}
+    | Register of RegisterOptions
     | Evaluate of
         {|
             Model: string

@@ -147,20 +147,7 @@ let private verdictWord verdict =
     | Look reasons -> "look", reasons
     | Failed reasons -> "failed", reasons
 
-let private register
-    (request: Request)
-    (r:
-        {|
-            Fixed: string
-            Moving: string
-            Model: string
-            Moved: string option
-            Transform: string option
-            Labels: (string * string) option
-            Alignment: Alignment option
-            Volume: int option
-        |})
-    =
+let private register (request: Request) (r: RegisterOptions) =
     let outputs = List.choose id [ r.Moved; r.Transform; r.Labels |> Option.map snd ]
 
     let duplicate =

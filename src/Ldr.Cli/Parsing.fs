@@ -81,7 +81,7 @@ let private register (r: ParseResults<RegisterArguments>) =
                 Error(Usage "nothing to write: give --moved, --transform, or --labels with --moved-labels")
             else
                 Command.Register
-                    {|
+                    {
                         Fixed = fixedFile
                         Moving = moving
                         Model = model
@@ -95,7 +95,7 @@ let private register (r: ParseResults<RegisterArguments>) =
                             | Some Auto
                             | Option.None -> Option.None
                         Volume = r.TryGetResult RegisterArguments.Volume
-                    |}
+                    }
                 |> request
                     r
                     (r.TryGetResult RegisterArguments.Threads)

@@ -85,7 +85,7 @@ let tests =
                                 for i in 0..5 ->
                                     {
                                         Name = string i
-                                        Image = fun () -> failwith "not read"
+                                        Image = fun () -> invalidOp "a split reads no scan"
                                         Labels = None
                                     }
                             ]
