@@ -330,10 +330,6 @@ module Codec =
             DecodeCase = fun tag path element -> decodeFields [ tag ] fields path element |> Result.map wrap
         }
 
-    /// A case without fields.
-    let constant word (value: 'union) : Case<'union> when 'union: equality =
-        case word (record ()) (fun () -> value) (fun v -> if v = value then Some() else None)
-
     /// A union as an object whose field `tag` names the case. A case whose fields all have defaults may also be written as
     /// its bare word.
     let union (tag: string) (cases: Case<'union> list) : Codec<'union> =
@@ -366,13 +362,6 @@ module Codec =
                             |> Result.bind (fun c -> c.DecodeCase tag path element)
                         | _ -> problem $"{path}.{tag}" $"is missing; {suggestion words String.Empty}"
                     | _ -> expected $"an object with \"{tag}\", or one of its words" path element
-        }
-
-    /// For codecs that need themselves.
-    let delay (codec: unit -> Codec<'a>) : Codec<'a> =
-        {
-            Encode = fun value -> (codec ()).Encode value
-            Decode = fun path element -> (codec ()).Decode path element
         }
 
     /// A number of a report: JSON has no NaN and no infinity, they become null.

@@ -152,8 +152,7 @@ module Checkpoint =
                 ModelFile.restore
                     path
                     (savable.Name + ".weights.")
-                    (ModelFile.parameters savable.Module
-                     |> Seq.map (fun struct (n, t) -> struct (n, t)))
+                    (ModelFile.parameters savable.Module)
                     file
 
                 ModelFile.restore

@@ -230,7 +230,7 @@ module Trainer =
             else
                 0
 
-        let parameters = student.parameters () |> Seq.sumBy (fun p -> p.numel ())
+        let parameters = Network.parameterCount student
         job.Sink(Started(options.Name, options.Steps, parameters, first))
         let step = Aldk.step learner options.Loss adversary
 

@@ -72,7 +72,6 @@ let private ignoreEvents (_: TrainingEvent) = ()
 /// Stops a run from inside, after a step.
 let private stopAt folder step =
     use stop = new CancellationTokenSource()
-    let grid = (job folder false stop.Token ignoreEvents).GridOf
 
     let counted =
         { job folder false stop.Token ignoreEvents with
@@ -81,8 +80,6 @@ let private stopAt folder step =
                     (stop.Cancel()
                      [])
         }
-
-    ignore grid
 
     match
         Trainer.run
