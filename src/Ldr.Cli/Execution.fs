@@ -4,6 +4,7 @@ module Ldr.Cli.Execution
 open System
 open System.Globalization
 open System.IO
+open System.Runtime.InteropServices
 open System.Text
 open System.Text.Json.Nodes
 open System.Threading
@@ -76,29 +77,26 @@ let private train (request: Request) (reporter: Progress.Reporter) experiment ou
         let folder = output |> Option.defaultValue (Path.Combine("runs", resolved.Name))
         use stop = new CancellationTokenSource()
 
-        let onCancel =
-            ConsoleCancelEventHandler(fun _ event ->
-                // The first Ctrl-C ends the step and saves; a second one ends the program.
-                event.Cancel <- not stop.IsCancellationRequested
-                stop.Cancel())
+        // The first Ctrl-C (or a scheduler's SIGTERM) ends the step and saves; a second one ends the program.
+        let onSignal (context: PosixSignalContext) =
+            context.Cancel <- not stop.IsCancellationRequested
+            stop.Cancel()
 
-        Console.CancelKeyPress.AddHandler onCancel
+        use _ = PosixSignalRegistration.Create(PosixSignal.SIGINT, onSignal)
+        use _ = PosixSignalRegistration.Create(PosixSignal.SIGTERM, onSignal)
 
         try
-            try
-                Run.execute
-                    {
-                        Folder = folder
-                        Resume = resume
-                        Device = device
-                        Sink = reporter.Show
-                        Stop = stop.Token
-                    }
-                    resolved
-            with :? OperationCanceledException ->
-                Ok(Stopped("the table", 0))
-        finally
-            Console.CancelKeyPress.RemoveHandler onCancel
+            Run.execute
+                {
+                    Folder = folder
+                    Resume = resume
+                    Device = device
+                    Sink = reporter.Show
+                    Stop = stop.Token
+                }
+                resolved
+        with :? OperationCanceledException ->
+            Ok(Stopped("the table", 0))
         |> Result.map (fun ending ->
             reporter.Close()
 
@@ -415,23 +413,11 @@ let private inspectModel (request: Request) (path: string) =
         ExitCode.ok)
 
 let private inspect (request: Request) (path: string) =
-    if Directory.Exists path then
-        let model = Path.Combine(path, "model.safetensors")
-
-        if File.Exists model then
-            inspectModel request model
-        elif File.Exists(Path.Combine(path, "experiment.json")) then
-            Error(
-                BadFile(
-                    path,
-                    "is a run that is not finished",
-                    "go on with it by ldr-fs train EXPERIMENT --resume"
-                )
-            )
-        else
-            Error(BadFile(path, "is a folder, but not of a run", "give a file, or a run's folder"))
-    elif path.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase) then
-        inspectModel request path
+    if
+        Directory.Exists path
+        || path.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase)
+    then
+        ModelFile.resolve path |> Result.bind (inspectModel request)
     else
         inspectScan request path
 

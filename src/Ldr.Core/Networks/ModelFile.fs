@@ -192,19 +192,31 @@ module ModelFile =
 
                 { Card = card; Network = network }))
 
-    /// The file that a name or a path means: the path if there is one, or `models/NAME.safetensors`.
+    /// The file that is meant by a path of a model, by the folder of a finished run, or by the NAME of
+    /// `models/NAME.safetensors`.
     let resolve (nameOrPath: string) : Result<string, Error> =
         let shipped = Path.Combine("models", nameOrPath + ".safetensors")
+        let ofRun = Path.Combine(nameOrPath, "model.safetensors")
 
         if File.Exists nameOrPath then
             Ok nameOrPath
+        elif File.Exists ofRun then
+            Ok ofRun
+        elif File.Exists(Path.Combine(nameOrPath, "experiment.json")) then
+            Error(
+                BadFile(
+                    nameOrPath,
+                    "is a run that is not finished",
+                    "go on with it by ldr-fs train EXPERIMENT --resume"
+                )
+            )
         elif File.Exists shipped then
             Ok shipped
         else
             Error(
                 BadFile(
                     nameOrPath,
-                    "no such model file",
-                    "give the path of a .safetensors file that `ldr-fs train` wrote"
+                    "no such model",
+                    "give a .safetensors file that `ldr-fs train` wrote, or the folder of a run"
                 )
             )

@@ -74,6 +74,15 @@ let private bad name words (spoil: string -> (string * string) list) =
         let changes = spoil folder
         refused folder (register folder changes) words)
 
+/// Whether this process, and so its children, ignore SIGINT, as programs do that a script started in the background.
+let private ignoresInterrupts () =
+    let status = "/proc/self/status"
+
+    File.Exists status
+    && File.ReadLines status
+       |> Seq.tryFind _.StartsWith("SigIgn:")
+       |> Option.exists (fun line -> Convert.ToUInt64(line.Substring(7).Trim(), 16) &&& 2UL <> 0UL)
+
 /// The quickstart with so few steps that only its plumbing is tried.
 let private tiny (output: string) =
     [
@@ -159,6 +168,11 @@ let tests =
                     Safetensors.Write(path, metadata, file.Tensors)
                     [])
             bad "a model that is not there" [ "brain"; "no such model" ] (fun _ -> [ "--model", "brain" ])
+            testInFolder "a run's folder stands for its model" (fun folder ->
+                scene folder
+                let outcome = register folder [ "--model", folder ]
+                Expect.equal outcome.Code 0 outcome.Errors
+                Expect.isTrue (File.Exists(folder </> "out" </> "moved.nii.gz")) "the moved image")
             bad "an output in a folder that is not there" [ "nowhere"; "does not exist" ] (fun folder ->
                 [ "--moved", folder </> "nowhere" </> "moved.nii.gz" ])
             bad "an output that is no NIfTI name" [ "moved.png"; ".nii" ] (fun folder ->
@@ -282,19 +296,26 @@ let tests =
                     let last = table[3]
                     Expect.equal (string scores["dice"]) (string last["dice"]) "the table's figure again")
 
-            testInFolder "Ctrl-C ends a training with a checkpoint, and --resume ends it" (fun folder ->
-                let run = folder </> "run"
-                // Many steps, so that the signal comes in between.
-                let command = tiny run @ steps 400
-                let outcome = interrupt command "validation"
-                Expect.equal outcome.Code 130 outcome.Errors
-                Expect.stringContains outcome.Errors "--resume" "how to go on"
+            for signal, what in [ "INT", "Ctrl-C"; "TERM", "a scheduler's SIGTERM" ] do
+                testInFolder $"{what} ends a training with a checkpoint, and --resume goes on" (fun folder ->
+                    if signal = "INT" && ignoresInterrupts () then
+                        skiptest "the tests were started with SIGINT ignored, and so is every child"
 
-                Expect.isNonEmpty
-                    (Directory.GetFiles(run </> "checkpoints", "teacher-*.safetensors"))
-                    "a checkpoint"
+                    let run = folder </> "run"
+                    // Many steps, so that the signal comes in between.
+                    let command = tiny run @ steps 400
+                    let outcome = interrupt signal command "validation"
+                    Expect.equal outcome.Code 130 outcome.Errors
+                    Expect.stringContains outcome.Errors "--resume" "how to go on"
 
-                Expect.isFalse (File.Exists(run </> "model.safetensors")) "no model yet"
-                let resumed = interrupt (command @ [ "--resume" ]) "from step"
-                Expect.equal resumed.Code 130 resumed.Errors)
+                    Expect.isNonEmpty
+                        (Directory.GetFiles(run </> "checkpoints", "teacher-*.safetensors"))
+                        "a checkpoint"
+
+                    Expect.isFalse (File.Exists(run </> "model.safetensors")) "no model yet"
+                    let unfinished = ldr [ "inspect"; run ]
+                    Expect.equal unfinished.Code 1 "exit code of inspect"
+                    Expect.stringContains unfinished.Errors "not finished" "what inspect says of the run"
+                    let resumed = interrupt signal (command @ [ "--resume" ]) "from step"
+                    Expect.equal resumed.Code 130 resumed.Errors)
         ]

@@ -43,8 +43,8 @@ let private program = Path.Combine(AppContext.BaseDirectory, "ldr-fs.dll")
 /// Runs ldr-fs.
 let ldr (arguments: string list) = run "dotnet" (program :: arguments)
 
-/// Starts ldr-fs, waits until it said something on stderr, sends SIGINT, waits for its end.
-let interrupt (arguments: string list) (said: string) : Outcome =
+/// Starts ldr-fs, waits until it said something on stderr, sends a signal (INT, TERM), waits for its end.
+let interrupt (signal: string) (arguments: string list) (said: string) : Outcome =
     let clock = Stopwatch.StartNew()
     use running = start "dotnet" (program :: arguments)
     let output = running.StandardOutput.ReadToEndAsync()
@@ -58,7 +58,7 @@ let interrupt (arguments: string list) (said: string) : Outcome =
             errors.AppendLine line |> ignore
 
             if line.Contains said then
-                (run "kill" [ "-INT"; string running.Id ]) |> ignore
+                (run "kill" [ "-" + signal; string running.Id ]) |> ignore
                 waiting <- false
 
     errors.Append(running.StandardError.ReadToEnd()) |> ignore
