@@ -46,6 +46,9 @@ module Run =
     /// Test pairs in the picture.
     let private picturePairs = 3
 
+    /// Labels that a Dice loss takes: each is a channel of its own.
+    let private mostLabels = 32
+
     let private write (path: string) (text: string) =
         AtomicFile.Write(path, (fun stream -> stream.Write(Encoding.UTF8.GetBytes text)))
 
@@ -116,6 +119,49 @@ module Run =
                      split.TrainSubjects
                      |> List.map (fun subject -> data.Intensity.Apply(subject.Image()))
                      |> Array.ofList)
+
+            // A volume for each label of the training subjects, 1 where it is.
+            let labels =
+                lazy
+                    (let maps =
+                        split.TrainSubjects
+                        |> List.map (fun subject ->
+                            match subject.Labels with
+                            | Some labels -> labels ()
+                            | None ->
+                                raise (
+                                    Error.Raised(
+                                        BadInput
+                                            $"subject {subject.Name} has no label map; a loss with \"dice\" needs one for every training subject"
+                                    )
+                                ))
+
+                     let all =
+                         maps
+                         |> Seq.collect Overlap.Labels
+                         |> Seq.distinct
+                         |> Seq.filter (fun label -> not (List.contains label data.IgnoredLabels))
+                         |> Seq.sort
+                         |> List.ofSeq
+
+                     if all.Length > mostLabels then
+                         raise (
+                             Error.Raised(
+                                 BadInput
+                                     $"a loss with \"dice\" takes at most {mostLabels} labels, the training subjects have {all.Length}; list some under data.ignored_labels"
+                             )
+                         )
+
+                     [|
+                         for map in maps do
+                             [|
+                                 for label in all do
+                                     let is (value: float32) =
+                                         if value = float32 label then 1.0f else 0.0f
+
+                                     Volume(map.Grid, Array.map is map.Values)
+                             |]
+                     |])
 
             let validation =
                 lazy
@@ -197,8 +243,9 @@ module Run =
                         Trainer.run
                             {
                                 Options = training
-                                Seed = seed |> Seed.split training.Name
+                                Seed = seed
                                 Scans = scans.Value
+                                Labels = if training.Loss.Dice > 0.0 then Some labels.Value else None
                                 GridOf =
                                     fun scan ->
                                         ModelGrid.Canvas(scan.Grid, struct (sx, sy, sz), struct (x, y, z))

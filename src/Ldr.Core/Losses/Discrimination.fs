@@ -2,18 +2,45 @@ namespace Ldr
 
 open TorchSharp
 
-/// What the discriminator and the student make of M_s and M_t, the mean features of the student's and the teacher's field.
-/// The paper states the distance and the penalty; who minimises what is in a picture only, hence the choice.
+/// How the student is drawn to the teacher's fields: what it minimises, and what the discriminator does (`studentTerm`,
+/// `discriminatorTerm`). φ_s and φ_t are the student's and the teacher's field, M_s and M_t the discriminator's means.
 type Objective =
-    /// The paper's ‖D(φ_s) − D(φ_t)‖²: the discriminator widens the gap, the student closes it.
+    /// The paper's ‖D(φ_s) − D(φ_t)‖² = (M_s − M_t)²: the discriminator widens the gap, the student closes it.
     | SquaredGap
-    /// The critic of WGAN-GP (Gulrajani et al., Improved Training of Wasserstein GANs, 2017), the form in the authors'
+    /// The same at every place of the discriminator's map instead of its mean, so that it says where the fields differ.
+    | PatchGap
+    /// The critic of WGAN-GP (Gulrajani et al., Improved Training of Wasserstein GANs, 2017), the intent of the authors'
     /// released code: the discriminator raises M_t and lowers M_s, the student raises M_s.
     | Critic
+    /// Feature matching (Salimans et al., Improved Techniques for Training GANs, 2016; Larsen et al., Autoencoding beyond
+    /// pixels, 2016): the discriminator learns as the critic does, the student matches what all its layers make of φ_t.
+    | FeatureGap
+    /// No discriminator: the mean squared length of φ_s − φ_t (knowledge distillation by regression).
+    | FieldDistance
+    /// Nothing: the teacher is not asked. For comparisons.
+    | Off
 
 module Objective =
     let codec: Codec<Objective> =
-        Codec.choice [ "squared-gap", SquaredGap; "critic", Critic ]
+        Codec.choice
+            [
+                "squared-gap", SquaredGap
+                "patch-gap", PatchGap
+                "critic", Critic
+                "feature-gap", FeatureGap
+                "field-distance", FieldDistance
+                "none", Off
+            ]
+
+    /// Whether it needs a discriminator.
+    let isAdversarial objective =
+        match objective with
+        | SquaredGap
+        | PatchGap
+        | Critic
+        | FeatureGap -> true
+        | FieldDistance
+        | Off -> false
 
 /// ALDK: adversarial learning with distilling knowledge. Fields are [N, 3, Z, Y, X] in voxels, features [N] in (0, 1).
 module Discrimination =
@@ -36,9 +63,9 @@ module Discrimination =
         use scope = torch.NewDisposeScope()
         scope.MoveToOuter(teacher.detach () * beta + student.detach () * (1.0 - beta))
 
-    /// The mean over the samples of (‖∇D(φ̂)‖₂ − 1)², the norm over all voxels and channels of one sample; a scalar that can
-    /// be differentiated with respect to the critic's parameters. The critic maps fields to [N], sample by sample.
-    let gradientPenalty (critic: torch.Tensor -> torch.Tensor) (joint: torch.Tensor) : torch.Tensor =
+    /// ‖∇D(φ̂)‖₂ of every sample, [N], the norm over all voxels and channels; it can be differentiated with respect to the
+    /// critic's parameters. The critic maps fields to [N], sample by sample.
+    let gradientNorm (critic: torch.Tensor -> torch.Tensor) (joint: torch.Tensor) : torch.Tensor =
         use scope = torch.NewDisposeScope()
         let place = joint.detach().clone().requires_grad_ true
         let features = critic place
@@ -47,26 +74,55 @@ module Discrimination =
             torch.autograd.grad ([| features.sum () |], [| place |], create_graph = true, retain_graph = true)
 
         // The square root of 0 has no derivative; 1e-24 moves a norm of 1e-6 by half a millionth of itself.
-        let norm = (gradient[0].square().sum within + 1e-24).sqrt()
-        scope.MoveToOuter((norm - 1.0).square().mean())
+        scope.MoveToOuter((gradient[0].square().sum within + 1e-24).sqrt())
 
-    /// What the student minimises, a scalar. Squared gap: mean (M_s − M_t)², in [0, 1]. Critic: mean M_t − mean M_s, in
-    /// (−1, 1). Features are bounded, so neither can run away.
-    let studentTerm (objective: Objective) (mStudent: torch.Tensor) (mTeacher: torch.Tensor) : torch.Tensor =
+    /// The gradient penalty: the mean over the samples of (‖∇D(φ̂)‖₂ − 1)², from the norms.
+    let penalty (norms: torch.Tensor) : torch.Tensor =
+        use scope = torch.NewDisposeScope()
+        scope.MoveToOuter((norms - 1.0).square().mean())
+
+    /// M of every sample, [N].
+    let mean (judgement: Judgement) : torch.Tensor = judgement.Map.mean within
+
+    /// The mean over the layers of the mean squared difference of two judgements' features, each layer's in units of the
+    /// teacher's mean square there (a constant, at least 1e-6), so that a layer can neither dominate nor be turned down.
+    let private featureGap (student: Judgement) (teacher: Judgement) =
+        let layer (s: torch.Tensor) (t: torch.Tensor) =
+            let unit = t.detach().square().mean().clamp_min 1e-6
+            (s - t).square().mean() / unit
+
+        let gaps = List.map2 layer student.Features teacher.Features
+        List.reduce (+) gaps / float gaps.Length
+
+    /// What the student minimises, a scalar ≥ 0 (critic: in (−1, 1)): squared gap: mean (M_s − M_t)²; patch gap: the mean of
+    /// the squared differences over the map; critic: mean M_t − mean M_s; feature gap: see there. Outputs are bounded, and
+    /// features count in units of the teacher's, so none of them runs away.
+    let studentTerm (objective: Objective) (student: Judgement) (teacher: Judgement) : torch.Tensor =
         use scope = torch.NewDisposeScope()
 
         scope.MoveToOuter(
             match objective with
-            | SquaredGap -> (mStudent - mTeacher).square().mean()
-            | Critic -> (mTeacher - mStudent).mean()
+            | SquaredGap -> (mean student - mean teacher).square().mean()
+            | PatchGap -> (student.Map - teacher.Map).square().mean()
+            | Critic -> (mean teacher - mean student).mean()
+            | FeatureGap -> featureGap student teacher
+            | FieldDistance
+            | Off -> invalidArg (nameof objective) "has no discriminator"
         )
 
-    /// What the discriminator minimises (beside λ times the gradient penalty), a scalar: the opposite of the student's.
-    /// Squared gap: −mean (M_s − M_t)². Critic: mean M_s − mean M_t.
-    let discriminatorTerm
-        (objective: Objective)
-        (mStudent: torch.Tensor)
-        (mTeacher: torch.Tensor)
-        : torch.Tensor =
+    /// What the discriminator minimises (beside λ times the gradient penalty), a scalar: the opposite of the student's
+    /// term; with the feature gap, the critic's.
+    let discriminatorTerm (objective: Objective) (student: Judgement) (teacher: Judgement) : torch.Tensor =
         use scope = torch.NewDisposeScope()
-        scope.MoveToOuter((studentTerm objective mStudent mTeacher).neg())
+
+        let opposed =
+            match objective with
+            | FeatureGap -> Critic
+            | other -> other
+
+        scope.MoveToOuter((studentTerm opposed student teacher).neg())
+
+    /// The mean squared length of the difference of two fields, a scalar.
+    let fieldDistance (student: torch.Tensor) (teacher: torch.Tensor) : torch.Tensor =
+        use scope = torch.NewDisposeScope()
+        scope.MoveToOuter((student - teacher).square().sum(1L).mean())

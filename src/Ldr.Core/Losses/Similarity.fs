@@ -46,3 +46,14 @@ module Similarity =
         let covariance = mean (f / deviation fVariance * (m / deviation mVariance))
         let counted = flat.logical_not().``to`` covariance.dtype
         scope.MoveToOuter((covariance * counted).flatten())
+
+    /// The soft Dice overlap of label maps with a channel for each label, [N, L, Z, Y, X] with values in [0, 1]: for each
+    /// sample and label 2 Σ f m / (Σ f + Σ m), and the mean over the labels that either map has, [N] in [0, 1]; 0 for a
+    /// sample without any. (Milletari et al., V-Net, 2016, without the squares.)
+    let dice (fixedLabels: torch.Tensor) (movedLabels: torch.Tensor) : torch.Tensor =
+        use scope = torch.NewDisposeScope()
+        let sum (values: torch.Tensor) = values.sum [| 2L; 3L; 4L |]
+        let both = sum fixedLabels + sum movedLabels
+        let present = both.gt(0.0.ToScalar()).``to``(both.dtype).detach()
+        let overlap = sum (fixedLabels * movedLabels) * 2.0 / both.clamp_min 1e-6
+        scope.MoveToOuter((overlap * present).sum(1L) / present.sum(1L).clamp_min 1.0)

@@ -3,12 +3,21 @@ namespace Ldr
 open TorchSharp
 open Layer
 
-/// The channels of the discriminator's halving convolutions.
-type DiscriminatorOptions = { Widths: int list }
+type DiscriminatorOptions =
+    {
+        /// The channels of the halving convolutions.
+        Widths: int list
+        /// It sees the fixed and the moving image beside the field, and so can tell where a deformation is wrong for its pair.
+        Conditioned: bool
+    }
 
 module DiscriminatorOptions =
     /// 16-32-64-128-256, as published.
-    let standard = { Widths = [ 16; 32; 64; 128; 256 ] }
+    let standard =
+        {
+            Widths = [ 16; 32; 64; 128; 256 ]
+            Conditioned = false
+        }
 
     let codec: Codec<DiscriminatorOptions> =
         let widths =
@@ -18,29 +27,68 @@ module DiscriminatorOptions =
             )
             |> Codec.where "a list of 1 to 6 widths" (fun l -> l.Length >= 1 && l.Length <= 6)
 
-        Codec.record (fun widths -> { Widths = widths })
-        |> Codec.optional "widths" widths standard.Widths (fun o -> o.Widths)
+        Codec.record (fun widths conditioned ->
+            {
+                Widths = widths
+                Conditioned = conditioned
+            })
+        |> Codec.optional "widths" widths standard.Widths _.Widths
+        |> Codec.optional "conditioned" Codec.bool standard.Conditioned _.Conditioned
         |> Codec.seal
 
-/// Judges displacement fields: [N, 3, Z, Y, X] of any size → the mean feature M of each sample, [N], strictly between 0
-/// and 1. It normalises nothing itself (`Discrimination.normalise` does); sizes are padded with zeros to a multiple of
+/// What a discriminator makes of fields, and, if it is told them, of the images of the pairs.
+[<NoEquality; NoComparison>]
+type Judgement =
+    {
+        /// What its layers give, first to last, each [N, C, Z, Y, X] of its own size.
+        Features: torch.Tensor list
+        /// The last of them: numbers in (0, 1), one in each channel for every part of the field. Its mean is the paper's M.
+        Map: torch.Tensor
+    }
+
+/// Judges displacement fields [N, 3, Z, Y, X] of any size; where it is conditioned, the two images follow as channels 4
+/// and 5. It normalises nothing itself (`Discrimination.normalise` does); sizes are padded with zeros to a multiple of
 /// 2^(number of widths). Published: six convolutions, ReLU, the last sigmoid; not stated: the first one's kernel, here 3³.
 [<Sealed>]
-type Discriminator internal (layer: Layer) as this =
-    inherit torch.nn.Module<torch.Tensor, torch.Tensor>("discriminator")
+type Discriminator internal (conditioned: bool, layers: Layer list) as this =
+    inherit torch.nn.Module("discriminator")
 
     do
-        for name, part in layer.Parts do
-            this.register_module (name, part)
+        for layer in layers do
+            for name, part in layer.Parts do
+                this.register_module (name, part)
 
-    override _.forward(field: torch.Tensor) =
+    /// Judges fields; `images` are the fixed and the moving one of each sample, [N, 2, Z, Y, X], which only a conditioned
+    /// discriminator looks at.
+    member _.Judge(images: torch.Tensor, field: torch.Tensor) : Judgement =
         use scope = torch.NewDisposeScope()
-        let features = layer.Run field
-        scope.MoveToOuter(features.mean [| 1L; 2L; 3L; 4L |])
+
+        let input =
+            if conditioned then
+                torch.cat ([| field; images |], 1L)
+            else
+                field
+
+        let features =
+            (input, layers)
+            ||> List.scan (fun before layer -> layer.Run before)
+            |> List.skip 2
+
+        for feature in features do
+            scope.MoveToOuter feature |> ignore
+
+        {
+            Features = features
+            Map = List.last features
+        }
 
     /// Multiplications with addition for one field of size (z, y, x).
     member _.Macs(z: int, y: int, x: int) =
-        snd (layer.Cost [| int64 z; int64 y; int64 x |])
+        let cost (size, sum) (layer: Layer) =
+            let size, macs = layer.Cost size
+            size, sum + macs
+
+        (([| int64 z; int64 y; int64 x |], 0.0), layers) ||> List.fold cost |> snd
 
 module Discriminator =
     /// Its parameters depend on the seed and their own names, and on nothing else. About 2.79 M of them with the standard
@@ -48,13 +96,15 @@ module Discriminator =
     let create (seed: Seed) (options: DiscriminatorOptions) : Discriminator =
         use scope = torch.NewDisposeScope()
         let last = options.Widths.Length
+        let channels = if options.Conditioned then 5 else 3
 
         let halve index (inputs, outputs) =
             convolution seed $"conv{index + 2}" (Filter.halving 4 inputs outputs)
             >=> if index + 1 = last then sigmoid else relu
 
-        let body =
-            (3 :: options.Widths) |> List.pairwise |> List.mapi halve |> List.reduce (>=>)
-
-        let first = convolution seed "conv1" (Filter.same 3 3) >=> relu
-        new Discriminator(pad (pown 2 last) >=> first >=> body)
+        new Discriminator(
+            options.Conditioned,
+            pad (pown 2 last)
+            :: (convolution seed "conv1" (Filter.same channels channels) >=> relu)
+            :: ((channels :: options.Widths) |> List.pairwise |> List.mapi halve)
+        )

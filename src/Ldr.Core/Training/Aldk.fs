@@ -11,6 +11,8 @@ type LossWeights =
         /// On the affine stage, see `Regularity.determinant` and `Regularity.orthogonality`.
         Determinant: float
         Orthogonality: float
+        /// Of 1 − the soft Dice overlap of the training labels, see `Similarity.dice`; 0: labels are not looked at.
+        Dice: float
     }
 
 /// Adversarial learning with distilling knowledge: how the student is drawn to the teacher's deformations.
@@ -19,6 +21,8 @@ type Distillation =
         /// The name of an earlier training of the same experiment, or a model file.
         Teacher: string
         Objective: Objective
+        /// The factor of the objective's term, beside 1 − γ.
+        Weight: float
         /// The share of the teacher's field in the joint field, on which the gradient penalty is taken.
         Beta: float
         /// The weight λ of the gradient penalty.
@@ -33,12 +37,14 @@ type Distillation =
 [<NoEquality; NoComparison>]
 type Iteration =
     {
-        Gamma: float
+        Turn: Turn
         /// [N, 1, Z, Y, X], intensities in [0, 1].
         Fixed: torch.Tensor
         Moving: torch.Tensor
         /// 1 inside the fixed scan.
         Mask: torch.Tensor
+        /// Label maps of the fixed and the moving image, a channel for each label, [N, L, Z, Y, X]; where Dice counts.
+        Labels: (torch.Tensor * torch.Tensor) option
         Student: Lazy<Prediction>
         /// The frozen teacher's total field for the same pair.
         TeacherField: Lazy<torch.Tensor>
@@ -52,35 +58,46 @@ type Learner<'network when 'network :> torch.nn.Module> =
         Optimiser: Modules.Adam
     }
 
-/// The teacher and the discriminator beside a student.
+/// How a student is drawn to a teacher, and the discriminator of an adversarial objective.
 [<NoEquality; NoComparison>]
 type Adversary =
     {
-        TeacherNetwork: Network
-        Judge: Learner<Discriminator>
+        Judge: Learner<Discriminator> option
         Distillation: Distillation
     }
 
 module LossWeights =
+    /// What the released code has.
+    let standard =
+        {
+            Smoothness = 1.0
+            Determinant = 0.1
+            Orthogonality = 0.1
+            Dice = 0.0
+        }
+
     let codec: Codec<LossWeights> =
-        Codec.record (fun smoothness determinant orthogonality ->
+        Codec.record (fun smoothness determinant orthogonality dice ->
             {
                 Smoothness = smoothness
                 Determinant = determinant
                 Orthogonality = orthogonality
+                Dice = dice
             })
-        |> Codec.optional "smoothness" Codec.notNegative 1.0 _.Smoothness
-        |> Codec.optional "determinant" Codec.notNegative 0.1 _.Determinant
-        |> Codec.optional "orthogonality" Codec.notNegative 0.1 _.Orthogonality
+        |> Codec.optional "smoothness" Codec.notNegative standard.Smoothness _.Smoothness
+        |> Codec.optional "determinant" Codec.notNegative standard.Determinant _.Determinant
+        |> Codec.optional "orthogonality" Codec.notNegative standard.Orthogonality _.Orthogonality
+        |> Codec.optional "dice" Codec.notNegative standard.Dice _.Dice
         |> Codec.seal
 
 module Distillation =
     /// Defaults of the released code where it has any.
     let codec: Codec<Distillation> =
-        Codec.record (fun teacher objective beta penalty schedule discriminator rate ->
+        Codec.record (fun teacher objective weight beta penalty schedule discriminator rate ->
             {
                 Teacher = teacher
                 Objective = objective
+                Weight = weight
                 Beta = beta
                 Penalty = penalty
                 Schedule = schedule
@@ -89,6 +106,7 @@ module Distillation =
             })
         |> Codec.required "teacher" Codec.string _.Teacher
         |> Codec.optional "objective" Objective.codec SquaredGap _.Objective
+        |> Codec.optional "weight" Codec.notNegative 1.0 _.Weight
         |> Codec.optional "beta" Codec.fraction 0.1 _.Beta
         |> Codec.optional "penalty" Codec.notNegative 0.1 _.Penalty
         |> Codec.optional "schedule" Schedule.codec Schedule.reference _.Schedule
@@ -108,117 +126,176 @@ module Aldk =
         for parameter in network.parameters () do
             parameter.requires_grad <- not frozen
 
-    /// `1 − CorrCoef(moved, fixed)` inside the fixed scan, averaged over the batch (design §5), and the weighted
-    /// regularisers of the stages.
-    let reconstruction (weights: LossWeights) (iteration: Iteration) =
+    /// The terms of the reconstruction loss with their weights: `1 − CorrCoef(moved, fixed)` inside the fixed scan, averaged
+    /// over the batch (design §5), and 1 − Dice where it counts. The first one is the similarity.
+    let reconstruction (weights: LossWeights) (iteration: Iteration) : (string * float * torch.Tensor) list =
         let prediction = iteration.Student.Value
+        let one = 1.0f.ToScalar()
 
-        let similarity =
-            1.0f.ToScalar()
+        [
+            "similarity",
+            1.0,
+            one
             - (Similarity.correlation (Some iteration.Mask) iteration.Fixed prediction.Moved).mean()
 
-        let regularity =
-            [
-                for field in prediction.StageFields do
-                    yield "smoothness", weights.Smoothness, Regularity.smoothness field
-                match prediction.Affine with
-                | Some(w, _) ->
-                    yield "determinant", weights.Determinant, Regularity.determinant w
-                    yield "orthogonality", weights.Orthogonality, Regularity.orthogonality w
-                | None -> ()
-            ]
+            match iteration.Labels with
+            | Some(fixedLabels, movingLabels) when weights.Dice > 0.0 ->
+                let moved = Field.warp prediction.Field movingLabels
+                "dice_loss", weights.Dice, one - (Similarity.dice fixedLabels moved).mean()
+            | _ -> ()
+        ]
 
-        similarity, regularity
+    /// The regularisers of the stages with their weights.
+    let private regularity (weights: LossWeights) (prediction: Prediction) =
+        [
+            for field in prediction.StageFields do
+                "smoothness", weights.Smoothness, Regularity.smoothness field
+            match prediction.Affine with
+            | Some(w, _) ->
+                "determinant", weights.Determinant, Regularity.determinant w
+                "orthogonality", weights.Orthogonality, Regularity.orthogonality w
+            | None -> ()
+        ]
 
-    /// Both fields as the discriminator sees them: divided by the teacher's scale.
+    let private weighted (terms: (string * float * torch.Tensor) list) =
+        terms
+        |> List.map (fun (_, weight, term) -> term * weight.ToScalar())
+        |> List.reduce (+)
+
+    /// The metrics of terms; those of one name (a stage each) are added.
+    let private report (terms: (string * float * torch.Tensor) list) : Metrics =
+        terms
+        |> List.groupBy (fun (name, _, _) -> name)
+        |> List.map (fun (name, group) -> name, group |> List.sumBy (fun (_, _, term) -> value term))
+
+    /// Both fields in units of the teacher's (`Discrimination.normalise`).
     let private normalised (iteration: Iteration) =
         let teacher = iteration.TeacherField.Value
 
         Discrimination.normalise teacher iteration.Student.Value.Field,
         Discrimination.normalise teacher teacher
 
+    let private images (iteration: Iteration) =
+        torch.cat ([| iteration.Fixed; iteration.Moving |], 1L)
+
     /// The discriminator learns to tell the student's fields from the teacher's. The student and the teacher are held.
-    let discriminatorStep (adversary: Adversary) : Step<Iteration> =
+    let discriminatorStep (judge: Learner<Discriminator>) (distillation: Distillation) : Step<Iteration> =
         fun _ iteration ->
-            let learner = adversary.Judge
+            let images = images iteration
             let student, teacher = normalised iteration
             let student = student.detach ()
-            freeze false learner.Network
-            learner.Optimiser.zero_grad ()
-            let mStudent = learner.Network.forward student
-            let mTeacher = learner.Network.forward teacher
-            let joint = Discrimination.joint adversary.Distillation.Beta teacher student
-            let penalty = Discrimination.gradientPenalty learner.Network.forward joint
+            freeze false judge.Network
+            judge.Optimiser.zero_grad ()
+            let ofStudent = judge.Network.Judge(images, student)
+            let ofTeacher = judge.Network.Judge(images, teacher)
+
+            let norm =
+                Discrimination.joint distillation.Beta teacher student
+                |> Discrimination.gradientNorm (fun field ->
+                    Discrimination.mean (judge.Network.Judge(images, field)))
+
+            let penalty = Discrimination.penalty norm
 
             let term =
-                Discrimination.discriminatorTerm adversary.Distillation.Objective mStudent mTeacher
+                Discrimination.discriminatorTerm distillation.Objective ofStudent ofTeacher
 
-            let loss = term + penalty * adversary.Distillation.Penalty.ToScalar()
+            let loss = term + penalty * distillation.Penalty.ToScalar()
             loss.backward ()
-            learner.Optimiser.step () |> ignore
+            judge.Optimiser.step () |> ignore
 
             [
                 "discriminator", value loss
                 "penalty", value penalty
-                "gap", value ((mStudent - mTeacher).mean())
+                "gradient_norm", value (norm.mean ())
+                "judged_student", value (ofStudent.Map.mean ())
+                "judged_teacher", value (ofTeacher.Map.mean ())
             ]
 
-    /// The student lowers `γ l_rec + (1 − γ) l_adv + regularisation`. Teacher and discriminator are held.
+    /// The objective's term for the student, and the mean distance to the teacher's field in the teacher's units.
+    let private distilled (adversary: Adversary) (iteration: Iteration) =
+        let student, teacher = normalised iteration
+        let distance = Discrimination.fieldDistance student teacher
+
+        match adversary.Judge with
+        | Some judge ->
+            let images = images iteration
+            freeze true judge.Network
+
+            let term =
+                Discrimination.studentTerm
+                    adversary.Distillation.Objective
+                    (judge.Network.Judge(images, student))
+                    (judge.Network.Judge(images, teacher))
+
+            term, distance
+        | None -> distance, distance
+
+    /// The student lowers γ · reconstruction + (1 − γ) · weight · objective + regularisation. Teacher and discriminator are
+    /// held. Its gradient is cut to the norm `clip`, if there is one.
     let studentStep
         (student: Learner<Network>)
         (weights: LossWeights)
+        (clip: float option)
         (adversary: Adversary option)
         : Step<Iteration> =
         fun _ iteration ->
             student.Optimiser.zero_grad ()
-            let similarity, regularity = reconstruction weights iteration
+            let alike = reconstruction weights iteration
+            let regular = regularity weights iteration.Student.Value
+            let gamma = iteration.Turn.Gamma
 
-            let regularisation =
-                (similarity * 0.0f.ToScalar(), regularity)
-                ||> List.fold (fun sum (_, weight, term) -> sum + term * weight.ToScalar())
-
-            let adversarial =
+            let distilled =
                 match adversary with
-                | Some a when iteration.Gamma < 1.0 ->
-                    freeze true a.Judge.Network
-                    let student, teacher = normalised iteration
-
-                    Discrimination.studentTerm
-                        a.Distillation.Objective
-                        (a.Judge.Network.forward student)
-                        (a.Judge.Network.forward teacher)
-                    |> Some
+                | Some a when gamma < 1.0 && a.Distillation.Objective <> Off -> Some(a, distilled a iteration)
                 | _ -> None
 
             let loss =
-                match adversarial with
-                | Some term ->
-                    similarity * iteration.Gamma.ToScalar()
-                    + term * (1.0 - iteration.Gamma).ToScalar()
-                    + regularisation
-                | None -> similarity + regularisation
+                match distilled with
+                | Some(a, (term, _)) ->
+                    weighted alike * gamma.ToScalar()
+                    + term * ((1.0 - gamma) * a.Distillation.Weight).ToScalar()
+                | None -> weighted alike
+
+            let loss = if regular.IsEmpty then loss else loss + weighted regular
 
             loss.backward ()
+
+            let norm =
+                clip
+                |> Option.map (fun limit ->
+                    torch.nn.utils.clip_grad_norm_ (student.Network.parameters (), limit))
+
             student.Optimiser.step () |> ignore
 
             [
                 yield "loss", value loss
-                yield "similarity", value similarity
-                yield! regularity |> List.map (fun (name, _, term) -> name, value term)
-                match adversarial with
-                | Some term -> yield "adversarial", value term
+                yield! report alike
+                yield! report regular
+                yield! norm |> Option.map (fun n -> "student_gradient", n) |> Option.toList
+                match distilled with
+                | Some(_, (term, distance)) ->
+                    yield "objective", value term
+                    yield "field_distance", value distance
                 | None -> ()
             ]
 
-    /// One iteration: where γ < 1 the discriminator moves, then the student does.
+    /// One iteration: the discriminator moves as often as the schedule says, then the student does.
     let step
         (student: Learner<Network>)
         (weights: LossWeights)
+        (clip: float option)
         (adversary: Adversary option)
         : Step<Iteration> =
         let discriminator =
             match adversary with
-            | Some a -> discriminatorStep a |> Step.onlyWhen (fun i -> i.Gamma < 1.0)
-            | None -> Step.nothing
+            | Some {
+                       Judge = Some judge
+                       Distillation = distillation
+                   } ->
+                let move = discriminatorStep judge distillation
 
-        discriminator |> Step.andThen (studentStep student weights adversary)
+                fun index iteration ->
+                    Step.all (List.replicate iteration.Turn.DiscriminatorMoves move) index iteration
+            | _ -> Step.nothing
+
+        discriminator |> Step.andThen (studentStep student weights clip adversary)

@@ -14,6 +14,8 @@ type TrainingOptions =
         Steps: int
         Batch: int
         LearningRate: LearningRate
+        /// The norm to which the gradient of a step is cut, if any.
+        Clip: float option
         Loss: LossWeights
         Distillation: Distillation option
         /// Steps between two validations, and between two checkpoints.
@@ -50,6 +52,8 @@ type TrainingJob =
         Seed: Seed
         /// The prepared images of the training subjects, and their training grid.
         Scans: Volume[]
+        /// Where Dice is part of the loss: for every scan a volume for each label, 1 where it is, else 0.
+        Labels: Volume[][] option
         GridOf: Volume -> Grid
         Alignment: Alignment
         Teacher: Network option
@@ -65,13 +69,14 @@ type TrainingJob =
 
 module TrainingOptions =
     let codec: Codec<TrainingOptions> =
-        Codec.record (fun name architecture steps batch rate loss distillation validate checkpoint ->
+        Codec.record (fun name architecture steps batch rate clip loss distillation validate checkpoint ->
             {
                 Name = name
                 Architecture = architecture
                 Steps = steps
                 Batch = batch
                 LearningRate = rate
+                Clip = clip
                 Loss = loss
                 Distillation = distillation
                 ValidateEvery = validate
@@ -84,17 +89,14 @@ module TrainingOptions =
         |> Codec.optional
             "learning_rate"
             LearningRate.codec
-            { Initial = 1e-4; Decay = Constant }
-            _.LearningRate
-        |> Codec.optional
-            "loss"
-            LossWeights.codec
             {
-                Smoothness = 1.0
-                Determinant = 0.1
-                Orthogonality = 0.1
+                Initial = 1e-4
+                Decay = Constant
+                Cycles = 1
             }
-            _.Loss
+            _.LearningRate
+        |> Codec.maybe "clip" Codec.positive _.Clip
+        |> Codec.optional "loss" LossWeights.codec LossWeights.standard _.Loss
         |> Codec.maybe "distillation" Distillation.codec _.Distillation
         |> Codec.optional "validate_every" Codec.positiveInt 500 _.ValidateEvery
         |> Codec.optional "checkpoint_every" Codec.positiveInt 500 _.CheckpointEvery
@@ -104,49 +106,67 @@ module Trainer =
     /// Steps between two reports of progress.
     let private reportEvery = 25
 
-    /// Fields shorter than this on average (voxels) count as near identity.
-    let private nearIdentity = 0.05
-
     let private adam (rate: float) (network: torch.nn.Module) =
         torch.optim.Adam(network.parameters (), rate)
 
-    /// The images of one step, as arrays.
-    let private batch (job: TrainingJob) (index: int) : PreparedPair list =
-        [
-            for item in 0 .. job.Options.Batch - 1 do
-                let fixedIndex, movingIndex =
-                    Pairs.training job.Seed job.Scans.Length (index * job.Options.Batch + item)
+    /// The subjects of the pairs of one step, fixed and moving, as indices.
+    let private subjects (job: TrainingJob) (step: int) =
+        List.init job.Options.Batch (fun item ->
+            Pairs.training job.Seed job.Scans.Length (step * job.Options.Batch + item))
 
-                let fixedImage, movingImage = job.Scans[fixedIndex], job.Scans[movingIndex]
+    let private prepared (job: TrainingJob) (fixedIndex: int, movingIndex: int) : PreparedPair =
+        let fixedImage, movingImage = job.Scans[fixedIndex], job.Scans[movingIndex]
 
-                let initial =
-                    InitialAlignment.FixedToMoving(fixedImage.Grid, movingImage.Grid, job.Alignment)
+        let initial =
+            InitialAlignment.FixedToMoving(fixedImage.Grid, movingImage.Grid, job.Alignment)
 
-                Pairs.prepare (job.GridOf fixedImage) initial fixedImage movingImage
-        ]
+        Pairs.prepare (job.GridOf fixedImage) initial fixedImage movingImage
 
-    let private tensor (device: torch.Device) (pairs: PreparedPair list) (pick: PreparedPair -> float32[]) =
-        let grid = pairs.Head.Grid
-
+    let private tensor (job: TrainingJob) (channels: int) (grid: Grid) (values: float32[] list) =
         let shape =
-            [| int64 pairs.Length; 1L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
+            [|
+                int64 job.Options.Batch
+                int64 channels
+                int64 grid.Nz
+                int64 grid.Ny
+                int64 grid.Nx
+            |]
 
-        pairs |> List.map pick |> Array.concat |> Bridge.toTensor device shape
+        values |> Array.concat |> Bridge.toTensor job.Device shape
 
-    let private iteration
-        (job: TrainingJob)
-        (student: Network)
-        (gamma: float)
-        (pairs: PreparedPair list)
-        : Iteration =
-        let fixedImage = tensor job.Device pairs _.Fixed
-        let moving = tensor job.Device pairs _.Moving
+    /// The label maps of a step's pairs on their grids, each label interpolated by itself.
+    let private labels (job: TrainingJob) (subjects: (int * int) list) (pairs: PreparedPair list) =
+        job.Labels
+        |> Option.map (fun maps ->
+            let channels = maps[0].Length
+            let grid = pairs.Head.Grid
+
+            let resampled pick (transform: PreparedPair -> Affine) =
+                [
+                    for subject, pair in List.zip subjects pairs do
+                        for map in maps[pick subject] do
+                            Warp.Resample(map, pair.Grid, transform pair).Values
+                ]
+                |> tensor job channels grid
+
+            resampled fst (fun _ -> Affine.Identity), resampled snd _.Initial)
+
+    let private iteration (job: TrainingJob) (student: Network) (turn: Turn) (step: int) : Iteration =
+        let subjects = subjects job step
+        let pairs = subjects |> List.map (prepared job)
+
+        let images pick =
+            pairs |> List.map pick |> tensor job 1 pairs.Head.Grid
+
+        let fixedImage = images _.Fixed
+        let moving = images _.Moving
 
         {
-            Gamma = gamma
+            Turn = turn
             Fixed = fixedImage
             Moving = moving
-            Mask = tensor job.Device pairs _.Inside
+            Mask = images _.Inside
+            Labels = labels job subjects pairs
             Student = lazy student.Predict(fixedImage, moving)
             TeacherField =
                 lazy
@@ -183,29 +203,34 @@ module Trainer =
                 Optimiser = adam options.LearningRate.Initial student
             }
 
-        let adversary =
-            match options.Distillation, job.Teacher with
-            | Some distillation, Some teacher ->
+        for teacher in Option.toList job.Teacher do
+            teacher.eval ()
+
+            for parameter in teacher.parameters () do
+                parameter.requires_grad <- false
+
+        let judge (distillation: Distillation) : Learner<Discriminator> option =
+            if Objective.isAdversarial distillation.Objective then
                 let discriminator =
                     Discriminator.create (job.Seed |> Seed.split "discriminator") distillation.Discriminator
 
                 discriminator.``to`` job.Device |> ignore
-                teacher.eval ()
-
-                for parameter in teacher.parameters () do
-                    parameter.requires_grad <- false
 
                 Some
                     {
-                        TeacherNetwork = teacher
-                        Judge =
-                            {
-                                Network = discriminator
-                                Optimiser = adam distillation.DiscriminatorRate discriminator
-                            }
-                        Distillation = distillation
+                        Network = discriminator
+                        Optimiser = adam distillation.DiscriminatorRate discriminator
                     }
-            | _ -> None
+            else
+                None
+
+        let adversary =
+            options.Distillation
+            |> Option.map (fun distillation ->
+                {
+                    Judge = judge distillation
+                    Distillation = distillation
+                })
 
         let savables =
             [
@@ -215,13 +240,13 @@ module Trainer =
                     Optimiser = learner.Optimiser
                 }
                 match adversary with
-                | Some a ->
+                | Some { Judge = Some judge } ->
                     {
                         Name = "discriminator"
-                        Module = a.Judge.Network
-                        Optimiser = a.Judge.Optimiser
+                        Module = judge.Network
+                        Optimiser = judge.Optimiser
                     }
-                | None -> ()
+                | _ -> ()
             ]
 
         let first =
@@ -232,12 +257,12 @@ module Trainer =
 
         let parameters = Network.parameterCount student
         job.Sink(Started(options.Name, options.Steps, parameters, first))
-        let step = Aldk.step learner options.Loss adversary
+        let step = Aldk.step learner options.Loss options.Clip adversary
 
-        let gamma index =
+        let turn index =
             match adversary with
-            | Some a -> Schedule.gamma a.Distillation.Schedule index
-            | None -> 1.0
+            | Some a -> Schedule.at a.Distillation.Schedule index
+            | None -> Schedule.at [] index
 
         let save index =
             let path = Checkpoint.write job.Run options.Name index savables
@@ -246,20 +271,22 @@ module Trainer =
         let clock = Stopwatch.StartNew()
         let mutable reports: Metrics list = []
         let mutable index = first
+        let mutable warned = Set.empty
 
         while index < options.Steps && not job.Stop.IsCancellationRequested do
-            let pairs = batch job index
-
             setRate (LearningRate.at options.Steps index options.LearningRate) learner.Optimiser
 
             let act () =
                 use _ = torch.NewDisposeScope()
-                let iteration = iteration job student (gamma index) pairs
-                let report = step index iteration
-                let length = iteration.Student.Value.Field.detach().norm(1).mean()
-                report @ [ "length", float (length.item<float32>()) ]
+                // Made before the protected part, whose budget the arrays of a batch would use up.
+                let iteration = iteration job student (turn index) index
 
-            let report = NativeCalls.protect act
+                NativeCalls.protect (fun () ->
+                    let report = step index iteration
+                    let length = iteration.Student.Value.Field.detach().norm(1).mean()
+                    report @ [ "length", float (length.item<float32>()) ])
+
+            let report = act ()
 
             match report |> List.tryFind (fun (_, value) -> not (Double.IsFinite value)) with
             | Some(name, _) ->
@@ -281,20 +308,15 @@ module Trainer =
                 job.Sink(Progressed(options.Name, index, options.Steps, means, speed, left))
                 reports <- []
 
+                // Every network starts near identity: until the first validation that is no news.
+                for kind, message in Watchdog.warnings means do
+                    if not (warned.Contains kind) && index >= min options.ValidateEvery options.Steps then
+                        warned <- warned.Add kind
+                        job.Sink(Warned(options.Name, index, message))
+
             if index % options.ValidateEvery = 0 || index = options.Steps then
                 let scores = job.Validate student
                 job.Sink(Validated(options.Name, index, scores))
-
-                match report |> List.tryFind (fun (name, _) -> name = "length") with
-                | Some(_, length) when length < nearIdentity ->
-                    job.Sink(
-                        Warned(
-                            options.Name,
-                            index,
-                            $"the predicted fields are near identity: {length:F3} voxels long on average; the network does not deform anything yet"
-                        )
-                    )
-                | _ -> ()
 
             if index % options.CheckpointEvery = 0 && index < options.Steps then
                 save index

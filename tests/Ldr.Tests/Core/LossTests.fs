@@ -171,6 +171,53 @@ let private similarity =
                 Expect.isTrue (Double.IsFinite r[1]) "the other one")
         ]
 
+let private overlap =
+    testList
+        "soft Dice"
+        [
+            testPropertyWithConfig few "is the overlap by the definition, and has its gradient"
+            <| fun (seed: int) ->
+                scoped
+                    (fun () ->
+                        let f, m =
+                            precise seed (0.0, 1.0) [ 2; 3; 3; 4; 5 ],
+                            precise (seed + 1) (0.0, 1.0) [ 2; 3; 3; 4; 5 ]
+
+                        let expected i =
+                            List.average
+                                [
+                                    for l in 0L .. 2L do
+                                        let a, b = numbers f[i, l], numbers m[i, l]
+                                        2.0 * Array.sum (Array.map2 (*) a b) / (Array.sum a + Array.sum b)
+                                ]
+
+                        Expect.floatClose
+                            Accuracy.high
+                            ((numbers (Similarity.dice f m)).[0])
+                            (expected 0L)
+                            "first"
+
+                        Expect.floatClose
+                            Accuracy.high
+                            ((numbers (Similarity.dice f m)).[1])
+                            (expected 1L)
+                            "second"
+
+                        let score m = (Similarity.dice f m).sum()
+                        expectClose 1e-7 (gradient score m) (slope score m) "gradient")
+                    ()
+
+            testCase "labels that neither map has do not count"
+            <| scoped (fun () ->
+                let f = torch.zeros ([| 1L; 3L; 2L; 2L; 2L |], dtype = torch.float64)
+                f[0L, 0L].fill_ 1.0 |> ignore
+                let m = f.clone ()
+                m[0L, 1L].fill_ 1.0 |> ignore
+                Expect.floatClose Accuracy.high (number (Similarity.dice f m)) 0.5 "one fits, one is alone"
+                Expect.floatClose Accuracy.high (number (Similarity.dice f f)) 1.0 "itself"
+                Expect.equal (number (Similarity.dice (f * 0.0) (f * 0.0))) 0.0 "no label at all")
+        ]
+
 let private rotation (seed: int) =
     let random = Random(seed)
 
@@ -362,7 +409,7 @@ let private discrimination =
                         let norm = number (a.norm ())
 
                         let penalty a =
-                            number (Discrimination.gradientPenalty (linear a) place)
+                            number (Discrimination.penalty (Discrimination.gradientNorm (linear a) place))
 
                         Expect.floatClose Accuracy.high (penalty a) ((norm - 1.0) ** 2.0) "any slope"
                         Expect.isLessThan (penalty (a / norm)) 1e-12 "unit slope"
@@ -378,7 +425,10 @@ let private discrimination =
                         let critic (f: torch.Tensor) = linear (f / 2.0) f
                         let norms = [ for i in 0L .. 1L -> number (place[i].norm()) ]
                         let expected = norms |> List.averageBy (fun n -> (n - 1.0) ** 2.0)
-                        let penalty = number (Discrimination.gradientPenalty critic place)
+
+                        let penalty =
+                            number (Discrimination.penalty (Discrimination.gradientNorm critic place))
+
                         Expect.floatClose Accuracy.high penalty expected "penalty")
                     ()
 
@@ -388,15 +438,28 @@ let private discrimination =
                 let a = a.narrow (0L, 0L, 1L)
 
                 let penalty a =
-                    Discrimination.gradientPenalty (linear a) place
+                    Discrimination.penalty (Discrimination.gradientNorm (linear a) place)
 
                 expectClose 1e-6 (gradient penalty a) (slope penalty a) "gradient by the critic's weights"
                 let flat = torch.zeros_like a
                 Expect.floatClose Accuracy.high (number (penalty flat)) 1.0 "a critic that sees nothing"
                 Expect.isTrue (Double.IsFinite(largest (gradient penalty flat))) "its gradient"
-                let judge = Discriminator.create (Seed.ofInt 1) { Widths = [ 4; 4 ] }
+
+                let judge =
+                    Discriminator.create
+                        (Seed.ofInt 1)
+                        {
+                            Widths = [ 4; 4 ]
+                            Conditioned = false
+                        }
+
                 use _ = judge
-                (Discrimination.gradientPenalty judge.forward (place.``to`` torch.float32)).backward()
+
+                let mean field =
+                    Discrimination.mean (judge.Judge(field, field))
+
+                (Discrimination.penalty (Discrimination.gradientNorm mean (place.``to`` torch.float32)))
+                    .backward()
 
                 for struct (name, parameter) in judge.named_parameters () do
                     if name.EndsWith "weight" then
@@ -408,31 +471,71 @@ let private discrimination =
             <| fun (seed: int) ->
                 scoped
                     (fun () ->
-                        let s, t = precise seed (0.0, 1.0) [ 4 ], precise (seed + 1) (0.0, 1.0) [ 4 ]
+                        let judgement seed =
+                            let features =
+                                [
+                                    precise seed (0.0, 3.0) [ 2; 3; 4; 4; 4 ]
+                                    precise (seed + 1) (0.0, 1.0) [ 2; 5; 2; 2; 2 ]
+                                ]
 
-                        for objective in [ SquaredGap; Critic ] do
-                            let student = number (Discrimination.studentTerm objective s t)
+                            {
+                                Features = features
+                                Map = List.last features
+                            }
 
-                            Expect.equal
-                                (number (Discrimination.discriminatorTerm objective s t))
-                                -student
-                                "opposite"
-
-                            Expect.isTrue (abs student <= 1.0) "bounded"
-                            Expect.equal (number (Discrimination.studentTerm objective t t)) 0.0 "no gap"
-
-                        let gaps = Array.map2 (-) (numbers s) (numbers t)
+                        let s, t = judgement seed, judgement (seed + 7)
 
                         let term objective =
                             number (Discrimination.studentTerm objective s t)
 
+                        for objective in [ SquaredGap; PatchGap; Critic; FeatureGap ] do
+                            Expect.equal (number (Discrimination.studentTerm objective t t)) 0.0 "no gap"
+                            let opposed = if objective = FeatureGap then Critic else objective
+
+                            Expect.equal
+                                (number (Discrimination.discriminatorTerm objective s t))
+                                -(term opposed)
+                                "opposite"
+
+                        for objective in [ SquaredGap; PatchGap; Critic ] do
+                            Expect.isTrue (abs (term objective) <= 1.0) "bounded"
+
+                        let means = numbers (Discrimination.mean s - Discrimination.mean t)
+
                         Expect.floatClose
                             Accuracy.high
                             (term SquaredGap)
-                            (Array.averageBy (fun g -> g * g) gaps)
+                            (Array.averageBy (fun g -> g * g) means)
                             "squared gap"
 
-                        Expect.floatClose Accuracy.high (term Critic) -(Array.average gaps) "critic")
+                        Expect.floatClose Accuracy.high (term Critic) -(Array.average means) "critic"
+
+                        let squares (a: torch.Tensor) =
+                            numbers a |> Array.averageBy (fun v -> v * v)
+
+                        Expect.floatClose Accuracy.high (term PatchGap) (squares (s.Map - t.Map)) "patch gap"
+
+                        let layers =
+                            List.map2
+                                (fun a (b: torch.Tensor) -> squares (a - b) / squares b)
+                                s.Features
+                                t.Features
+
+                        Expect.floatClose Accuracy.high (term FeatureGap) (List.average layers) "feature gap")
+                    ()
+
+            testPropertyWithConfig few "the field distance is the mean squared length of the difference"
+            <| fun (seed: int) ->
+                scoped
+                    (fun () ->
+                        let s, t = fields seed
+                        let expected = 3.0 * (numbers (s - t) |> Array.averageBy (fun v -> v * v))
+
+                        Expect.floatClose
+                            Accuracy.high
+                            (number (Discrimination.fieldDistance s t))
+                            expected
+                            "distance")
                     ()
 
             testCase "words"
@@ -450,4 +553,4 @@ let private discrimination =
                         "message"
         ]
 
-let tests = testList "losses" [ similarity; regularity; discrimination ]
+let tests = testList "losses" [ similarity; overlap; regularity; discrimination ]

@@ -505,11 +505,22 @@ let private discriminator =
             testCase "it judges every sample on its own, in (0, 1), for any size"
             <| scoped (fun () ->
                 use _ = torch.no_grad ()
-                use network = Discriminator.create seed { Widths = [ 4; 4; 8; 8; 8 ] }
+
+                use network =
+                    Discriminator.create
+                        seed
+                        {
+                            Widths = [ 4; 4; 8; 8; 8 ]
+                            Conditioned = false
+                        }
 
                 for z, y, x in [ 32L, 32L, 32L; 33L, 40L, 35L ] do
                     let fields = single 1 (-5.0, 5.0) [ 3; 3; z; y; x ]
-                    let features = network.forward fields
+
+                    let mean fields =
+                        Discrimination.mean (network.Judge(fields, fields))
+
+                    let features = mean fields
                     expectShape features [ 3 ] "features"
                     Expect.all (numbers features) (fun m -> m > 0.0 && m < 1.0) "range"
                     Expect.equal (Array.distinct (numbers features)).Length 3 "they differ"
@@ -517,16 +528,56 @@ let private discriminator =
                     for i in 0L .. 2L do
                         expectClose
                             1e-6
-                            (network.forward (fields.narrow (0L, i, 1L)))
+                            (mean (fields.narrow (0L, i, 1L)))
                             (features.narrow (0L, i, 1L))
                             "alone"
 
-                    let huge = network.forward (fields * 1e6)
+                    let huge = mean (fields * 1e6)
 
                     Expect.all
                         (numbers huge)
                         (fun m -> m >= 0.0 && m <= 1.0)
                         "bounded, however long the vectors")
+
+            testCase "conditioned, it sees the images; else it does not"
+            <| scoped (fun () ->
+                use _ = torch.no_grad ()
+                let field = single 1 (-5.0, 5.0) [ 1; 3; 32; 32; 32 ]
+                let images = single 2 (0.0, 1.0) [ 1; 2; 32; 32; 32 ]
+                let others = single 3 (0.0, 1.0) [ 1; 2; 32; 32; 32 ]
+
+                for conditioned in [ true; false ] do
+                    use network =
+                        Discriminator.create
+                            seed
+                            {
+                                Widths = [ 4; 8 ]
+                                Conditioned = conditioned
+                            }
+
+                    let map images = network.Judge(images, field).Map
+                    let difference = largest (map images - map others)
+                    Expect.equal (difference > 0.0) conditioned $"conditioned {conditioned}")
+
+            testCase "its features are what its layers give, in their order"
+            <| scoped (fun () ->
+                use network =
+                    Discriminator.create
+                        seed
+                        {
+                            Widths = [ 4; 8 ]
+                            Conditioned = false
+                        }
+
+                let field = single 1 (-5.0, 5.0) [ 1; 3; 9; 16; 20 ]
+                let judgement = network.Judge(field, field)
+
+                Expect.equal
+                    (judgement.Features |> List.map (fun f -> List.ofArray f.shape))
+                    [ [ 1L; 3L; 12L; 16L; 20L ]; [ 1L; 4L; 6L; 8L; 10L ]; [ 1L; 8L; 3L; 4L; 5L ] ]
+                    "padded, then halved"
+
+                expectSame judgement.Map (List.last judgement.Features) "the last is the map")
 
             testCase "its names"
             <| scoped (fun () ->
@@ -545,72 +596,16 @@ let private discriminator =
             <| fun () ->
                 let read = Codec.ofText "test.json" DiscriminatorOptions.codec
                 Expect.equal (read "{}") (Ok DiscriminatorOptions.standard) "default"
-                let some = { Widths = [ 3; 5 ] }
+
+                let some =
+                    {
+                        Widths = [ 3; 5 ]
+                        Conditioned = true
+                    }
+
                 Expect.equal (read (Codec.toLine DiscriminatorOptions.codec some)) (Ok some) "back"
                 Expect.isError (read "{\"widths\": []}") "no widths"
         ]
 
-/// ALDK on a small scale: a student, a frozen teacher, a discriminator, on one pair.
-let private distillation =
-    testList
-        "distillation"
-        [
-            for objective in [ SquaredGap; Critic ] do
-                testCase $"the adversarial term alone moves the student, and only the student ({objective})"
-                <| scoped (fun () ->
-                    use student = Network.create seed (Architecture.Single(Stage.LdrHalf narrow))
-
-                    use teacher =
-                        Network.create (Seed.ofInt 2) (system (Some(AffineLight 2)) 1 smallVtn)
-
-                    use judge = Discriminator.create seed { Widths = [ 4; 4; 8; 8; 8 ] }
-                    enliven teacher
-                    // The judge is fixed here; a judge that already tells fields apart makes a gap to close.
-                    use _ = torch.no_grad ()
-
-                    for _, parameter in parameters judge do
-                        parameter.mul_ (torch.tensor 2.0) |> ignore
-
-                    use _ = torch.enable_grad ()
-
-                    for _, parameter in parameters judge do
-                        parameter.requires_grad <- false
-
-                    let fixedImage, movingImage = pair 1 (32L, 32L, 32L) 9
-
-                    let teacherField =
-                        use _ = torch.no_grad ()
-                        teacher.Predict(fixedImage, movingImage).Field
-
-                    let normalise = Discrimination.normalise teacherField
-                    let mTeacher = judge.forward (normalise teacherField)
-
-                    let term () =
-                        let field = student.Predict(fixedImage, movingImage).Field
-                        Discrimination.studentTerm objective (judge.forward (normalise field)) mTeacher
-
-                    use optimiser = torch.optim.Adam(student.parameters (), 1e-3)
-                    let start = term ()
-                    start.backward ()
-
-                    for name, parameter in parameters student do
-                        Expect.isTrue (gradientOf parameter > 0.0) $"a gradient reaches {name}"
-
-                    for name, parameter in parameters teacher do
-                        Expect.equal (gradientOf parameter) 0.0 $"none reaches the teacher's {name}"
-
-                    optimiser.step () |> ignore
-
-                    for _ in 1..10 do
-                        optimiser.zero_grad ()
-                        (term ()).backward()
-                        optimiser.step () |> ignore
-
-                    Expect.isLessThan
-                        (number (term ()))
-                        (number start)
-                        "the student does better by its own measure")
-        ]
-
 let tests =
-    testList "networks" [ testSequenced inits; shapes; cascades; modules; discriminator; distillation ]
+    testList "networks" [ testSequenced inits; shapes; cascades; modules; discriminator ]

@@ -12,8 +12,13 @@ let private schedule =
         {
             Steps = Some 6
             Cycle = [ 1.0; 1.0; 0.3 ]
+            DiscriminatorMoves = None
         }
-        { Steps = None; Cycle = [ 1.0; 0.5 ] }
+        {
+            Steps = None
+            Cycle = [ 1.0; 0.5 ]
+            DiscriminatorMoves = Some [ 0; 5 ]
+        }
     ]
 
 let tests =
@@ -51,14 +56,36 @@ let tests =
 
                 acted = (context > 3)
             test "a schedule repeats each cycle, phase after phase" {
-                let gammas = List.init 10 (Schedule.gamma schedule)
-                Expect.equal gammas [ 1.0; 1.0; 0.3; 1.0; 1.0; 0.3; 1.0; 0.5; 1.0; 0.5 ] "γ"
+                let turns = List.init 10 (Schedule.at schedule)
+
+                Expect.equal
+                    (turns |> List.map _.Gamma)
+                    [ 1.0; 1.0; 0.3; 1.0; 1.0; 0.3; 1.0; 0.5; 1.0; 0.5 ]
+                    "γ"
+
+                Expect.equal
+                    (turns |> List.map _.DiscriminatorMoves)
+                    [ 0; 0; 1; 0; 0; 1; 0; 5; 0; 5 ]
+                    "once where γ < 1, or as it is told"
             }
-            test "after the last phase γ is 1" {
-                Expect.equal (Schedule.gamma [ { Steps = Some 2; Cycle = [ 0.2 ] } ] 2) 1.0 "γ"
+            test "after the last phase the student learns alone" {
+                Expect.equal
+                    (Schedule.at (List.truncate 1 schedule) 6)
+                    { Gamma = 1.0; DiscriminatorMoves = 0 }
+                    "turn"
+            }
+            test "a schedule as JSON and back, and what is refused" {
+                let read = Codec.ofText "test.json" Schedule.codec
+                Expect.equal (read (Codec.toLine Schedule.codec schedule)) (Ok schedule) "back"
+
+                Expect.isError
+                    (read """[{ "cycle": [1, 0.5], "discriminator_moves": [1] }]""")
+                    "lengths differ"
+
+                Expect.isError (read """[{ "cycle": [] }]""") "an empty cycle"
             }
             test "the reference's schedule considers the generator twice as often, until step 8000" {
-                let gammas = List.init 9000 (Schedule.gamma Schedule.reference)
+                let gammas = List.init 9000 (Schedule.at Schedule.reference >> _.Gamma)
 
                 Expect.equal
                     (gammas |> List.take 8000 |> List.filter (fun g -> g = 0.3) |> List.length)
@@ -68,9 +95,58 @@ let tests =
                 Expect.isTrue (gammas |> List.skip 8000 |> List.forall (fun g -> g = 1.0)) "then alone"
             }
             test "the cosine falls from the initial rate to zero" {
-                let rate = { Initial = 1e-3; Decay = Cosine }
+                let rate =
+                    {
+                        Initial = 1e-3
+                        Decay = Cosine
+                        Cycles = 1
+                    }
+
                 Expect.floatClose Accuracy.high (LearningRate.at 100 0 rate) 1e-3 "first"
                 Expect.floatClose Accuracy.high (LearningRate.at 100 50 rate) 5e-4 "middle"
                 Expect.floatClose Accuracy.high (LearningRate.at 100 100 rate) 0.0 "end"
+            }
+            test "with restarts it does so in every part" {
+                let rate =
+                    {
+                        Initial = 1e-3
+                        Decay = Cosine
+                        Cycles = 2
+                    }
+
+                Expect.floatClose Accuracy.high (LearningRate.at 100 25 rate) 5e-4 "middle of the first"
+                Expect.isLessThan (LearningRate.at 100 49 rate) 1e-5 "end of the first"
+                Expect.floatClose Accuracy.high (LearningRate.at 100 50 rate) 1e-3 "start of the second"
+                Expect.floatClose Accuracy.high (LearningRate.at 100 75 rate) 5e-4 "middle of the second"
+            }
+            test "the watchdog barks at what is wrong, and at nothing else" {
+                let kinds metrics =
+                    Watchdog.warnings metrics |> List.map fst
+
+                Expect.equal (kinds []) [] "nothing known"
+
+                Expect.equal
+                    (kinds
+                        [
+                            "length", 1.0
+                            "judged_student", 0.4
+                            "judged_teacher", 0.5
+                            "gradient_norm", 1.0
+                        ])
+                    []
+                    "all is well"
+
+                Expect.equal (kinds [ "length", 0.01 ]) [ "identity" ] "no deformation"
+
+                for value in [ 0.001; 0.999 ] do
+                    Expect.equal
+                        (kinds [ "judged_student", value; "judged_teacher", value ])
+                        [ "saturation" ]
+                        "both at one end"
+
+                Expect.equal (kinds [ "judged_student", 0.001; "judged_teacher", 0.999 ]) [] "told apart"
+
+                for norm in [ 1e-3; 100.0 ] do
+                    Expect.equal (kinds [ "gradient_norm", norm ]) [ "slope" ] "outside the band"
             }
         ]

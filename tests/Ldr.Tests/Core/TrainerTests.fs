@@ -34,12 +34,16 @@ let private options: TrainingOptions =
             )
         Steps = 8
         Batch = 1
-        LearningRate = { Initial = 1e-3; Decay = Cosine }
-        Loss =
+        LearningRate =
             {
+                Initial = 1e-3
+                Decay = Cosine
+                Cycles = 1
+            }
+        Clip = None
+        Loss =
+            { LossWeights.standard with
                 Smoothness = 0.1
-                Determinant = 0.1
-                Orthogonality = 0.1
             }
         Distillation = None
         ValidateEvery = 4
@@ -51,6 +55,7 @@ let private job folder resume stop sink : TrainingJob =
         Options = options
         Seed = Seed.ofInt 1
         Scans = scans.Value
+        Labels = None
         GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (1.0, 1.0, 1.0), struct (32, 32, 32))
         Alignment = Alignment.World
         Teacher = None
