@@ -56,19 +56,16 @@ let private compute (request: Request) : Result<torch.Device, Error> =
         )
 
 /// Whether a file can be written, found out before time is spent: its folder must be there and take a new file.
-let private checkOutput (path: string) : Result<unit, Error> =
-    Error.guard (fun () ->
-        if
-            not (
-                path.EndsWith(".nii", StringComparison.OrdinalIgnoreCase)
-                || path.EndsWith(".nii.gz", StringComparison.OrdinalIgnoreCase)
-            )
-        then
-            raise (
-                Error.Raised(BadFile(path, "is no name of a NIfTI file", "let it end in .nii or .nii.gz"))
-            )
+let private checkOutput (path: string) =
+    if
+        not (
+            path.EndsWith(".nii", StringComparison.OrdinalIgnoreCase)
+            || path.EndsWith(".nii.gz", StringComparison.OrdinalIgnoreCase)
+        )
+    then
+        raise (Error.Raised(BadFile(path, "is no name of a NIfTI file", "let it end in .nii or .nii.gz")))
 
-        AtomicFile.CheckWritable path)
+    AtomicFile.CheckWritable path
 
 let private train (request: Request) (reporter: Progress.Reporter) experiment output resume assignments =
     Experiment.read experiment assignments
@@ -145,43 +142,59 @@ let private verdictWord verdict =
     | Look reasons -> "look", reasons
     | Failed reasons -> "failed", reasons
 
+/// Reads the files of a pair: --volume is for those that hold several volumes, and one of them must.
+let private volumeReader (r: RegisterOptions) : string -> Volume =
+    match r.Volume with
+    | None -> fun path -> Nifti.Read path
+    | Some index ->
+        let holdsSeveral path = (Nifti.ReadHeader path).Volumes > 1L
+        let files = r.Fixed :: r.Moving :: (r.Labels |> Option.map fst |> Option.toList)
+
+        if not (files |> List.exists holdsSeveral) then
+            raise (Error.Raised(BadInput $"--volume {index}: each file holds one volume; leave the option out"))
+
+        fun path -> if holdsSeveral path then Nifti.Read(path, index) else Nifti.Read path
+
 let private register (request: Request) (r: RegisterOptions) =
     let outputs = List.choose id [ r.Moved; r.Transform; r.Labels |> Option.map snd ]
 
-    let duplicate =
-        match outputs |> List.countBy Path.GetFullPath |> List.tryFind (fun (_, n) -> n > 1) with
-        | Some(path, _) -> Error(BadFile(path, "is named as two outputs", "give each its own name"))
-        | None -> Ok()
-
-    let read path =
-        Error.guard (fun () -> Nifti.Read(path, r.Volume |> Option.toNullable))
-
     // Cheap checks first: everything that can be refused is refused before the model is loaded.
-    duplicate
-    |> Result.bind (fun () ->
-        (Ok(), outputs)
-        ||> List.fold (fun state path -> state |> Result.bind (fun () -> checkOutput path)))
-    |> Result.bind (fun () -> ModelFile.resolve r.Model)
-    |> Result.bind (fun path -> ModelFile.inspect path |> Result.map (fun _ -> path))
-    |> Result.bind (fun path -> read r.Fixed |> Result.map (fun scan -> path, scan))
-    |> Result.bind (fun (path, fixedScan) ->
-        read r.Moving |> Result.map (fun moving -> path, fixedScan, moving))
-    |> Result.bind (fun (path, fixedScan, moving) ->
-        match r.Labels with
-        | None -> Ok(path, fixedScan, moving, None)
-        | Some(file, _) ->
-            Error.guard (fun () -> Nifti.Read file)
-            |> Result.bind (fun labels ->
-                if labels.Grid.SameAs moving.Grid then
-                    Ok(path, fixedScan, moving, Some labels)
-                else
-                    Error(
-                        BadFile(
-                            file,
-                            "lies on another grid than the moving scan",
-                            "give the label map that belongs to it"
+    let inputs () =
+        match outputs |> List.countBy Path.GetFullPath |> List.tryFind (fun (_, n) -> n > 1) with
+        | Some(path, _) ->
+            raise (Error.Raised(BadFile(path, "is named as two outputs", "give each its own name")))
+        | None -> ()
+
+        for path in outputs do
+            checkOutput path
+
+        let modelFile = ModelFile.resolve r.Model |> Error.orRaise
+        let card, _ = ModelFile.inspect modelFile |> Error.orRaise
+        let read = volumeReader r
+        let fixedScan, moving = read r.Fixed, read r.Moving
+        Registration.grid card r.Fixed fixedScan.Grid |> ignore
+
+        let labels =
+            r.Labels
+            |> Option.map (fun (file, _) ->
+                let labels = read file
+
+                if not (labels.Grid.SameAs moving.Grid) then
+                    raise (
+                        Error.Raised(
+                            BadFile(
+                                file,
+                                "lies on another grid than the moving scan",
+                                "give the label map that belongs to it"
+                            )
                         )
-                    )))
+                    )
+
+                labels)
+
+        modelFile, fixedScan, moving, labels
+
+    Error.guard inputs
     |> Result.bind (fun (path, fixedScan, moving, labels) ->
         compute request
         |> Result.bind (fun device -> ModelFile.read path |> Result.map (fun model -> device, model))

@@ -35,6 +35,7 @@ let private all =
                     Core.StepTests.tests
                     Core.AldkTests.tests
                     Core.TrainerTests.tests
+                    Core.ModelFileTests.tests
                     Core.RegistrationTests.tests
                     Core.ExperimentTests.tests
                 ]

@@ -101,10 +101,6 @@ module DataOptions =
         |> Codec.seal
 
     let codec: Codec<DataOptions> =
-        let side =
-            Codec.int
-            |> Codec.where "a whole number from 8 to 1024" (fun n -> n >= 8 && n <= 1024)
-
         Codec.record (fun source root split size spacing intensity alignment ignored ->
             {
                 Source = source
@@ -119,8 +115,8 @@ module DataOptions =
         |> Codec.required "source" DataSource.codec _.Source
         |> Codec.optional "root" Codec.string (defaultRoot ()) _.Root
         |> Codec.required "split" split _.Split
-        |> Codec.required "size" (Codec.triple side) _.Size
-        |> Codec.optional "spacing" (Codec.triple Codec.positive) (1.0, 1.0, 1.0) _.Spacing
+        |> Codec.required "size" RuntimeCodecs.gridSize _.Size
+        |> Codec.optional "spacing" RuntimeCodecs.spacing (1.0, 1.0, 1.0) _.Spacing
         |> Codec.optional
             "intensity"
             RuntimeCodecs.intensity

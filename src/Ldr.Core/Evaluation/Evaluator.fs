@@ -80,6 +80,9 @@ module Evaluator =
 
     /// Scores a model.
     let model (device: torch.Device) (model: Model) (set: EvaluationSet) stop progress : PairScore list =
+        for scan in set.Scans do
+            Registration.grid model.Card scan.Name scan.Image.Grid |> ignore
+
         scored set stop progress (fun fixedScan moving ->
             let registered = Registration.run device model None fixedScan moving
             registered.Field, registered.TotalMs)

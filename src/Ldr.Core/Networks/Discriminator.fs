@@ -30,8 +30,8 @@ type Discriminator internal (layer: Layer) as this =
     inherit torch.nn.Module<torch.Tensor, torch.Tensor>("discriminator")
 
     do
-        for name, part in layer.Parts do
-            this.register_module (name, part)
+        for part in layer.Parts do
+            this.register_module (part.Name, part.Weights.Value)
 
     override _.forward(field: torch.Tensor) =
         use scope = torch.NewDisposeScope()

@@ -36,6 +36,19 @@ let private scene (folder: string) =
     write "moving" 1
     writeModel (folder </> "model.safetensors")
 
+/// A file of two volumes: an empty one, and the scan of that name.
+let private series (folder: string) (name: string) =
+    let scan = Nifti.Read(folder </> $"{name}.nii.gz")
+    let path = folder </> $"{name}-series.nii"
+    Nifti.Write(path, scan)
+    let bytes = File.ReadAllBytes path
+    // dim[0] = 4, dim[4] = 2.
+    bytes[40] <- 4uy
+    bytes[48] <- 2uy
+    let start = 352
+    File.WriteAllBytes(path, Array.concat [ bytes[.. start - 1]; Array.zeroCreate (bytes.Length - start); bytes[start..] ])
+    path
+
 let private register (folder: string) (changes: (string * string) list) =
     let defaults =
         [
@@ -187,6 +200,30 @@ let tests =
                     "--labels", folder </> "labels.nii.gz"
                     "--moved-labels", folder </> "out" </> "labels.nii.gz"
                 ])
+            bad "a scan in metres" [ "metres.nii"; "voxel size and units" ] (fun folder ->
+                let path = folder </> "metres.nii"
+                Nifti.Write(path, Volume(Grid(40, 40, 40, Affine.Scaling(1000, 1000, 1000)), Array.zeroCreate 64000))
+                [ "--fixed", path ])
+            bad "--volume without a file of several" [ "--volume 1"; "leave the option out" ] (fun _ ->
+                [ "--volume", "1" ])
+            bad "several volumes and no --volume" [ "series.nii"; "2 volumes" ] (fun folder ->
+                [ "--moving", series folder "moving" ])
+            testInFolder "--volume is for the files that hold several, labels too" (fun folder ->
+                scene folder
+
+                let outcome =
+                    register
+                        folder
+                        [
+                            "--moving", series folder "moving"
+                            "--volume", "1"
+                            "--labels", series folder "moving-labels"
+                            "--moved-labels", folder </> "out" </> "labels.nii.gz"
+                        ]
+
+                Expect.isTrue (outcome.Code = 0 || outcome.Code = 3) outcome.Errors
+                let labels = Nifti.Read(folder </> "out" </> "labels.nii.gz")
+                Expect.isNonEmpty (Overlap.Labels labels) "the second volume's labels; the first is empty")
             testInFolder "a misspelt key in an experiment" (fun folder ->
                 let path = folder </> "e.json"
                 File.WriteAllText(path, (File.ReadAllText quickstart).Replace("\"split\"", "\"spilt\""))
