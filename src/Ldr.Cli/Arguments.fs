@@ -102,7 +102,7 @@ type InspectArguments =
     interface IArgParserTemplate with
         member this.Usage =
             match this with
-            | File _ -> "a scan (NIfTI), a model (.safetensors) or a run's folder."
+            | File _ -> "a scan or displacement field (NIfTI), a model (.safetensors) or a run's folder."
             | Json -> "print one JSON object to stdout."
             | Verbose -> "show where a fault happened."
 

@@ -5,7 +5,6 @@ open System
 open System.Globalization
 open System.IO
 open System.Runtime.InteropServices
-open System.Text
 open System.Text.Json.Nodes
 open System.Threading
 open TorchSharp
@@ -35,15 +34,15 @@ let private object (pairs: (string * (JsonNode | null)) list) : JsonNode =
 let private text (value: string) : JsonNode =
     nonNull (JsonValue.Create value) :> JsonNode
 
-let private number (value: float) =
-    Codec.finiteOrNull (Math.Round(value, 6))
+let private number = Codec.rounded
+let private fixedPoint = Scores.fixedPoint
 
-let private fixedPoint (digits: int) (value: float) =
-    value.ToString("F" + string digits, CultureInfo.InvariantCulture)
-
-/// The device, checked; threads set.
+/// The device, checked; threads set, torch's and ours.
 let private compute (request: Request) : Result<torch.Device, Error> =
-    request.Threads |> Option.iter torch.set_num_threads
+    request.Threads
+    |> Option.iter (fun count ->
+        torch.set_num_threads count
+        Threads.Most <- count)
 
     if not request.Cuda then
         Ok torch.CPU
@@ -66,6 +65,42 @@ let private checkOutput (path: string) =
         raise (Error.Raised(BadFile(path, "is no name of a NIfTI file", "let it end in .nii or .nii.gz")))
 
     AtomicFile.CheckWritable path
+
+/// An argument as a POSIX shell takes it.
+let private quoted (argument: string) =
+    let plain c =
+        Char.IsAsciiLetterOrDigit c || "-_./:=,+@%".Contains(c: char)
+
+    if argument <> "" && Seq.forall plain argument then
+        argument
+    else
+        "'" + argument.Replace("'", "'\\''") + "'"
+
+/// The command that goes on with a run that was stopped.
+let private resumeCommand (request: Request) (experiment: string) (folder: string) assignments =
+    [
+        "train"
+        experiment
+        "--output"
+        folder
+        for assignment: string in assignments do
+            "--set"
+            assignment
+        match request.Threads with
+        | Some count ->
+            "--threads"
+            string count
+        | None -> ()
+        if request.Cuda then
+            "--device"
+            "cuda"
+        if request.Json then
+            "--json"
+        "--resume"
+    ]
+    |> List.map quoted
+    |> String.concat " "
+    |> sprintf "ldr-fs %s"
 
 let private train (request: Request) (reporter: Progress.Reporter) experiment output resume assignments =
     Experiment.read experiment assignments
@@ -106,10 +141,9 @@ let private train (request: Request) (reporter: Progress.Reporter) experiment ou
                         $"in {training}"
 
                 eprintfn
-                    "Stopped %s; go on with: ldr-fs train %s --output %s --resume"
+                    "Stopped %s; go on with: %s"
                     where
-                    experiment
-                    folder
+                    (resumeCommand request experiment folder assignments)
 
                 ExitCode.interrupted
             | Done result ->
@@ -151,9 +185,15 @@ let private volumeReader (r: RegisterOptions) : string -> Volume =
         let files = r.Fixed :: r.Moving :: (r.Labels |> Option.map fst |> Option.toList)
 
         if not (files |> List.exists holdsSeveral) then
-            raise (Error.Raised(BadInput $"--volume {index}: each file holds one volume; leave the option out"))
+            raise (
+                Error.Raised(BadInput $"--volume {index}: each file holds one volume; leave the option out")
+            )
 
-        fun path -> if holdsSeveral path then Nifti.Read(path, index) else Nifti.Read path
+        fun path ->
+            if holdsSeveral path then
+                Nifti.Read(path, index)
+            else
+                Nifti.Read path
 
 let private register (request: Request) (r: RegisterOptions) =
     let outputs = List.choose id [ r.Moved; r.Transform; r.Labels |> Option.map snd ]
@@ -321,11 +361,8 @@ let private evaluate
 
                     output
                     |> Option.iter (fun folder ->
-                        let write name (text: string) =
-                            AtomicFile.Write(
-                                Path.Combine(folder, name),
-                                (fun stream -> stream.Write(Encoding.UTF8.GetBytes text))
-                            )
+                        let write name text =
+                            AtomicFile.WriteText(Path.Combine(folder, name), text)
 
                         write "scores.csv" (Scores.toCsv scores)
                         write "summary.json" (json.ToJsonString() + "\n"))
@@ -348,10 +385,11 @@ let private inspectScan (request: Request) (path: string) =
         if request.Json then
             object
                 [
-                    "kind", text "scan"
+                    "kind", text (if header.IsField then "field" else "scan")
                     "size",
                     JsonArray(JsonValue.Create grid.Nx, JsonValue.Create grid.Ny, JsonValue.Create grid.Nz)
-                    "volumes", JsonValue.Create header.Volumes
+                    if not header.IsField then
+                        "volumes", JsonValue.Create header.Volumes
                     "spacing_mm", JsonArray(number sx, number sy, number sz)
                     "orientation", text grid.Orientation
                     "type", text (string header.StoredAs)
@@ -360,16 +398,19 @@ let private inspectScan (request: Request) (path: string) =
                 ]
             |> printJson
         else
+            let kind = if header.IsField then "displacement field" else "scan"
+
             let volumes =
-                if header.Volumes > 1 then
+                if header.Volumes > 1 && not header.IsField then
                     $", {header.Volumes} volumes"
                 else
                     ""
 
             printfn
-                "%s: NIfTI-%d scan, %d × %d × %d voxels%s of %s × %s × %s mm, orientation %s, stored as %O"
+                "%s: NIfTI-%d %s, %d × %d × %d voxels%s of %s × %s × %s mm, orientation %s, stored as %O"
                 path
                 header.Version
+                kind
                 grid.Nx
                 grid.Ny
                 grid.Nz

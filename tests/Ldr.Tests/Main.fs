@@ -37,6 +37,7 @@ let private all =
                     Core.TrainerTests.tests
                     Core.ModelFileTests.tests
                     Core.RegistrationTests.tests
+                    Core.ScoresTests.tests
                     Core.ExperimentTests.tests
                 ]
             testList "cli" [ Cli.CliTests.tests; Cli.RegisterTests.tests ]

@@ -102,7 +102,12 @@ module ModelFile =
 
     /// Compares the tensors of a file whose names start with `prefix` with the names and shapes that they should have; a
     /// missing, superfluous or misshapen one, and one of whole numbers, is bad input.
-    let private check (path: string) (prefix: string) (wanted: (string * int64[]) seq) (file: SafetensorsFile) =
+    let private check
+        (path: string)
+        (prefix: string)
+        (wanted: (string * int64[]) seq)
+        (file: SafetensorsFile)
+        =
         let held =
             file.Tensors
             |> Seq.filter (fun t -> t.Name.StartsWith(prefix, System.StringComparison.Ordinal))
@@ -142,8 +147,7 @@ module ModelFile =
         let held = file.Tensors |> Seq.map (fun t -> KeyValuePair(t.Name, t)) |> Dictionary
 
         for struct (name, target) in targets do
-            use values =
-                Bridge.toTensor torch.CPU target.shape (held[prefix + name].ToFloats())
+            use values = Bridge.toTensor torch.CPU target.shape (held[prefix + name].ToFloats())
 
             target.copy_ values |> ignore
 

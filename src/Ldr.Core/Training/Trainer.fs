@@ -119,8 +119,11 @@ module Trainer =
 
                 let fixedImage, movingImage = job.Scans[fixedIndex], job.Scans[movingIndex]
 
+                let alignment =
+                    InitialAlignment.Choose(fixedImage.Grid, movingImage.Grid, job.Alignment)
+
                 let initial =
-                    InitialAlignment.FixedToMoving(fixedImage.Grid, movingImage.Grid, job.Alignment)
+                    InitialAlignment.FixedToMoving(fixedImage.Grid, movingImage.Grid, alignment)
 
                 Pairs.prepare (job.GridOf fixedImage) initial fixedImage movingImage
         ]
@@ -226,7 +229,11 @@ module Trainer =
 
         let first =
             if job.Resume then
-                Checkpoint.tryRestore job.Run options.Name savables |> Option.defaultValue 0
+                let skipped step message =
+                    job.Sink(Warned(options.Name, step, message))
+
+                Checkpoint.tryRestore job.Run options.Name skipped savables
+                |> Option.defaultValue 0
             else
                 0
 
@@ -252,14 +259,15 @@ module Trainer =
 
             setRate (LearningRate.at options.Steps index options.LearningRate) learner.Optimiser
 
-            let act () =
+            let report =
                 use _ = torch.NewDisposeScope()
+                // The images come first: they alone would use up what a protected call may allocate.
                 let iteration = iteration job student (gamma index) pairs
-                let report = step index iteration
-                let length = iteration.Student.Value.Field.detach().norm(1).mean()
-                report @ [ "length", float (length.item<float32>()) ]
 
-            let report = NativeCalls.protect act
+                NativeCalls.protect (fun () ->
+                    let report = step index iteration
+                    let length = iteration.Student.Value.Field.detach().norm(1).mean()
+                    report @ [ "length", float (length.item<float32>()) ])
 
             match report |> List.tryFind (fun (_, value) -> not (Double.IsFinite value)) with
             | Some(name, _) ->

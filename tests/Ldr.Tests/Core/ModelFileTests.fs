@@ -44,7 +44,12 @@ let tests =
                         """{"kind": "cascade", "stages": 20, "stage": {"kind": "vtn", "levels": 7, "channels": 64}}"""
 
                     claim vtn []
-                    claim vtn [ SafeTensor.FromFloats("stage1.conv1.weight", [| 1L |], ReadOnlySpan [| 1.0f |]) ])
+
+                    claim
+                        vtn
+                        [
+                            SafeTensor.FromFloats("stage1.conv1.weight", [| 1L |], ReadOnlySpan [| 1.0f |])
+                        ])
 
             test "the shapes of an architecture are those of its network" {
                 for architecture in
@@ -68,7 +73,9 @@ let tests =
                     use network = Network.create (Seed.ofInt 1) architecture
 
                     let own =
-                        [ for struct (name, tensor) in ModelFile.parameters network -> name, tensor.shape ]
+                        [
+                            for struct (name, tensor) in ModelFile.parameters network -> name, tensor.shape
+                        ]
 
                     Expect.equal
                         (List.sortBy fst (Network.shapes architecture))
