@@ -2,6 +2,12 @@
 # builds a project when a source is newer than its last build. Everything it says goes to stderr.
 
 export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1 DOTNET_CLI_USE_MSBUILD_SERVER=0
+# No process of a build outlives it: neither MSBuild's nodes nor the compiler server.
+export MSBUILDDISABLENODEREUSE=1 UseSharedCompilation=false
+
+# Which native parts of torch are built in: as in Directory.Build.targets, only `true` means CUDA.
+mode=cpu
+if [ "${LDR_CUDA:-}" = true ]; then mode=cuda; fi
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -58,27 +64,44 @@ restore_packages() {
     printf '%s\n' "$packages" >"$root/.build/packages"
 }
 
+# Whether the last build of a project is newer than every source, and of this mode. All modes share one output folder.
+is_built() {
+    local stamp=$1
+    [ "$(cat "$stamp" 2>/dev/null)" = "$mode" ] &&
+        [ "$(cat "$root/.build/packages" 2>/dev/null)" = "${NUGET_PACKAGES:-$HOME/.nuget/packages}" ] &&
+        [ -z "$(find "$root"/src "$root"/build "$root"/tests "$root"/*.props "$root"/*.targets "$root"/*.json \
+            "$root"/paket.dependencies \( -name bin -o -name obj \) -prune -o -type f -newer "$stamp" -print -quit)" ]
+}
+
 # build PROJECT: one build at a time, and none when nothing changed.
 build() {
     local project=$1 stamp
-    stamp="$root/.build/$(basename "$project")${LDR_CUDA:+-cuda}"
-    if [ -e "$stamp" ] && [ "$(cat "$root/.build/packages" 2>/dev/null)" = "${NUGET_PACKAGES:-$HOME/.nuget/packages}" ] &&
-        [ -z "$(find "$root"/src "$root"/build "$root"/tests "$root"/*.props "$root"/*.targets "$root"/*.json \
-            "$root"/paket.dependencies \( -name bin -o -name obj \) -prune -o -type f -newer "$stamp" -print -quit)" ]; then
-        return
-    fi
+    stamp="$root/.build/$(basename "$project")"
+    if is_built "$stamp"; then return; fi
     mkdir -p "$root/.build"
     exec 9>"$root/.build/lock"
-    if command -v flock >/dev/null 2>&1; then flock 9; fi
+    if command -v flock >/dev/null 2>&1 && ! flock -n 9; then
+        say 'ldr-fs: waiting for another build ...'
+        flock 9
+    fi
+    # What is started here does not inherit the lock, so that nothing can keep it when this shell is gone.
+    { is_built "$stamp" || compile "$project" "$stamp"; } 9>&-
+    exec 9>&-
+}
+
+compile() {
+    local project=$1 stamp=$2 started
     check_sdk
     cd "$root" || exit 70
     find_feed
     restore_packages
     say "Building $(basename "$project") ..."
-    local started
     started=$(mktemp)
     quietly dotnet build "$root/$project" -c Release --nologo
-    mv "$started" "$stamp"
+    # The stamp has the time of the build's start: what changed meanwhile is built the next time.
+    printf '%s\n' "$mode" >"$stamp.new"
+    touch -r "$started" "$stamp.new"
+    mv "$stamp.new" "$stamp"
+    rm -f "$started"
     cd - >/dev/null || exit 70
-    exec 9>&-
 }

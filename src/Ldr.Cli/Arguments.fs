@@ -62,7 +62,7 @@ type RegisterArguments =
             | Moved_Labels _ -> "write the moved label map here."
             | Affine _ ->
                 "how the scans are laid over each other first: auto (as the model was trained; by centres when they hardly overlap), none (world positions), centres."
-            | Volume _ -> "which volume of files that hold several, from 0."
+            | Volume _ -> "which volume of the files that hold several, from 0."
             | Threads _ -> "threads to compute with (default: all cores)."
             | Device _ -> "where to compute."
             | Json -> "print one JSON object to stdout."
@@ -102,7 +102,7 @@ type InspectArguments =
     interface IArgParserTemplate with
         member this.Usage =
             match this with
-            | File _ -> "a scan (NIfTI), a model (.safetensors) or a run's folder."
+            | File _ -> "a scan or displacement field (NIfTI), a model (.safetensors) or a run's folder."
             | Json -> "print one JSON object to stdout."
             | Verbose -> "show where a fault happened."
 

@@ -5,7 +5,6 @@ open System
 open System.Globalization
 open System.IO
 open System.Runtime.InteropServices
-open System.Text
 open System.Text.Json.Nodes
 open System.Threading
 open TorchSharp
@@ -35,15 +34,15 @@ let private object (pairs: (string * (JsonNode | null)) list) : JsonNode =
 let private text (value: string) : JsonNode =
     nonNull (JsonValue.Create value) :> JsonNode
 
-let private number (value: float) =
-    Codec.finiteOrNull (Math.Round(value, 6))
+let private number = Codec.rounded
+let private fixedPoint = Scores.fixedPoint
 
-let private fixedPoint (digits: int) (value: float) =
-    value.ToString("F" + string digits, CultureInfo.InvariantCulture)
-
-/// The device, checked; threads set.
+/// The device, checked; threads set, torch's and ours.
 let private compute (request: Request) : Result<torch.Device, Error> =
-    request.Threads |> Option.iter torch.set_num_threads
+    request.Threads
+    |> Option.iter (fun count ->
+        torch.set_num_threads count
+        Threads.Most <- count)
 
     if not request.Cuda then
         Ok torch.CPU
@@ -56,19 +55,52 @@ let private compute (request: Request) : Result<torch.Device, Error> =
         )
 
 /// Whether a file can be written, found out before time is spent: its folder must be there and take a new file.
-let private checkOutput (path: string) : Result<unit, Error> =
-    Error.guard (fun () ->
-        if
-            not (
-                path.EndsWith(".nii", StringComparison.OrdinalIgnoreCase)
-                || path.EndsWith(".nii.gz", StringComparison.OrdinalIgnoreCase)
-            )
-        then
-            raise (
-                Error.Raised(BadFile(path, "is no name of a NIfTI file", "let it end in .nii or .nii.gz"))
-            )
+let private checkOutput (path: string) =
+    if
+        not (
+            path.EndsWith(".nii", StringComparison.OrdinalIgnoreCase)
+            || path.EndsWith(".nii.gz", StringComparison.OrdinalIgnoreCase)
+        )
+    then
+        raise (Error.Raised(BadFile(path, "is no name of a NIfTI file", "let it end in .nii or .nii.gz")))
 
-        AtomicFile.CheckWritable path)
+    AtomicFile.CheckWritable path
+
+/// An argument as a POSIX shell takes it.
+let private quoted (argument: string) =
+    let plain c =
+        Char.IsAsciiLetterOrDigit c || "-_./:=,+@%".Contains(c: char)
+
+    if argument <> "" && Seq.forall plain argument then
+        argument
+    else
+        "'" + argument.Replace("'", "'\\''") + "'"
+
+/// The command that goes on with a run that was stopped.
+let private resumeCommand (request: Request) (experiment: string) (folder: string) assignments =
+    [
+        "train"
+        experiment
+        "--output"
+        folder
+        for assignment: string in assignments do
+            "--set"
+            assignment
+        match request.Threads with
+        | Some count ->
+            "--threads"
+            string count
+        | None -> ()
+        if request.Cuda then
+            "--device"
+            "cuda"
+        if request.Json then
+            "--json"
+        "--resume"
+    ]
+    |> List.map quoted
+    |> String.concat " "
+    |> sprintf "ldr-fs %s"
 
 let private train (request: Request) (reporter: Progress.Reporter) experiment output resume assignments =
     Experiment.read experiment assignments
@@ -109,10 +141,9 @@ let private train (request: Request) (reporter: Progress.Reporter) experiment ou
                         $"in {training}"
 
                 eprintfn
-                    "Stopped %s; go on with: ldr-fs train %s --output %s --resume"
+                    "Stopped %s; go on with: %s"
                     where
-                    experiment
-                    folder
+                    (resumeCommand request experiment folder assignments)
 
                 ExitCode.interrupted
             | Done result ->
@@ -145,43 +176,65 @@ let private verdictWord verdict =
     | Look reasons -> "look", reasons
     | Failed reasons -> "failed", reasons
 
+/// Reads the files of a pair: --volume is for those that hold several volumes, and one of them must.
+let private volumeReader (r: RegisterOptions) : string -> Volume =
+    match r.Volume with
+    | None -> fun path -> Nifti.Read path
+    | Some index ->
+        let holdsSeveral path = (Nifti.ReadHeader path).Volumes > 1L
+        let files = r.Fixed :: r.Moving :: (r.Labels |> Option.map fst |> Option.toList)
+
+        if not (files |> List.exists holdsSeveral) then
+            raise (
+                Error.Raised(BadInput $"--volume {index}: each file holds one volume; leave the option out")
+            )
+
+        fun path ->
+            if holdsSeveral path then
+                Nifti.Read(path, index)
+            else
+                Nifti.Read path
+
 let private register (request: Request) (r: RegisterOptions) =
     let outputs = List.choose id [ r.Moved; r.Transform; r.Labels |> Option.map snd ]
 
-    let duplicate =
-        match outputs |> List.countBy Path.GetFullPath |> List.tryFind (fun (_, n) -> n > 1) with
-        | Some(path, _) -> Error(BadFile(path, "is named as two outputs", "give each its own name"))
-        | None -> Ok()
-
-    let read path =
-        Error.guard (fun () -> Nifti.Read(path, r.Volume |> Option.toNullable))
-
     // Cheap checks first: everything that can be refused is refused before the model is loaded.
-    duplicate
-    |> Result.bind (fun () ->
-        (Ok(), outputs)
-        ||> List.fold (fun state path -> state |> Result.bind (fun () -> checkOutput path)))
-    |> Result.bind (fun () -> ModelFile.resolve r.Model)
-    |> Result.bind (fun path -> ModelFile.inspect path |> Result.map (fun _ -> path))
-    |> Result.bind (fun path -> read r.Fixed |> Result.map (fun scan -> path, scan))
-    |> Result.bind (fun (path, fixedScan) ->
-        read r.Moving |> Result.map (fun moving -> path, fixedScan, moving))
-    |> Result.bind (fun (path, fixedScan, moving) ->
-        match r.Labels with
-        | None -> Ok(path, fixedScan, moving, None)
-        | Some(file, _) ->
-            Error.guard (fun () -> Nifti.Read file)
-            |> Result.bind (fun labels ->
-                if labels.Grid.SameAs moving.Grid then
-                    Ok(path, fixedScan, moving, Some labels)
-                else
-                    Error(
-                        BadFile(
-                            file,
-                            "lies on another grid than the moving scan",
-                            "give the label map that belongs to it"
+    let inputs () =
+        match outputs |> List.countBy Path.GetFullPath |> List.tryFind (fun (_, n) -> n > 1) with
+        | Some(path, _) ->
+            raise (Error.Raised(BadFile(path, "is named as two outputs", "give each its own name")))
+        | None -> ()
+
+        for path in outputs do
+            checkOutput path
+
+        let modelFile = ModelFile.resolve r.Model |> Error.orRaise
+        let card, _ = ModelFile.inspect modelFile |> Error.orRaise
+        let read = volumeReader r
+        let fixedScan, moving = read r.Fixed, read r.Moving
+        Registration.grid card r.Fixed fixedScan.Grid |> ignore
+
+        let labels =
+            r.Labels
+            |> Option.map (fun (file, _) ->
+                let labels = read file
+
+                if not (labels.Grid.SameAs moving.Grid) then
+                    raise (
+                        Error.Raised(
+                            BadFile(
+                                file,
+                                "lies on another grid than the moving scan",
+                                "give the label map that belongs to it"
+                            )
                         )
-                    )))
+                    )
+
+                labels)
+
+        modelFile, fixedScan, moving, labels
+
+    Error.guard inputs
     |> Result.bind (fun (path, fixedScan, moving, labels) ->
         compute request
         |> Result.bind (fun device -> ModelFile.read path |> Result.map (fun model -> device, model))
@@ -308,11 +361,8 @@ let private evaluate
 
                     output
                     |> Option.iter (fun folder ->
-                        let write name (text: string) =
-                            AtomicFile.Write(
-                                Path.Combine(folder, name),
-                                (fun stream -> stream.Write(Encoding.UTF8.GetBytes text))
-                            )
+                        let write name text =
+                            AtomicFile.WriteText(Path.Combine(folder, name), text)
 
                         write "scores.csv" (Scores.toCsv scores)
                         write "summary.json" (json.ToJsonString() + "\n"))
@@ -335,10 +385,11 @@ let private inspectScan (request: Request) (path: string) =
         if request.Json then
             object
                 [
-                    "kind", text "scan"
+                    "kind", text (if header.IsField then "field" else "scan")
                     "size",
                     JsonArray(JsonValue.Create grid.Nx, JsonValue.Create grid.Ny, JsonValue.Create grid.Nz)
-                    "volumes", JsonValue.Create header.Volumes
+                    if not header.IsField then
+                        "volumes", JsonValue.Create header.Volumes
                     "spacing_mm", JsonArray(number sx, number sy, number sz)
                     "orientation", text grid.Orientation
                     "type", text (string header.StoredAs)
@@ -347,16 +398,19 @@ let private inspectScan (request: Request) (path: string) =
                 ]
             |> printJson
         else
+            let kind = if header.IsField then "displacement field" else "scan"
+
             let volumes =
-                if header.Volumes > 1 then
+                if header.Volumes > 1 && not header.IsField then
                     $", {header.Volumes} volumes"
                 else
                     ""
 
             printfn
-                "%s: NIfTI-%d scan, %d × %d × %d voxels%s of %s × %s × %s mm, orientation %s, stored as %O"
+                "%s: NIfTI-%d %s, %d × %d × %d voxels%s of %s × %s × %s mm, orientation %s, stored as %O"
                 path
                 header.Version
+                kind
                 grid.Nx
                 grid.Ny
                 grid.Nz

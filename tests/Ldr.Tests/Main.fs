@@ -35,7 +35,9 @@ let private all =
                     Core.StepTests.tests
                     Core.AldkTests.tests
                     Core.TrainerTests.tests
+                    Core.ModelFileTests.tests
                     Core.RegistrationTests.tests
+                    Core.ScoresTests.tests
                     Core.ExperimentTests.tests
                 ]
             testList "cli" [ Cli.CliTests.tests; Cli.RegisterTests.tests ]

@@ -8,8 +8,8 @@ open Ldr
 open Ldr.NativeFix
 open Ldr.Tests.Runtime.Helpers
 
-/// The library as its package has it: this program's folder holds a copy that may have been fixed.
-let private original =
+/// The folder of the package in this machine's cache, if it is there.
+let private package =
     lazy
         (let packages =
             match Environment.GetEnvironmentVariable "NUGET_PACKAGES" with
@@ -22,21 +22,24 @@ let private original =
                 )
             | folder -> folder
 
-         Path.Combine(
-             packages,
-             "torchsharp",
-             "0.107.0",
-             "runtimes",
-             "linux-x64",
-             "native",
-             TorchSharpLibrary.FileName
-         ))
+         Path.Combine(packages, "torchsharp"))
 
+/// The library as its package has it: this program's folder holds a copy that may have been fixed.
 let private needOriginal () =
-    if not (File.Exists original.Value) then
-        skiptest $"{original.Value} is missing"
+    if not (Directory.Exists package.Value) then
+        skiptest $"{package.Value} is missing"
 
-    original.Value
+    // The version that this program was built with.
+    let version =
+        typeof<TorchSharp.torch>.Assembly.GetName().Version
+        |> nonNull
+        |> fun version -> version.ToString 3
+
+    let path =
+        Path.Combine(package.Value, version, "runtimes", "linux-x64", "native", TorchSharpLibrary.FileName)
+
+    Expect.isTrue (File.Exists path) $"{path} is there: the package holds the library under this name"
+    path
 
 let private contains (bytes: byte[]) (text: string) =
     bytes.AsSpan().IndexOf(ReadOnlySpan(Text.Encoding.ASCII.GetBytes(text + "\000")))

@@ -11,7 +11,8 @@ type DataSource =
     /// Made by the program.
     | Synthetic of Anatomy
 
-/// How many subjects are for what: a random order of all subjects (by the seed) is cut into three parts.
+/// How many subjects are for what: a random order of all subjects (by the seed) is cut into three parts. A part has two
+/// subjects or more, because all that is done with it is done with pairs.
 type Split =
     {
         Train: int
@@ -94,17 +95,13 @@ module DataOptions =
                 Test = test
                 Seed = seed
             })
-        |> Codec.required "train" Codec.positiveInt _.Train
-        |> Codec.required "validation" Codec.positiveInt _.Validation
-        |> Codec.required "test" Codec.positiveInt _.Test
+        |> Codec.required "train" Codec.atLeastTwo _.Train
+        |> Codec.required "validation" Codec.atLeastTwo _.Validation
+        |> Codec.required "test" Codec.atLeastTwo _.Test
         |> Codec.optional "seed" Codec.int 1 _.Seed
         |> Codec.seal
 
     let codec: Codec<DataOptions> =
-        let side =
-            Codec.int
-            |> Codec.where "a whole number from 8 to 1024" (fun n -> n >= 8 && n <= 1024)
-
         Codec.record (fun source root split size spacing intensity alignment ignored ->
             {
                 Source = source
@@ -119,8 +116,8 @@ module DataOptions =
         |> Codec.required "source" DataSource.codec _.Source
         |> Codec.optional "root" Codec.string (defaultRoot ()) _.Root
         |> Codec.required "split" split _.Split
-        |> Codec.required "size" (Codec.triple side) _.Size
-        |> Codec.optional "spacing" (Codec.triple Codec.positive) (1.0, 1.0, 1.0) _.Spacing
+        |> Codec.required "size" RuntimeCodecs.gridSize _.Size
+        |> Codec.optional "spacing" RuntimeCodecs.spacing (1.0, 1.0, 1.0) _.Spacing
         |> Codec.optional
             "intensity"
             RuntimeCodecs.intensity
@@ -209,9 +206,7 @@ module Dataset =
                             Training = training
                         })
 
-    let private nameOf (path: string) =
-        let name = Path.GetFileName path |> string
-
+    let private withoutEnding (name: string) =
         [ ".gz"; ".nii" ]
         |> List.fold
             (fun (n: string) (ending: string) ->
@@ -220,6 +215,34 @@ module Dataset =
                 else
                     n)
             name
+
+    /// The subjects' names: those of their files; with the folder below the data set's where that is not enough.
+    let private names (file: string) (folder: string) (images: string list) : string list =
+        let short (path: string) =
+            Path.GetFileName path |> string |> withoutEnding
+
+        let long path =
+            (Path.GetRelativePath(folder, path) |> withoutEnding).Replace('\\', '/')
+
+        let repeated pick =
+            images
+            |> List.countBy pick
+            |> List.filter (fun (_, count) -> count > 1)
+            |> List.map fst
+            |> Set.ofList
+
+        match Seq.tryHead (repeated long) with
+        | Some name ->
+            raise (Error.Raised(BadFile(file, $"lists the image {name} twice", "list each image once")))
+        | None ->
+            let clashing = repeated short
+
+            images
+            |> List.map (fun path ->
+                if clashing.Contains(short path) then
+                    long path
+                else
+                    short path)
 
     /// A path of a description, which must stay inside the data set's folder unless it is absolute on purpose.
     let private inside (file: string) (folder: string) (path: string) =
@@ -255,17 +278,19 @@ module Dataset =
             readDescription file
             |> Result.bind (fun description ->
                 Error.guard (fun () ->
+                    let images = description.Training |> List.map (fun e -> inside file folder e.Image)
+
                     {
                         Name = description.Name
                         Licence = description.Licence
                         Subjects =
                             [
-                                for entry in description.Training do
-                                    let image = inside file folder entry.Image
+                                for entry, image, name in
+                                    List.zip3 description.Training images (names file folder images) do
                                     let labels = entry.Label |> Option.map (inside file folder)
 
                                     {
-                                        Name = nameOf entry.Image
+                                        Name = name
                                         Image = fun () -> Nifti.Read image
                                         Labels =
                                             labels |> Option.map (fun path -> fun () -> Nifti.Read path)

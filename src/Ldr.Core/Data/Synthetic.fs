@@ -3,8 +3,8 @@ namespace Ldr
 open System
 open Ldr.Runtime
 
-/// Synthetic anatomy: what `quickstart` trains on. One template of smooth random structures with labels; every subject is
-/// that template deformed by a random smooth field, with texture, a bias field and noise of its own.
+/// Synthetic anatomy: what `quickstart` trains on. One template of smooth random structures with texture and labels; every
+/// subject is that template deformed by a random smooth field, with a bias field and noise of its own.
 type Anatomy =
     {
         Size: int * int * int

@@ -25,29 +25,37 @@ type EvaluationSet =
     }
 
 module Evaluator =
+    let private read (subject: Subject) : LabelledScan =
+        match subject.Labels with
+        | Some labels ->
+            let image, labels = subject.Image(), labels ()
+
+            if not (labels.Grid.SameAs image.Grid) then
+                raise (
+                    Error.Raised(
+                        BadInput
+                            $"subject {subject.Name}: its label map ({labels.Grid}) lies on another grid than its scan ({image.Grid}); give the label map that belongs to it"
+                    )
+                )
+
+            {
+                Name = subject.Name
+                Image = image
+                Labels = labels
+            }
+        | None ->
+            raise (
+                Error.Raised(
+                    BadInput $"subject {subject.Name} has no label map; scores need one for every subject"
+                )
+            )
+
     /// Reads the subjects of a part of a data set and draws `wanted` ordered pairs by a seed.
     let load (seed: Seed) (wanted: int) (ignored: int list) (subjects: Subject list) : EvaluationSet =
-        let scans =
-            [|
-                for subject in subjects do
-                    match subject.Labels with
-                    | Some labels ->
-                        {
-                            Name = subject.Name
-                            Image = subject.Image()
-                            Labels = labels ()
-                        }
-                    | None ->
-                        raise (
-                            Error.Raised(
-                                BadInput
-                                    $"subject {subject.Name} has no label map; scores need one for every subject"
-                            )
-                        )
-            |]
-
-        if scans.Length < 2 then
+        if subjects.Length < 2 then
             raise (Error.Raised(BadInput "scores need at least two subjects"))
+
+        let scans = subjects |> List.map read |> Array.ofList
 
         {
             Scans = scans
@@ -80,6 +88,9 @@ module Evaluator =
 
     /// Scores a model.
     let model (device: torch.Device) (model: Model) (set: EvaluationSet) stop progress : PairScore list =
+        for scan in set.Scans do
+            Registration.grid model.Card scan.Name scan.Image.Grid |> ignore
+
         scored set stop progress (fun fixedScan moving ->
             let registered = Registration.run device model None fixedScan moving
             registered.Field, registered.TotalMs)

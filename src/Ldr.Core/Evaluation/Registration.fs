@@ -47,6 +47,30 @@ module Registration =
     /// Share of the spacing below which a mean displacement counts as near identity.
     let nearIdentity = 0.05
 
+    /// By how much the correlation may sink before a registration has failed: less is within what resampling changes.
+    let similarityTolerance = 0.002
+
+    /// The grid that a model's network sees a fixed scan on. `name` is the scan in the message: a scan whose header makes it
+    /// wildly large (a voxel size in metres) is bad input.
+    let grid (card: ModelCard) (name: string) (fixedGrid: Grid) : Grid =
+        let x, y, z = card.Size
+        let sx, sy, sz = card.Spacing
+        let spacing, size = struct (sx, sy, sz), struct (x, y, z)
+        let count = ModelGrid.CountAround(fixedGrid, spacing, size)
+
+        if count > float ModelGrid.MostVoxels then
+            raise (
+                Error.Raised(
+                    BadFile(
+                        name,
+                        $"would need %.3g{count} voxels at the model's spacing, more than {ModelGrid.MostVoxels}",
+                        "check its voxel size and units"
+                    )
+                )
+            )
+
+        ModelGrid.Around(fixedGrid, spacing, size)
+
     let private milliseconds (clock: Stopwatch) = clock.Elapsed.TotalMilliseconds
 
     /// Registers a pair of scans of any size, spacing and orientation: both go to the model's grid and intensities, the
@@ -69,24 +93,25 @@ module Registration =
             | None -> InitialAlignment.Choose(fst grids, snd grids, card.Alignment)
 
         let initial = InitialAlignment.FixedToMoving(fst grids, snd grids, alignment)
-        let x, y, z = card.Size
-        let sx, sy, sz = card.Spacing
-        let grid = ModelGrid.Around(fixedScan.Grid, struct (sx, sy, sz), struct (x, y, z))
+        let grid = grid card "the fixed scan" fixedScan.Grid
 
         let pair =
             Pairs.prepare grid initial (card.Intensity.Apply fixedScan) (card.Intensity.Apply movingScan)
 
         let clock = Stopwatch.StartNew()
 
-        let predict () =
+        let vectors =
             use _ = torch.NewDisposeScope()
             use _ = torch.no_grad ()
             let shape = [| 1L; 1L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
-            let input = Bridge.toTensor device shape
-            let prediction = model.Network.Predict(input pair.Fixed, input pair.Moving)
+            let fixedImage = Bridge.toTensor device shape pair.Fixed
+            let moving = Bridge.toTensor device shape pair.Moving
+
+            let prediction =
+                NativeCalls.protect (fun () -> model.Network.Predict(fixedImage, moving))
+
             Bridge.toArray prediction.Field
 
-        let vectors = NativeCalls.protect predict
         let network = milliseconds clock
         let deformation = DisplacementField(grid, vectors).ResampleTo fixedScan.Grid
         let field = deformation.After initial
@@ -110,7 +135,8 @@ module Registration =
         Warp.Resample(movingScan, fixedScan.Grid, registered.Initial)
 
     /// Measures a registration and judges it. `failed`: the field has numbers that are not finite, or the scans are less
-    /// alike than before. `look`: more than 1 % of the voxels fold, or the field is near identity.
+    /// alike than before. `look`: more than 1 % of the voxels fold, the field is near identity, or the similarity went down
+    /// within the tolerance or cannot be measured.
     let quality (fixedScan: Volume) (movingScan: Volume) (registered: Registered) : Quality =
         let before =
             Ldr.Runtime.Similarity.Correlation(fixedScan, untouched fixedScan movingScan registered)
@@ -125,7 +151,7 @@ module Registration =
             [
                 if not finite then
                     "the displacement field has numbers that are not finite"
-                elif after < before then
+                elif after < before - similarityTolerance then
                     $"the scans are less alike than before (correlation {before:F3} before, {after:F3} after)"
             ]
 
@@ -135,6 +161,10 @@ module Registration =
                     $"{folding.FoldedPercent:F1} %% of the voxels are folded"
                 if finite && length < nearIdentity * min sx (min sy sz) then
                     $"the field is near identity ({length:F3} mm on average)"
+                if System.Double.IsNaN(after - before) then
+                    "the similarity cannot be measured: no voxel is finite in both scans"
+                elif failures.IsEmpty && after < before then
+                    $"the scans are no more alike than before (correlation {before:F4} before, {after:F4} after)"
             ]
 
         {

@@ -5,6 +5,15 @@ open System.Globalization
 open System.Text.Json.Nodes
 open Ldr.Runtime
 
+/// The scores of one label of a pair; the distance is not a number when the label is missing in a map.
+type LabelScore =
+    {
+        Label: int
+        Dice: float
+        Jaccard: float
+        Hd95Mm: float
+    }
+
 /// The scores of one registered pair. Overlaps are means over the labels that are in either label map.
 type PairScore =
     {
@@ -14,7 +23,7 @@ type PairScore =
         Jaccard: float
         /// Mean over the labels that are in both maps; not a number when there are none.
         Hd95Mm: float
-        DicePerLabel: (int * float) list
+        PerLabel: LabelScore list
         FoldedPercent: float
         SdLogJ: float
         Milliseconds: float
@@ -62,22 +71,32 @@ module Scores =
         : PairScore =
         let labels = labelsOf ignored fixedLabels movingLabels
         let moved = Warp.Nearest(movingLabels, field)
-        let overlaps = Overlap.Measure(fixedLabels, moved, labels)
         let folding = Folding.Measure field
+
+        let perLabel =
+            [
+                for overlap in Overlap.Measure(fixedLabels, moved, labels) ->
+                    {
+                        Label = overlap.Label
+                        Dice = overlap.Dice
+                        Jaccard = overlap.Jaccard
+                        Hd95Mm =
+                            if surface then
+                                SurfaceDistance.Hd95(fixedLabels, moved, overlap.Label)
+                            else
+                                nan
+                    }
+            ]
+
+        let mean (pick: LabelScore -> float) = perLabel |> Seq.map pick |> meanOf
 
         {
             Fixed = fst names
             Moving = snd names
-            Dice = overlaps |> Seq.map _.Dice |> meanOf
-            Jaccard = overlaps |> Seq.map _.Jaccard |> meanOf
-            Hd95Mm =
-                if surface then
-                    labels
-                    |> Seq.map (fun l -> SurfaceDistance.Hd95(fixedLabels, moved, l))
-                    |> meanOf
-                else
-                    nan
-            DicePerLabel = [ for o in overlaps -> o.Label, o.Dice ]
+            Dice = mean _.Dice
+            Jaccard = mean _.Jaccard
+            Hd95Mm = mean _.Hd95Mm
+            PerLabel = perLabel
             FoldedPercent = folding.FoldedPercent
             SdLogJ = folding.SdLogJ
             Milliseconds = milliseconds
@@ -100,7 +119,7 @@ module Scores =
         (before: PairScore list)
         (scores: PairScore list)
         : Summary =
-        let mean pick = scores |> Seq.map pick |> meanOf
+        let mean (pick: PairScore -> float) = scores |> Seq.map pick |> meanOf
         let dice = mean _.Dice
 
         {
@@ -111,9 +130,9 @@ module Scores =
             DiceSd = scores |> Seq.map (fun s -> (s.Dice - dice) ** 2.0) |> meanOf |> sqrt
             DicePerLabel =
                 scores
-                |> Seq.collect _.DicePerLabel
-                |> Seq.groupBy fst
-                |> Seq.map (fun (label, values) -> label, values |> Seq.averageBy snd)
+                |> Seq.collect _.PerLabel
+                |> Seq.groupBy _.Label
+                |> Seq.map (fun (label, own) -> label, own |> Seq.averageBy _.Dice)
                 |> Seq.sortBy fst
                 |> List.ofSeq
             Jaccard = mean _.Jaccard
@@ -124,32 +143,30 @@ module Scores =
             Parameters = parameters
         }
 
-    let private number (value: float) =
-        Codec.finiteOrNull (Math.Round(value, 6))
-
     /// The keys of `evaluate --json` and of the rows of `train --json`.
     let toJson (summary: Summary) : JsonObject =
         let labels = JsonObject()
 
         for label, dice in summary.DicePerLabel do
-            labels.Add(string label, number dice)
+            labels.Add(string label, Codec.rounded dice)
 
         let node = JsonObject()
         node.Add("name", JsonValue.Create summary.Name)
         node.Add("pairs", JsonValue.Create summary.Pairs)
-        node.Add("dice_before", number summary.DiceBefore)
-        node.Add("dice", number summary.Dice)
-        node.Add("dice_sd", number summary.DiceSd)
+        node.Add("dice_before", Codec.rounded summary.DiceBefore)
+        node.Add("dice", Codec.rounded summary.Dice)
+        node.Add("dice_sd", Codec.rounded summary.DiceSd)
         node.Add("dice_per_label", labels)
-        node.Add("jaccard", number summary.Jaccard)
-        node.Add("hd95_mm", number summary.Hd95Mm)
-        node.Add("folded_percent", number summary.FoldedPercent)
-        node.Add("sdlogj", number summary.SdLogJ)
-        node.Add("milliseconds", number summary.Milliseconds)
+        node.Add("jaccard", Codec.rounded summary.Jaccard)
+        node.Add("hd95_mm", Codec.rounded summary.Hd95Mm)
+        node.Add("folded_percent", Codec.rounded summary.FoldedPercent)
+        node.Add("sdlogj", Codec.rounded summary.SdLogJ)
+        node.Add("milliseconds", Codec.rounded summary.Milliseconds)
         node.Add("parameters", JsonValue.Create summary.Parameters)
         node
 
-    let private fixedPoint (digits: int) (value: float) =
+    /// A number for people with so many decimals; a dash where there is none.
+    let fixedPoint (digits: int) (value: float) =
         if Double.IsNaN value then
             "–"
         else
@@ -198,11 +215,18 @@ module Scores =
 
         (line cells.Head :: rule :: (cells.Tail |> List.map line)) |> String.concat "\n"
 
-    /// One line per pair, for a spreadsheet.
+    /// A field of a CSV file, in quotes where RFC 4180 asks for them.
+    let private csvField (text: string) =
+        if text.IndexOfAny [| ','; '"'; '\n'; '\r' |] >= 0 then
+            "\"" + text.Replace("\"", "\"\"") + "\""
+        else
+            text
+
+    /// One line per pair, for a spreadsheet; a column per label and measure. What is not a number is empty.
     let toCsv (scores: PairScore list) : string =
         let labels =
             scores
-            |> Seq.collect (fun s -> s.DicePerLabel |> Seq.map fst)
+            |> Seq.collect (fun s -> s.PerLabel |> Seq.map _.Label)
             |> Seq.distinct
             |> Seq.sort
             |> List.ofSeq
@@ -224,14 +248,23 @@ module Scores =
                 "sdlogj"
                 "milliseconds"
             ]
-            @ (labels |> List.map (sprintf "dice_%d"))
+            @ [
+                for measure in [ "dice"; "jaccard"; "hd95_mm" ] do
+                    for label in labels -> $"{measure}_{label}"
+            ]
 
         let row (s: PairScore) =
-            let own = Map.ofList s.DicePerLabel
+            let perLabel (pick: LabelScore -> float) =
+                labels
+                |> List.map (fun label ->
+                    s.PerLabel
+                    |> List.tryFind (fun own -> own.Label = label)
+                    |> Option.map (pick >> plain)
+                    |> Option.defaultValue "")
 
             [
-                s.Fixed
-                s.Moving
+                csvField s.Fixed
+                csvField s.Moving
                 plain s.Dice
                 plain s.Jaccard
                 plain s.Hd95Mm
@@ -239,8 +272,9 @@ module Scores =
                 plain s.SdLogJ
                 plain s.Milliseconds
             ]
-            @ (labels
-               |> List.map (fun l -> own |> Map.tryFind l |> Option.map plain |> Option.defaultValue ""))
+            @ perLabel _.Dice
+            @ perLabel _.Jaccard
+            @ perLabel _.Hd95Mm
 
         (head :: List.map row scores)
         |> List.map (String.concat ",")

@@ -25,19 +25,27 @@ type Experiment =
         Evaluation: EvaluationOptions
     }
 
-module Experiment =
-    let private evaluation: Codec<EvaluationOptions> =
+module EvaluationOptions =
+    let standard =
+        {
+            Pairs = 200
+            Seed = 1
+            ValidationPairs = 20
+        }
+
+    let codec: Codec<EvaluationOptions> =
         Codec.record (fun pairs seed validation ->
             {
                 Pairs = pairs
                 Seed = seed
                 ValidationPairs = validation
             })
-        |> Codec.optional "pairs" Codec.positiveInt 200 _.Pairs
-        |> Codec.optional "seed" Codec.int 1 _.Seed
-        |> Codec.optional "validation_pairs" Codec.positiveInt 20 _.ValidationPairs
+        |> Codec.optional "pairs" Codec.positiveInt standard.Pairs _.Pairs
+        |> Codec.optional "seed" Codec.int standard.Seed _.Seed
+        |> Codec.optional "validation_pairs" Codec.positiveInt standard.ValidationPairs _.ValidationPairs
         |> Codec.seal
 
+module Experiment =
     let codec: Codec<Experiment> =
         Codec.record (fun name seed data train evaluation ->
             {
@@ -55,15 +63,7 @@ module Experiment =
             (Codec.list TrainingOptions.codec
              |> Codec.where "at least one training" (List.isEmpty >> not))
             _.Train
-        |> Codec.optional
-            "evaluation"
-            evaluation
-            {
-                Pairs = 200
-                Seed = 1
-                ValidationPairs = 20
-            }
-            _.Evaluation
+        |> Codec.optional "evaluation" EvaluationOptions.codec EvaluationOptions.standard _.Evaluation
         |> Codec.seal
 
     /// The SHA-256 of an experiment as it was resolved.
@@ -102,9 +102,13 @@ module Experiment =
                 | _ -> ()
         ]
 
+    let private parseNode (text: string) : JsonNode | null =
+        JsonNode.Parse(text, Nullable(), Codec.reading)
+
+    /// JSON, or a text without quotes.
     let private parseValue (text: string) : JsonNode | null =
         try
-            JsonNode.Parse text
+            parseNode text
         with :? System.Text.Json.JsonException ->
             JsonValue.Create text
 
@@ -173,7 +177,7 @@ module Experiment =
                 if assignments.IsEmpty then
                     Ok element
                 else
-                    match JsonNode.Parse(element.GetRawText()) with
+                    match parseNode (element.GetRawText()) with
                     | null -> Ok element
                     | root ->
                         (Ok(), assignments)

@@ -2,7 +2,7 @@ namespace Ldr
 
 open System
 open System.IO
-open System.Text
+open System.Text.Json
 open System.Text.Json.Nodes
 open System.Threading
 open TorchSharp
@@ -49,15 +49,14 @@ module Run =
     /// Labels that a Dice loss takes: each is a channel of its own.
     let private mostLabels = 32
 
-    let private write (path: string) (text: string) =
-        AtomicFile.Write(path, (fun stream -> stream.Write(Encoding.UTF8.GetBytes text)))
-
     let private modelPath (folder: string) (training: string) =
         Path.Combine(folder, "models", training + ".safetensors")
 
-    /// Opens a run's folder: a new one, or the one of the same experiment with `--resume`.
-    let private openFolder (options: RunOptions) (experiment: Experiment) =
-        let file = Path.Combine(options.Folder, "experiment.json")
+    let private experimentPath (folder: string) = Path.Combine(folder, "experiment.json")
+
+    /// Whether a run's folder can be used: a new one, or the one of the same experiment with `--resume`. Makes nothing yet.
+    let private checkFolder (options: RunOptions) (experiment: Experiment) =
+        let file = experimentPath options.Folder
 
         let bad problem remedy =
             raise (Error.Raised(BadFile(options.Folder, problem, remedy)))
@@ -70,9 +69,14 @@ module Run =
             | Ok before when Experiment.digest before = Experiment.digest experiment -> ()
             | Ok _ -> bad "holds a run of a different experiment" "choose another folder by --output"
             | Error error -> raise (Error.Raised error)
-        else
-            Directory.CreateDirectory(Path.Combine(options.Folder, "models")) |> ignore
-            write file (Codec.toText Experiment.codec experiment + "\n")
+
+    /// Makes a run's folder.
+    let private openFolder (options: RunOptions) (experiment: Experiment) =
+        Directory.CreateDirectory(Path.Combine(options.Folder, "models")) |> ignore
+        let file = experimentPath options.Folder
+
+        if not (File.Exists file) then
+            AtomicFile.WriteText(file, Codec.toText Experiment.codec experiment + "\n")
 
     /// One line of `metrics.jsonl` for an event that has numbers.
     let private metricsLine (event: TrainingEvent) : string option =
@@ -95,6 +99,31 @@ module Run =
         | Saved _
         | Warned _ -> None
 
+    /// Drops what `metrics.jsonl` says of a training beyond the step that it goes on from, and a line that was cut off.
+    let private trimMetrics (path: string) (training: string) (step: int) =
+        let stays (line: string) =
+            try
+                let node = JsonDocument.Parse(line).RootElement
+
+                (node.GetProperty "training").GetString() <> training
+                || (node.GetProperty "step").GetInt32() <= step
+            with
+            | :? JsonException
+            | :? InvalidOperationException
+            | :? Collections.Generic.KeyNotFoundException -> false
+
+        if File.Exists path then
+            let text = File.ReadAllText path
+
+            let kept =
+                text.Split('\n', StringSplitOptions.RemoveEmptyEntries)
+                |> Seq.filter stays
+                |> Seq.map (fun line -> line + "\n")
+                |> String.concat ""
+
+            if kept <> text then
+                AtomicFile.WriteText(path, kept)
+
     let private withoutSurface (set: EvaluationSet) = { set with Surface = false }
 
     /// Runs an experiment: its trainings in order, then the table on the test pairs.
@@ -103,22 +132,22 @@ module Run =
             let data = experiment.Data
             let dataset = Dataset.load data |> Error.orRaise
             let split = Dataset.split data.Split dataset |> Error.orRaise
-            openFolder options experiment
+            checkFolder options experiment
             let seed = Seed.ofInt experiment.Seed
             let x, y, z = data.Size
             let sx, sy, sz = data.Spacing
             let metrics = Path.Combine(options.Folder, "metrics.jsonl")
             let digest = Experiment.digest experiment
 
-            let scans =
-                lazy
-                    (options.Sink(
-                        Loading $"{split.TrainSubjects.Length} training subjects of {dataset.Name}"
-                     )
+            // Everything is read before the first step and before the folder is made: bad input costs no training, and
+            // leaves nothing behind.
+            options.Sink(
+                Loading
+                    $"{split.TrainSubjects.Length} training, {split.ValidationSubjects.Length} validation and {split.TestSubjects.Length} test subjects of {dataset.Name}"
+            )
 
-                     split.TrainSubjects
-                     |> List.map (fun subject -> data.Intensity.Apply(subject.Image()))
-                     |> Array.ofList)
+            let labelled pairs subjects =
+                Evaluator.load (Seed.ofInt experiment.Evaluation.Seed) pairs data.IgnoredLabels subjects
 
             // A volume for each label of the training subjects, 1 where it is.
             let labels =
@@ -164,13 +193,15 @@ module Run =
                      |])
 
             let validation =
-                lazy
-                    (split.ValidationSubjects
-                     |> Evaluator.load
-                         (Seed.ofInt experiment.Evaluation.Seed)
-                         experiment.Evaluation.ValidationPairs
-                         data.IgnoredLabels
-                     |> withoutSurface)
+                labelled experiment.Evaluation.ValidationPairs split.ValidationSubjects
+                |> withoutSurface
+
+            let test = labelled experiment.Evaluation.Pairs split.TestSubjects
+
+            let scans =
+                split.TrainSubjects
+                |> List.map (fun subject -> data.Intensity.Apply(subject.Image()))
+                |> Array.ofList
 
             let card (training: TrainingOptions) : ModelCard =
                 {
@@ -194,21 +225,35 @@ module Run =
                 model.Network.``to`` options.Device |> ignore
                 model
 
+            let isOwn name =
+                experiment.Train |> List.exists (fun t -> t.Name = name)
+
             let teacherOf (training: TrainingOptions) =
                 training.Distillation
                 |> Option.map (fun d ->
-                    let own = modelPath options.Folder d.Teacher
-                    let model = readModel (if File.Exists own then own else d.Teacher)
+                    readModel (
+                        if isOwn d.Teacher then
+                            modelPath options.Folder d.Teacher
+                        else
+                            d.Teacher
+                    ))
 
-                    if model.Card.Intensity <> data.Intensity || model.Card.Spacing <> data.Spacing then
+            // Teachers from outside must fit; those of this experiment do.
+            for training in experiment.Train do
+                match training.Distillation with
+                | Some { Teacher = teacher } when not (isOwn teacher) ->
+                    let card, _ = ModelFile.inspect teacher |> Error.orRaise
+
+                    if card.Intensity <> data.Intensity || card.Spacing <> data.Spacing then
                         raise (
                             Error.Raised(
                                 BadInput
-                                    $"training {training.Name}: its teacher {d.Teacher} was trained with another intensity rule or spacing; give both the same \"data\""
+                                    $"training {training.Name}: its teacher {teacher} was trained with another intensity rule or spacing; give both the same \"data\""
                             )
                         )
+                | _ -> ()
 
-                    model)
+            openFolder options experiment
 
             let validate (training: TrainingOptions) (network: Network) : Metrics =
                 let model =
@@ -218,13 +263,16 @@ module Run =
                     }
 
                 let scores =
-                    Evaluator.model options.Device model validation.Value CancellationToken.None (fun _ _ ->
-                        ())
+                    Evaluator.model options.Device model validation CancellationToken.None (fun _ _ -> ())
 
                 let summary = Scores.summarise training.Name 0L scores scores
                 [ "dice", summary.Dice; "folded_percent", summary.FoldedPercent ]
 
             let sink (event: TrainingEvent) =
+                match event with
+                | Started(training, _, _, step) when options.Resume -> trimMetrics metrics training step
+                | _ -> ()
+
                 metricsLine event
                 |> Option.iter (fun line -> File.AppendAllText(metrics, line + "\n"))
 
@@ -244,7 +292,7 @@ module Run =
                             {
                                 Options = training
                                 Seed = seed
-                                Scans = scans.Value
+                                Scans = scans
                                 Labels = if training.Loss.Dice > 0.0 then Some labels.Value else None
                                 GridOf =
                                     fun scan ->
@@ -288,13 +336,6 @@ module Run =
                 let last = snd (List.last models)
                 ModelFile.write final last
 
-                let test =
-                    Evaluator.load
-                        (Seed.ofInt experiment.Evaluation.Seed)
-                        experiment.Evaluation.Pairs
-                        data.IgnoredLabels
-                        split.TestSubjects
-
                 let before = Evaluator.untouched data.Alignment test options.Stop
 
                 let rows =
@@ -308,6 +349,16 @@ module Run =
                             Scores.summarise name (Network.parameterCount model.Network) before scores
                     ]
 
+                let table =
+                    JsonArray(rows |> List.map (fun row -> Scores.toJson row :> JsonNode) |> Array.ofList)
+
+                AtomicFile.WriteText(Path.Combine(options.Folder, "table.json"), table.ToJsonString() + "\n")
+
+                AtomicFile.WriteText(
+                    Path.Combine(options.Folder, "table.md"),
+                    $"# {experiment.Name}\n\n{test.Pairs.Length} pairs of {test.Scans.Length} test subjects of {dataset.Name}; mean ± deviation over the pairs, one seed.\n\n{Scores.toTable rows}\n"
+                )
+
                 let pairs =
                     [
                         for f, m in List.truncate picturePairs test.Pairs do
@@ -316,15 +367,6 @@ module Run =
                     ]
 
                 Picture.pairs (Path.Combine(options.Folder, "pairs.png")) pairs
-
-                let table =
-                    JsonArray(rows |> List.map (fun row -> Scores.toJson row :> JsonNode) |> Array.ofList)
-
-                write (Path.Combine(options.Folder, "table.json")) (table.ToJsonString() + "\n")
-
-                write
-                    (Path.Combine(options.Folder, "table.md"))
-                    $"# {experiment.Name}\n\n{test.Pairs.Length} pairs of {test.Scans.Length} test subjects of {dataset.Name}; mean ± deviation over the pairs, one seed.\n\n{Scores.toTable rows}\n"
 
                 for _, model in models do
                     model.Network.Dispose()

@@ -157,6 +157,7 @@ module Codec =
                     | result -> result
         }
 
+    let atLeastTwo = int |> where "a whole number, 2 or more" (fun v -> v >= 2)
     let positiveInt = int |> where "a whole number above 0" (fun v -> v > 0)
     let countingInt = int |> where "a whole number, 0 or more" (fun v -> v >= 0)
 
@@ -371,6 +372,9 @@ module Codec =
         else
             null
 
+    /// The same with 6 decimals.
+    let rounded (value: float) : JsonNode | null = finiteOrNull (Math.Round(value, 6))
+
     let private layout =
         JsonSerializerOptions(
             WriteIndented = true,
@@ -388,13 +392,41 @@ module Codec =
     let toLine (codec: Codec<'a>) (value: 'a) =
         (codec.Encode value).ToJsonString compact
 
-    let private reading =
+    /// How every JSON text is read: comments and a last comma are welcome.
+    let internal reading =
         JsonDocumentOptions(CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true)
+
+    /// Keys that an object has twice, anywhere in the document.
+    let rec private repeated path (element: JsonElement) : JsonProblem list =
+        match element.ValueKind with
+        | JsonValueKind.Object ->
+            let properties = List.ofSeq (element.EnumerateObject())
+
+            [
+                for key, count in properties |> List.countBy _.Name do
+                    if count > 1 then
+                        {
+                            Path = $"{path}.{key}"
+                            Problem = $"is there {count} times; keep one"
+                        }
+                for property in properties do
+                    yield! repeated $"{path}.{property.Name}" property.Value
+            ]
+        | JsonValueKind.Array ->
+            [
+                for index, item in Seq.indexed (element.EnumerateArray()) do
+                    yield! repeated $"{path}[{index}]" item
+            ]
+        | _ -> []
 
     /// Parses a text; `file` is for the messages.
     let parse (file: string) (text: string) : Result<JsonElement, Error> =
         try
-            Ok(JsonDocument.Parse(text, reading).RootElement)
+            let element = JsonDocument.Parse(text, reading).RootElement
+
+            match repeated "$" element with
+            | [] -> Ok element
+            | problems -> Error(BadJson(file, problems))
         with :? JsonException as e ->
             let line = e.LineNumber.GetValueOrDefault() + 1L
             let reason = (e.Message.Split("LineNumber")[0]).Trim().TrimEnd('.')

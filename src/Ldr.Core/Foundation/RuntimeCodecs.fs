@@ -41,3 +41,17 @@ module RuntimeCodecs =
 
     let alignment: Codec<Alignment> =
         Codec.choice [ "world", Alignment.World; "centres", Alignment.Centres ]
+
+    /// The voxels of a training grid along x, y, z: 8 to 1024, and not more in all than a registration takes.
+    let gridSize: Codec<int * int * int> =
+        Codec.int
+        |> Codec.where "a whole number from 8 to 1024" (fun n -> n >= 8 && n <= 1024)
+        |> Codec.triple
+        |> Codec.where $"at most {ModelGrid.MostVoxels} voxels in all" (fun (x, y, z) ->
+            int64 x * int64 y * int64 z <= ModelGrid.MostVoxels)
+
+    /// A voxel spacing along x, y, z, mm.
+    let spacing: Codec<float * float * float> =
+        Codec.finite
+        |> Codec.where "a number from 0.001 to 1000, mm" (fun v -> v >= 1e-3 && v <= 1e3)
+        |> Codec.triple

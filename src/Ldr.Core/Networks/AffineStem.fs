@@ -42,7 +42,7 @@ module AffineLayers =
 
             layers seed 3 (channels <<< 3) ([ 1..4 ] |> List.map level |> List.reduce (>=>))
 
-    /// All modules that own parameters, by name.
+    /// All owners of parameters, by name.
     let parts (layers: AffineLayers) =
         layers.Features.Parts @ layers.Matrix.Parts @ layers.Shift.Parts
 

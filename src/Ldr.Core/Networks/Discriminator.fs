@@ -55,8 +55,8 @@ type Discriminator internal (conditioned: bool, layers: Layer list) as this =
 
     do
         for layer in layers do
-            for name, part in layer.Parts do
-                this.register_module (name, part)
+            for part in layer.Parts do
+                this.register_module (part.Name, part.Weights.Value)
 
     /// Judges fields; `images` are the fixed and the moving one of each sample, [N, 2, Z, Y, X], which only a conditioned
     /// discriminator looks at.

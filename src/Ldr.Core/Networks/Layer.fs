@@ -76,12 +76,22 @@ type Weights(name: string, parameters: (string * Parameter) list) as this =
     member this.Item
         with get (key: string): torch.Tensor = nonNull (this.get_parameter key) :> torch.Tensor
 
-/// A part of a network: a function of a tensor, with the modules that own its parameters.
+/// The parameters of one layer before they are made: their names and shapes tell what they will be, and cost nothing.
+[<NoEquality; NoComparison>]
+type Part =
+    {
+        Name: string
+        Shapes: (string * int64[]) list
+        /// Drawn when it is first asked for.
+        Weights: Lazy<Weights>
+    }
+
+/// A part of a network: a function of a tensor, with the parameters that it uses.
 [<NoEquality; NoComparison>]
 type Layer =
     {
-        /// The modules that own the parameters, with names unique in the network.
-        Parts: (string * torch.nn.Module) list
+        /// The owners of the parameters, with names unique in the network.
+        Parts: Part list
         /// [N, C, Z, Y, X] → [N, C', Z', Y', X'].
         Run: torch.Tensor -> torch.Tensor
         /// From the size [z; y; x] of an input: the size of the output, and the multiplications with addition of one
@@ -91,12 +101,12 @@ type Layer =
 
 /// Layers under one name, as a module: it registers their parts.
 [<Sealed>]
-type Composite(name: string, parts: (string * torch.nn.Module) list) as this =
+type Composite(name: string, parts: Part list) as this =
     inherit torch.nn.Module(name)
 
     do
-        for key, part in parts do
-            this.register_module (key, part)
+        for part in parts do
+            this.register_module (part.Name, part.Weights.Value)
 
 module Layer =
     /// A parameter whose values depend on the seed alone, never on the global generator.
@@ -112,22 +122,28 @@ module Layer =
 
         new Parameter(values)
 
-    let private weights seed name (filter: Filter) fanIn shape =
-        let own = seed |> Seed.split name
+    let private part seed name (filter: Filter) fanIn (shape: int64[]) : Part =
+        let shapes =
+            [
+                "weight", shape
+                if filter.Bias then
+                    "bias", [| int64 filter.Outputs |]
+            ]
 
-        let bias =
-            if filter.Bias then
-                [
-                    "bias", new Parameter(torch.zeros (int64 filter.Outputs, dtype = torch.float32))
-                ]
-            else
-                []
+        let make (key, shape) =
+            match key with
+            | "weight" -> key, draw (seed |> Seed.split name) filter.Start fanIn shape
+            | _ -> key, new Parameter(torch.zeros (shape, dtype = torch.float32))
 
-        new Weights(name, ("weight", draw own filter.Start fanIn shape) :: bias)
+        {
+            Name = name
+            Shapes = shapes
+            Weights = lazy new Weights(name, List.map make shapes)
+        }
 
-    let private biasOf (filter: Filter) (weights: Weights) : torch.Tensor =
+    let private biasOf (filter: Filter) (part: Part) : torch.Tensor =
         if filter.Bias then
-            weights["bias"]
+            part.Weights.Value["bias"]
         else
             Unchecked.defaultof<torch.Tensor>
 
@@ -141,17 +157,17 @@ module Layer =
         let side = int64 filter.Kernel
         let taps = float filter.Inputs * float (side * side * side)
 
-        let weights =
-            weights seed name filter taps [| int64 filter.Outputs; int64 filter.Inputs; side; side; side |]
+        let own =
+            part seed name filter taps [| int64 filter.Outputs; int64 filter.Inputs; side; side; side |]
 
         {
-            Parts = [ name, weights ]
+            Parts = [ own ]
             Run =
                 fun x ->
                     torch.nn.functional.conv3d (
                         x,
-                        weights["weight"],
-                        biasOf filter weights,
+                        own.Weights.Value["weight"],
+                        biasOf filter own,
                         cube filter.Stride,
                         cube filter.Padding
                     )
@@ -171,17 +187,17 @@ module Layer =
         let side = int64 filter.Kernel
         let fanIn = float filter.Inputs * (float filter.Kernel / float filter.Stride) ** 3.0
 
-        let weights =
-            weights seed name filter fanIn [| int64 filter.Inputs; int64 filter.Outputs; side; side; side |]
+        let own =
+            part seed name filter fanIn [| int64 filter.Inputs; int64 filter.Outputs; side; side; side |]
 
         {
-            Parts = [ name, weights ]
+            Parts = [ own ]
             Run =
                 fun x ->
                     torch.nn.functional.conv_transpose3d (
                         x,
-                        weights["weight"],
-                        biasOf filter weights,
+                        own.Weights.Value["weight"],
+                        biasOf filter own,
                         cube filter.Stride,
                         cube filter.Padding
                     )

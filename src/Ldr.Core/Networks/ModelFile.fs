@@ -64,8 +64,8 @@ module ModelCard =
                 })
         |> Codec.required "architecture" Architecture.codec _.Architecture
         |> Codec.required "intensity" RuntimeCodecs.intensity _.Intensity
-        |> Codec.required "spacing" (Codec.triple Codec.positive) _.Spacing
-        |> Codec.required "size" (Codec.triple Codec.positiveInt) _.Size
+        |> Codec.required "spacing" RuntimeCodecs.spacing _.Spacing
+        |> Codec.required "size" RuntimeCodecs.gridSize _.Size
         |> Codec.required "alignment" RuntimeCodecs.alignment _.Alignment
         |> Codec.required "data" Codec.string _.Data
         |> Codec.required "licence" Codec.string _.Licence
@@ -97,7 +97,44 @@ module ModelFile =
     let parameters (network: torch.nn.Module) : seq<struct (string * torch.Tensor)> =
         seq { for struct (name, p) in network.named_parameters () -> struct (name, p :> torch.Tensor) }
 
-    /// Copies tensors of a file into tensors of the same names; a missing, superfluous or misshapen one is bad input.
+    let private bad path problem =
+        raise (Error.Raised(BadFile(path, problem, "choose a model file that this version of ldr-fs wrote")))
+
+    /// Compares the tensors of a file whose names start with `prefix` with the names and shapes that they should have; a
+    /// missing, superfluous or misshapen one, and one of whole numbers, is bad input.
+    let private check
+        (path: string)
+        (prefix: string)
+        (wanted: (string * int64[]) seq)
+        (file: SafetensorsFile)
+        =
+        let held =
+            file.Tensors
+            |> Seq.filter (fun t -> t.Name.StartsWith(prefix, System.StringComparison.Ordinal))
+            |> Seq.map (fun t -> KeyValuePair(t.Name, t))
+            |> Dictionary
+
+        for name, shape in wanted do
+            match held.TryGetValue(prefix + name) with
+            | true, tensor ->
+                held.Remove tensor.Name |> ignore
+
+                if tensor.Shape <> shape then
+                    let show (s: int64[]) =
+                        s |> Array.map string |> String.concat "×"
+
+                    bad
+                        path
+                        $"tensor \"{tensor.Name}\" is {show tensor.Shape}, its architecture needs {show shape}"
+
+                if not tensor.IsFloatingPoint then
+                    bad path $"tensor \"{tensor.Name}\" holds {tensor.DType}, not floating-point numbers"
+            | _ -> bad path $"tensor \"{prefix + name}\" is missing, which its architecture needs"
+
+        for name in held.Keys do
+            bad path $"tensor \"{name}\" does not belong to its architecture"
+
+    /// Copies tensors of a file into tensors of the same names; what does not fit is bad input, and then nothing is copied.
     let restore
         (path: string)
         (prefix: string)
@@ -105,36 +142,14 @@ module ModelFile =
         (file: SafetensorsFile)
         =
         use _ = torch.no_grad ()
-
-        let bad problem =
-            raise (
-                Error.Raised(BadFile(path, problem, "choose a model file that this version of ldr-fs wrote"))
-            )
-
-        let held =
-            file.Tensors
-            |> Seq.filter (fun t -> t.Name.StartsWith(prefix, System.StringComparison.Ordinal))
-            |> Seq.map (fun t -> KeyValuePair(t.Name, t))
-            |> Dictionary
+        let targets = List.ofSeq targets
+        check path prefix (seq { for struct (name, target) in targets -> name, target.shape }) file
+        let held = file.Tensors |> Seq.map (fun t -> KeyValuePair(t.Name, t)) |> Dictionary
 
         for struct (name, target) in targets do
-            match held.TryGetValue(prefix + name) with
-            | true, tensor ->
-                held.Remove(prefix + name) |> ignore
+            use values = Bridge.toTensor torch.CPU target.shape (held[prefix + name].ToFloats())
 
-                if tensor.Shape <> target.shape then
-                    let shape (s: int64[]) =
-                        s |> Array.map string |> String.concat "×"
-
-                    bad
-                        $"tensor \"{tensor.Name}\" is {shape tensor.Shape}, its architecture needs {shape target.shape}"
-
-                use values = Bridge.toTensor torch.CPU target.shape (tensor.ToFloats())
-                target.copy_ values |> ignore
-            | _ -> bad $"tensor \"{prefix + name}\" is missing, which its architecture needs"
-
-        for name in held.Keys do
-            bad $"tensor \"{name}\" does not belong to its architecture"
+            target.copy_ values |> ignore
 
     /// Writes a model, atomically.
     let write (path: string) (model: Model) =
@@ -170,10 +185,14 @@ module ModelFile =
                 )
             )
 
-    /// The card alone, and the tensors' names and shapes, checked but not loaded into a network.
+    /// The card, and the file's tensors: their names and shapes are those of the card's architecture. No network is made,
+    /// so that a card cannot ask for more memory than the file has tensors.
     let inspect (path: string) : Result<ModelCard * SafetensorsFile, Error> =
-        Error.guard (fun () -> Safetensors.Read path)
-        |> Result.bind (fun file -> cardOf path file |> Result.map (fun card -> card, file))
+        Error.guard (fun () ->
+            let file = Safetensors.Read path
+            let card = cardOf path file |> Error.orRaise
+            check path "" (Network.shapes card.Architecture) file
+            card, file)
 
     /// Reads a model: the card first, then every tensor, checked against what the architecture needs.
     let read (path: string) : Result<Model, Error> =

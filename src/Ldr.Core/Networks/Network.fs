@@ -115,10 +115,8 @@ type Network internal (architecture: Architecture, affine: AffineLayers option, 
         + (stages |> List.sumBy (fun stage -> snd (stage.Cost size)))
 
 module Network =
-    /// A network that starts near the identity. Its parameters depend on the seed and their own names, and on nothing else:
-    /// stage 1 of a cascade starts as the single network does.
-    let create (seed: Seed) (architecture: Architecture) : Network =
-        use scope = torch.NewDisposeScope()
+    /// The layers of an affine stage, if any, and of every deformable stage. Nothing is drawn yet.
+    let private layers (seed: Seed) (architecture: Architecture) : AffineLayers option * Layer list =
         let cascade = Architecture.asCascade architecture
         let multiple = Architecture.multiple architecture
 
@@ -133,10 +131,32 @@ module Network =
             | Stage.VoxelMorph -> VoxelMorph.create seed
             |> Layer.padded multiple
 
-        let affine =
-            cascade.Affine |> Option.map (AffineLayers.create (Seed.split "affine" seed))
+        cascade.Affine |> Option.map (AffineLayers.create (Seed.split "affine" seed)),
+        List.init cascade.Stages (fun k -> stage (k + 1))
 
-        new Network(architecture, affine, List.init cascade.Stages (fun k -> stage (k + 1)))
+    /// A network that starts near the identity. Its parameters depend on the seed and their own names, and on nothing else:
+    /// stage 1 of a cascade starts as the single network does.
+    let create (seed: Seed) (architecture: Architecture) : Network =
+        use scope = torch.NewDisposeScope()
+        let affine, stages = layers seed architecture
+        new Network(architecture, affine, stages)
+
+    /// Names and shapes of the parameters that `create` gives a network, without making one.
+    let shapes (architecture: Architecture) : (string * int64[]) list =
+        let affine, stages = layers (Seed.ofInt 0) architecture
+
+        let named prefix (parts: Part list) =
+            [
+                for part in parts do
+                    for key, shape in part.Shapes -> $"{prefix}.{part.Name}.{key}", shape
+            ]
+
+        [
+            for stem in Option.toList affine do
+                yield! named "affine" (AffineLayers.parts stem)
+            for index, stage in List.indexed stages do
+                yield! named $"stage{index + 1}" stage.Parts
+        ]
 
     /// How many numbers are learnt.
     let parameterCount (network: torch.nn.Module) =

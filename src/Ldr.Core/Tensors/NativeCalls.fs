@@ -5,7 +5,7 @@ open System.Runtime
 
 /// Protection of calls into libtorch from the garbage collector.
 module NativeCalls =
-    /// What a step or a prediction may allocate on the managed heap, bytes: wrappers and the arrays of a batch.
+    /// What a step or a prediction may allocate on the managed heap, bytes: wrappers; the arrays of a batch come before.
     let private budget = 96L <<< 20
 
     /// Runs an action without garbage collections. TorchSharp's scalars (the 0.1 of `leaky_relu_ 0.1`, all those inside its

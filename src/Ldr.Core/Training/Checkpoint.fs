@@ -4,7 +4,6 @@ open System
 open System.Collections.Generic
 open System.IO
 open System.Security.Cryptography
-open System.Text
 open TorchSharp
 open Ldr.Runtime
 
@@ -40,7 +39,13 @@ module Checkpoint =
                 Step = step
                 Sha256 = sha256
             })
-        |> Codec.required "file" Codec.string _.File
+        |> Codec.required
+            "file"
+            (Codec.string
+             |> Codec.where "the name of a .safetensors file in this folder" (fun name ->
+                 Path.GetFileName name = name
+                 && name.EndsWith(".safetensors", StringComparison.Ordinal)))
+            _.File
         |> Codec.required "training" Codec.string _.Training
         |> Codec.required "step" Codec.countingInt _.Step
         |> Codec.required "sha256" Codec.string _.Sha256
@@ -56,20 +61,17 @@ module Checkpoint =
         use stream = File.OpenRead path
         Convert.ToHexStringLower(SHA256.HashData stream)
 
+    /// An index that cannot be read is bad input: going on without it would throw away what was trained.
     let private readIndex (run: string) : CheckpointEntry list =
         let path = indexOf run
 
         if File.Exists path then
-            match Codec.ofText path (Codec.list entry) (File.ReadAllText path) with
-            | Ok entries -> entries
-            // An index that cannot be read names no checkpoint: the training starts anew, nothing is overwritten.
-            | Error _ -> []
+            Codec.ofText path (Codec.list entry) (File.ReadAllText path) |> Error.orRaise
         else
             []
 
     let private writeIndex (run: string) (entries: CheckpointEntry list) =
-        let text = Codec.toText (Codec.list entry) entries + "\n"
-        AtomicFile.Write(indexOf run, fun stream -> stream.Write(Encoding.UTF8.GetBytes text))
+        AtomicFile.WriteText(indexOf run, Codec.toText (Codec.list entry) entries + "\n")
 
     /// The states of Adam as tensors of a file, by the parameter's position.
     let private states (savable: Savable) : seq<int * Modules.Adam.State> =
@@ -134,11 +136,29 @@ module Checkpoint =
 
         path
 
-    /// Loads the newest checkpoint of a training whose file is whole; the step that it was written after.
-    let tryRestore (run: string) (training: string) (savables: Savable list) : int option =
+    /// Loads the newest checkpoint of a training whose file is whole; the step that it was written after. `skipped` is told
+    /// the step of each newer one that is not whole, and what is wrong with it.
+    let tryRestore
+        (run: string)
+        (training: string)
+        (skipped: int -> string -> unit)
+        (savables: Savable list)
+        : int option =
         let whole (entry: CheckpointEntry) =
             let path = Path.Combine(folderOf run, entry.File)
-            File.Exists path && digest path = entry.Sha256
+
+            let fault =
+                if not (File.Exists path) then
+                    Some "is missing"
+                elif digest path <> entry.Sha256 then
+                    Some "is damaged (its SHA-256 is not the index's)"
+                else
+                    None
+
+            fault
+            |> Option.iter (fun fault -> skipped entry.Step $"checkpoint {path} {fault}; it is passed over")
+
+            fault.IsNone
 
         readIndex run
         |> List.filter (fun e -> e.Training = training)

@@ -117,8 +117,11 @@ module Trainer =
     let private prepared (job: TrainingJob) (fixedIndex: int, movingIndex: int) : PreparedPair =
         let fixedImage, movingImage = job.Scans[fixedIndex], job.Scans[movingIndex]
 
+        let alignment =
+            InitialAlignment.Choose(fixedImage.Grid, movingImage.Grid, job.Alignment)
+
         let initial =
-            InitialAlignment.FixedToMoving(fixedImage.Grid, movingImage.Grid, job.Alignment)
+            InitialAlignment.FixedToMoving(fixedImage.Grid, movingImage.Grid, alignment)
 
         Pairs.prepare (job.GridOf fixedImage) initial fixedImage movingImage
 
@@ -251,7 +254,11 @@ module Trainer =
 
         let first =
             if job.Resume then
-                Checkpoint.tryRestore job.Run options.Name savables |> Option.defaultValue 0
+                let skipped step message =
+                    job.Sink(Warned(options.Name, step, message))
+
+                Checkpoint.tryRestore job.Run options.Name skipped savables
+                |> Option.defaultValue 0
             else
                 0
 
@@ -276,17 +283,15 @@ module Trainer =
         while index < options.Steps && not job.Stop.IsCancellationRequested do
             setRate (LearningRate.at options.Steps index options.LearningRate) learner.Optimiser
 
-            let act () =
+            let report =
                 use _ = torch.NewDisposeScope()
-                // Made before the protected part, whose budget the arrays of a batch would use up.
+                // The images come first: they alone would use up what a protected call may allocate.
                 let iteration = iteration job student (turn index) index
 
                 NativeCalls.protect (fun () ->
                     let report = step index iteration
                     let length = iteration.Student.Value.Field.detach().norm(1).mean()
                     report @ [ "length", float (length.item<float32>()) ])
-
-            let report = act ()
 
             match report |> List.tryFind (fun (_, value) -> not (Double.IsFinite value)) with
             | Some(name, _) ->

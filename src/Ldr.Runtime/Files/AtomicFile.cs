@@ -63,6 +63,14 @@ public static class AtomicFile
         }
     }
 
+    /// <summary>Writes a text as UTF-8; as <see cref="Write"/>.</summary>
+    /// <exception cref="InvalidFileException">As <see cref="Write"/>.</exception>
+    public static void WriteText(string path, string text)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        Write(path, stream => stream.Write(System.Text.Encoding.UTF8.GetBytes(text)));
+    }
+
     /// <summary>Tells whether a file could be written, before time is spent on its content. Leaves nothing behind.</summary>
     /// <exception cref="InvalidFileException">The folder is missing or may not be written to, or the path is a folder.</exception>
     public static void CheckWritable(string path)

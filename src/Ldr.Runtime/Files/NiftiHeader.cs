@@ -36,12 +36,6 @@ public sealed record NiftiHeader
     /// <summary>What the numbers mean (intent_code); 0 when nothing is said.</summary>
     public required int Intent { get; init; }
 
-    /// <summary>The name of the intent.</summary>
-    public required string IntentName { get; init; }
-
-    /// <summary>Free text of the file's writer.</summary>
-    public required string Description { get; init; }
-
     /// <summary>Where the voxel-to-world map came from: <c>sform</c>, <c>qform</c> or <c>pixdim</c>.</summary>
     public required string AffineSource { get; init; }
 

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Globalization;
-using System.Text;
 
 namespace Ldr.Runtime;
 
@@ -48,8 +47,6 @@ internal static class NiftiParser
             Slope = slope,
             Intercept = intercept,
             Intent = raw.Intent,
-            IntentName = raw.IntentName,
-            Description = raw.Description,
             AffineSource = source,
             VoxelOffset = offset,
             Warnings = warnings,
@@ -297,10 +294,6 @@ internal static class NiftiParser
 
         internal int Intent { get; private init; }
 
-        internal string IntentName { get; private init; }
-
-        internal string Description { get; private init; }
-
         internal static Raw From1(ReadOnlySpan<byte> bytes, bool big)
         {
             Fields at = new(bytes, big);
@@ -315,13 +308,11 @@ internal static class NiftiParser
                 Slope = at.Floats(112, 1)[0],
                 Intercept = at.Floats(116, 1)[0],
                 Units = bytes[123],
-                Description = at.Text(148, 80),
                 QformCode = at.Short(252),
                 SformCode = at.Short(254),
                 Quaternion = at.Floats(256, 3),
                 QOffset = at.Floats(268, 3),
                 Srow = at.Floats(280, 12),
-                IntentName = at.Text(328, 16),
             };
         }
 
@@ -337,7 +328,6 @@ internal static class NiftiParser
                 VoxOffset = at.Longs(168, 1)[0],
                 Slope = at.Doubles(176, 1)[0],
                 Intercept = at.Doubles(184, 1)[0],
-                Description = at.Text(240, 80),
                 QformCode = at.Int(344),
                 SformCode = at.Int(348),
                 Quaternion = at.Doubles(352, 3),
@@ -345,7 +335,6 @@ internal static class NiftiParser
                 Srow = at.Doubles(400, 12),
                 Units = at.Int(500),
                 Intent = at.Int(504),
-                IntentName = at.Text(508, 16),
             };
         }
     }
@@ -405,13 +394,6 @@ internal static class NiftiParser
             }
 
             return values;
-        }
-
-        internal string Text(int offset, int length)
-        {
-            ReadOnlySpan<byte> text = bytes.Slice(offset, length);
-            int end = text.IndexOf((byte)0);
-            return Encoding.Latin1.GetString(end < 0 ? text : text[..end]).Trim();
         }
 
         private long Long(int offset) => big

@@ -39,6 +39,9 @@ public sealed class SafeTensor
     /// <summary>How many numbers there are.</summary>
     public int Count => Bytes.Length / Size(DType);
 
+    /// <summary>Whether <see cref="ToFloats"/> can give the numbers: the type is F32, F16, BF16 or F64.</summary>
+    public bool IsFloatingPoint => DType is TensorType.F32 or TensorType.F16 or TensorType.BF16 or TensorType.F64;
+
     /// <summary>Makes a tensor of float32 or, rounded to nearest, of half precision.</summary>
     /// <exception cref="ArgumentException">Not as many values as the shape has.</exception>
     public static SafeTensor FromFloats(string name, long[] shape, ReadOnlySpan<float> values, bool half = false)

@@ -4,8 +4,10 @@ namespace Ldr.Runtime;
 public static class Folding
 {
     /// <summary>
-    /// Folding and spread of the Jacobian determinants over the interior voxels, those with a neighbour on every side; over
-    /// all voxels when an axis has fewer than 3. A determinant that is not a number counts as folded.
+    /// Folding and spread of the Jacobian determinants J over the interior voxels, those with a neighbour on every side; over
+    /// all voxels when an axis has fewer than 3. A determinant that is not a number counts as folded. SDlogJ is the standard
+    /// deviation of log(clip(J + 3, 1e-9, 1e9)): Learn2Reg's definition, with its + 3, which damps it about fourfold against
+    /// the deviation of log J near J = 1.
     /// </summary>
     public static FoldingMeasure Measure(DisplacementField field)
     {
@@ -31,9 +33,9 @@ public static class Folding
                 ReadOnlySpan<float> interior = determinants.Values.AsSpan(row + border, grid.Nx - (2 * border));
                 foreach (float determinant in interior)
                 {
-                    bool positive = determinant > 0;
-                    folded += positive ? 0 : 1;
-                    double logarithm = Math.Log(positive ? Math.Clamp(determinant, 1e-9, 1e9) : 1e-9);
+                    folded += determinant > 0 ? 0 : 1;
+                    double shifted = determinant + 3.0;
+                    double logarithm = Math.Log(shifted > 1e-9 ? Math.Min(shifted, 1e9) : 1e-9);
                     sum += logarithm;
                     squares += logarithm * logarithm;
                     count++;

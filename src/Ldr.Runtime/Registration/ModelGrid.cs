@@ -10,14 +10,29 @@ public static class ModelGrid
     /// <summary>Spacings that differ by less than this share count as equal.</summary>
     public const double SpacingTolerance = 0.01;
 
+    /// <summary>
+    /// The most voxels that a network is run on, 512³. Scans that need more mostly state a wrong voxel size.
+    /// </summary>
+    public const long MostVoxels = 1L << 27;
+
     /// <summary>A grid that holds the whole fixed scan and is at least as large as the model's training size.</summary>
     /// <param name="fixedGrid">The fixed scan's grid.</param>
     /// <param name="spacing">The model's spacing, mm.</param>
     /// <param name="size">The model's training size, voxels.</param>
+    /// <exception cref="ArgumentException">More than <see cref="MostVoxels"/>, see <see cref="CountAround"/>.</exception>
     public static Grid Around(Grid fixedGrid, (double X, double Y, double Z) spacing, (int X, int Y, int Z) size)
     {
-        (int x, int y, int z) = VoxelsOf(fixedGrid, spacing);
-        return Canvas(fixedGrid, spacing, (Math.Max(x, size.X), Math.Max(y, size.Y), Math.Max(z, size.Z)));
+        double count = CountAround(fixedGrid, spacing, size);
+        return count <= MostVoxels
+            ? Canvas(fixedGrid, spacing, SizeAround(fixedGrid, spacing, size))
+            : throw new ArgumentException($"{count:G3} voxels, more than {MostVoxels}", nameof(fixedGrid));
+    }
+
+    /// <summary>How many voxels <see cref="Around"/> needs; at least so many when that is beyond all bounds.</summary>
+    public static double CountAround(Grid fixedGrid, (double X, double Y, double Z) spacing, (int X, int Y, int Z) size)
+    {
+        (int x, int y, int z) = SizeAround(fixedGrid, spacing, size);
+        return (double)x * y * z;
     }
 
     /// <summary>A grid of exactly the given size around the fixed scan's centre; a larger scan is cropped.</summary>
@@ -39,6 +54,14 @@ public static class ModelGrid
             .Then(Affine.Scaling(spacing.X, spacing.Y, spacing.Z))
             .Then(Affine.Translation(x, y, z));
         return new Grid(size.X, size.Y, size.Z, toWorld);
+    }
+
+    private static (int X, int Y, int Z) SizeAround(
+        Grid fixedGrid, (double X, double Y, double Z) spacing, (int X, int Y, int Z) size)
+    {
+        ArgumentNullException.ThrowIfNull(fixedGrid);
+        (int x, int y, int z) = VoxelsOf(fixedGrid, spacing);
+        return (Math.Max(x, size.X), Math.Max(y, size.Y), Math.Max(z, size.Z));
     }
 
     private static double Half(int difference) => Math.Floor(difference / 2.0);

@@ -10,7 +10,7 @@ internal static class Slices
     internal static void ForEach(Grid grid, int threads, Action<int> slice)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(threads);
-        int workers = threads == 0 ? Environment.ProcessorCount : threads;
+        int workers = threads == 0 ? Threads.Most : threads;
         if (workers == 1 || grid.Nz == 1 || grid.Count < WorthThreads)
         {
             for (int z = 0; z < grid.Nz; z++)

@@ -38,7 +38,8 @@ let run (program: string) (arguments: string seq) : Outcome =
         Seconds = clock.Elapsed.TotalSeconds
     }
 
-let private program = Path.Combine(AppContext.BaseDirectory, "ldr-fs.dll")
+/// The program that the tests run.
+let program = Path.Combine(AppContext.BaseDirectory, "ldr-fs.dll")
 
 /// Runs ldr-fs.
 let ldr (arguments: string list) = run "dotnet" (program :: arguments)

@@ -119,7 +119,10 @@ let tests =
                         ] do
                         Expect.isTrue (node.ContainsKey key) key
 
-                    Expect.equal (string node["initial_alignment"]) "centres" "alignment")
+                    Expect.equal (string node["initial_alignment"]) "centres" "alignment"
+                    let inspected = ldr [ "inspect"; folder </> "field.nii.gz"; "--json" ]
+                    let header = JsonNode.Parse inspected.Output
+                    Expect.equal (string header["kind"]) "field" "what inspect calls it")
 
             testInFolder "plastimatch applies the field and gets the same moved image" (fun folder ->
                 if not (has "plastimatch") then

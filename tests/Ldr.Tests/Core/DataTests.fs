@@ -135,6 +135,33 @@ let tests =
                 finally
                     Directory.Delete(folder, true)
             }
+            test "subjects whose files have one name are named by their folders, and no image is listed twice" {
+                let folder = Directory.CreateTempSubdirectory("ldr-data-").FullName
+
+                let named entries =
+                    let list = entries |> List.map (sprintf """{"image": "%s"}""") |> String.concat ", "
+
+                    File.WriteAllText(
+                        Path.Combine(folder, "dataset.json"),
+                        $$"""{"name": "x", "training": [{{list}}]}"""
+                    )
+
+                    Dataset.ofFolder folder
+                    |> Result.map (fun dataset -> dataset.Subjects |> List.map _.Name)
+
+                try
+                    Expect.equal
+                        (named [ "b/t1.nii.gz"; "./a/t1.nii.gz"; "c/other.nii" ])
+                        (Ok [ "a/t1"; "b/t1"; "other" ])
+                        "names"
+
+                    match named [ "a/t1.nii.gz"; "./a/t1.nii.gz" ] with
+                    | Ok names -> failtestf "%A" names
+                    | Error e ->
+                        Expect.stringContains (String.concat "" (Error.lines e)) "a/t1 twice" "message"
+                finally
+                    Directory.Delete(folder, true)
+            }
             test "the hippocampus set has 200 subjects with two labels" {
                 let folder = needData "Task04_Hippocampus"
 

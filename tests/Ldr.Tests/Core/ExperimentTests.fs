@@ -69,6 +69,44 @@ let tests =
                     ]
                     "lines"
             }
+            test "comments and a last comma are read with --set as without" {
+                let path = Path.GetTempFileName()
+
+                try
+                    let text = File.ReadAllText quickstart
+                    File.WriteAllText(path, "// a comment\n" + text.TrimEnd().TrimEnd('}') + ",}\n")
+                    Expect.equal (Experiment.read path [] |> Error.orRaise).Seed 1 "without"
+                    Expect.equal (Experiment.read path [ "seed=2" ] |> Error.orRaise).Seed 2 "with"
+                finally
+                    File.Delete path
+            }
+            test "a key that is there twice is named with its path, with --set as without" {
+                let path = Path.GetTempFileName()
+
+                try
+                    let text = File.ReadAllText quickstart
+
+                    File.WriteAllText(
+                        path,
+                        text.Replace("\"split\": {", "\"split\": { \"seed\": 4, \"seed\": 5, ")
+                    )
+
+                    let expected = [ $"{path}: $.data.split.seed: is there 2 times; keep one" ]
+
+                    for assignments in [ []; [ "data.split.seed=2" ] ] do
+                        Expect.equal (lines (Experiment.read path assignments)) expected $"{assignments}"
+                finally
+                    File.Delete path
+            }
+            test "a part of the split with one subject is refused" {
+                for part in [ "train"; "validation"; "test" ] do
+                    Expect.equal
+                        (lines (Experiment.read quickstart [ $"data.split.{part}=1" ]))
+                        [
+                            $"{quickstart}: $.data.split.{part}: expected a whole number, 2 or more, found 1"
+                        ]
+                        part
+            }
             test "a wrong assignment says how to write it" {
                 Expect.equal
                     (lines (Experiment.read quickstart [ "steps" ]))

@@ -147,4 +147,63 @@ let tests =
                 match quality.Verdict with
                 | Failed reasons -> Expect.stringContains reasons.Head "less alike" "reason"
                 | other -> failtestf "%A" other)
+
+            test "failed, look and good by what the similarity does" {
+                let fixedScan, moving = scan 0, scan 1
+                let grid = fixedScan.Grid
+
+                let step =
+                    DisplacementField(
+                        grid,
+                        Array.init (3 * int grid.Count) (fun i -> if i < int grid.Count then 0.5f else 0.0f)
+                    )
+
+                /// A registration that made this of the moving scan.
+                let verdictOf fixedScan (moved: Volume) =
+                    Registration.quality
+                        fixedScan
+                        moving
+                        {
+                            Field = step
+                            Deformation = step
+                            Initial = Affine.Identity
+                            Alignment = Alignment.World
+                            Moved = moved
+                            NetworkMs = 0.0
+                            WarpMs = 0.0
+                            TotalMs = 0.0
+                        }
+
+                let mixed part =
+                    Volume(
+                        grid,
+                        Array.map2 (fun m f -> m + float32 part * (f - m)) moving.Values fixedScan.Values
+                    )
+
+                Expect.equal (verdictOf fixedScan (mixed 0.5)).Verdict Good "halfway to the fixed scan"
+                let barely = verdictOf fixedScan (mixed -0.002)
+                let loss = barely.SimilarityBefore - barely.SimilarityAfter
+                Expect.isTrue (loss > 0.0 && loss < Registration.similarityTolerance) $"a loss of {loss}"
+
+                match barely.Verdict with
+                | Look [ reason ] -> Expect.stringContains reason "no more alike" "look"
+                | other -> failtestf "%A" other
+
+                match (verdictOf fixedScan (mixed -0.3)).Verdict with
+                | Failed [ reason ] -> Expect.stringContains reason "less alike" "failed"
+                | other -> failtestf "%A" other
+
+                let spoilt =
+                    Volume(grid, fixedScan.Values |> Array.mapi (fun i v -> if i = 700 then nanf else v))
+
+                let one = verdictOf spoilt (mixed 0.5)
+                Expect.equal one.Verdict Good "one voxel that is not a number"
+                Expect.isTrue (System.Double.IsFinite one.SimilarityAfter) "a number"
+
+                match
+                    (verdictOf (Volume(grid, Array.create fixedScan.Values.Length nanf)) (mixed 0.5)).Verdict
+                with
+                | Look reasons -> Expect.exists reasons (fun r -> r.Contains "cannot be measured") "no voxel"
+                | other -> failtestf "%A" other
+            }
         ]

@@ -120,8 +120,26 @@ let tests =
 
                     Expect.equal resumed whole "resumed")
 
+            testInFolder
+                "scans that lie apart are brought together by their centres, as in a registration"
+                (fun folder ->
+                    let away =
+                        scans.Value
+                        |> Array.mapi (fun i scan ->
+                            Volume(Grid(24, 24, 24, Affine.Translation(500.0 * float i, 0, 0)), scan.Values))
+
+                    let trained scans name =
+                        Trainer.run
+                            { job (folder </> name) false CancellationToken.None ignoreEvents with
+                                Scans = scans
+                            }
+                        |> weights
+
+                    Expect.equal (trained away "away") (trained scans.Value "near") "weights")
+
             testInFolder "a damaged checkpoint is passed over for the one before" (fun folder ->
                 let resumedAt = ref -1
+                let warnings = ResizeArray()
 
                 Trainer.run (job folder false CancellationToken.None ignoreEvents) |> ignore
                 let newest = folder </> "checkpoints" </> "student-8.safetensors"
@@ -133,11 +151,119 @@ let tests =
                     job folder true CancellationToken.None (fun event ->
                         match event with
                         | Started(_, _, _, at) -> resumedAt.Value <- at
+                        | Warned(_, step, message) when message.Contains "checkpoint" ->
+                            warnings.Add(step, message)
                         | _ -> ())
                 )
                 |> ignore
 
-                Expect.equal resumedAt.Value 4 "from the checkpoint after 4 steps")
+                Expect.equal resumedAt.Value 4 "from the checkpoint after 4 steps"
+                Expect.hasLength warnings 1 "one warning"
+                let step, message = warnings[0]
+                Expect.equal step 8 "of the one after 8 steps"
+                Expect.stringContains message newest "its file"
+                Expect.stringContains message "damaged" "and what is wrong")
+
+            testInFolder
+                "an index that cannot be used is bad input, and nothing is trained anew"
+                (fun folder ->
+                    Trainer.run (job folder false CancellationToken.None ignoreEvents) |> ignore
+                    let index = folder </> "checkpoints" </> "index.json"
+                    let good = File.ReadAllText index
+
+                    for text, word in
+                        [
+                            "[{", "not valid JSON"
+                            good.Replace("student-8.safetensors", "../student-8.safetensors"), "$[0].file"
+                        ] do
+                        File.WriteAllText(index, text)
+
+                        match
+                            Error.guard (fun () ->
+                                Trainer.run (job folder true CancellationToken.None ignoreEvents))
+                        with
+                        | Ok _ -> failtest "went on"
+                        | Error e ->
+                            let message = String.Join("", Error.lines e)
+                            Expect.stringContains message index "the file"
+                            Expect.stringContains message word "what is wrong")
+
+            testInFolder "a stopped distillation goes on bit by bit" (fun folder ->
+                let distilling folder resume sink =
+                    let teacher = Network.create (Seed.ofInt 9) options.Architecture
+                    use _ = TorchSharp.torch.no_grad ()
+
+                    for struct (name, parameter) in teacher.named_parameters () do
+                        if name.Contains "flow" && name.EndsWith "weight" then
+                            parameter.normal_ (0.0, 0.4, generator = new torch.Generator(5UL)) |> ignore
+
+                    { job folder resume CancellationToken.None sink with
+                        Teacher = Some teacher
+                        Options =
+                            { options with
+                                Distillation =
+                                    Some
+                                        {
+                                            Teacher = "teacher"
+                                            Objective = SquaredGap
+                                            Weight = 1.0
+                                            Beta = 0.1
+                                            Penalty = 0.1
+                                            Schedule =
+                                                [
+                                                    {
+                                                        Steps = None
+                                                        Cycle = [ 1.0; 0.3; 0.3 ]
+                                                        DiscriminatorMoves = None
+                                                    }
+                                                ]
+                                            Discriminator =
+                                                {
+                                                    Widths = [ 4; 8 ]
+                                                    Conditioned = false
+                                                }
+                                            DiscriminatorRate = 1e-3
+                                        }
+                            }
+                    }
+
+                /// What is learnt: the last checkpoint, discriminator and optimisers included.
+                let learnt folder =
+                    let file = Safetensors.Read(folder </> "checkpoints" </> "student-8.safetensors")
+                    file.Tensors |> Seq.map (fun t -> t.Name, t.Bytes) |> Map.ofSeq
+
+                Trainer.run (distilling (folder </> "whole") false ignoreEvents) |> ignore
+                use stop = new CancellationTokenSource()
+
+                match
+                    Trainer.run
+                        { distilling (folder </> "cut") false ignoreEvents with
+                            Stop = stop.Token
+                            Options =
+                                { (distilling (folder </> "cut") false ignoreEvents).Options with
+                                    ValidateEvery = 5
+                                }
+                            Validate =
+                                fun _ ->
+                                    stop.Cancel()
+                                    []
+                        }
+                with
+                | Interrupted 5 -> ()
+                | other -> failtestf "%A" other
+
+                Trainer.run (distilling (folder </> "cut") true ignoreEvents) |> ignore
+                let whole, cut = learnt (folder </> "whole"), learnt (folder </> "cut")
+
+                Expect.exists
+                    (Map.keys whole)
+                    _.StartsWith("discriminator.adam")
+                    "the discriminator is in it"
+
+                Expect.equal (Map.keys cut |> List.ofSeq) (Map.keys whole |> List.ofSeq) "tensors"
+
+                for KeyValue(name, bytes) in whole do
+                    Expect.isTrue (bytes = cut[name]) name)
 
             testInFolder "a model file comes back as it was, and a wrong one is refused" (fun folder ->
                 let network = Network.create (Seed.ofInt 7) options.Architecture

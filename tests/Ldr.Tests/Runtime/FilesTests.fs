@@ -67,19 +67,29 @@ let tests =
 
             testInFolder "an unwritable folder is refused"
             <| fun folder ->
-                if OperatingSystem.IsWindows() || Environment.UserName = "root" then
-                    Tests.skiptest "root and Windows do not mind the permissions of a folder"
+                if OperatingSystem.IsWindows() then
+                    Tests.skiptest "Windows does not mind the permissions of a folder"
 
-                let path = folder </> "a.txt"
-                File.SetUnixFileMode(folder, UnixFileMode.UserRead ||| UnixFileMode.UserExecute)
+                // Root may write everywhere but where the kernel makes the files.
+                if OperatingSystem.IsLinux() then
+                    let path = "/proc/self/a.txt"
 
-                try
-                    refuses path "may not be written" (fun () -> AtomicFile.Write(path, writeText "x"))
-                finally
-                    File.SetUnixFileMode(
-                        folder,
-                        UnixFileMode.UserRead ||| UnixFileMode.UserWrite ||| UnixFileMode.UserExecute
-                    )
+                    let message = invalid path (fun () -> AtomicFile.Write(path, writeText "x"))
+
+                    Expect.stringContains message "written" "the message"
+                    refuses path "may not be written" (fun () -> AtomicFile.CheckWritable path)
+
+                if Environment.UserName <> "root" then
+                    let path = folder </> "a.txt"
+                    File.SetUnixFileMode(folder, UnixFileMode.UserRead ||| UnixFileMode.UserExecute)
+
+                    try
+                        refuses path "may not be written" (fun () -> AtomicFile.Write(path, writeText "x"))
+                    finally
+                        File.SetUnixFileMode(
+                            folder,
+                            UnixFileMode.UserRead ||| UnixFileMode.UserWrite ||| UnixFileMode.UserExecute
+                        )
 
             testInFolder "a symbolic link stays a link"
             <| fun folder ->

@@ -213,7 +213,7 @@ let private folding =
 
             let found = Folding.Measure(DisplacementField(gridOf 4 4 4, vectors))
             Expect.equal found.FoldedPercent 100. "percent"
-            Expect.isLessThan found.SdLogJ 1e-6 "all clamped alike"
+            Expect.isLessThan found.SdLogJ 1e-6 "all alike"
 
         testCase "only the interior counts; a determinant of 0 is folded"
         <| fun () ->
@@ -232,9 +232,20 @@ let private folding =
             Expect.equal (measure 0f).FoldedPercent 50. "zero"
             Expect.equal (measure nanf).FoldedPercent 50. "not a number"
             Expect.equal (measure 1e-3f).FoldedPercent 0. "positive"
-            Expect.floatClose Accuracy.medium (measure (float32 (exp 2.))).SdLogJ 1. "logarithms 0 and 2"
-            Expect.floatClose Accuracy.medium (measure 0f).SdLogJ (log 1e9 / 2.) "clamped from below"
-            Expect.floatClose Accuracy.medium (measure 1e20f).SdLogJ (log 1e9 / 2.) "clamped from above"
+            // Two values deviate by half their difference: here log(1 + 3) and the one given.
+            let expect inner shifted what =
+                let expected = abs (log shifted - log 4.) / 2.
+                Expect.floatClose Accuracy.medium (measure inner).SdLogJ expected what
+
+            expect 0f 3. "Learn2Reg's + 3"
+            expect -1f 2. "also of a folded voxel"
+            expect 5f 8. "an eightfold"
+            expect -7f 1e-9 "clamped from below"
+            expect 1e20f 1e9 "clamped from above"
+            expect nanf 1e-9 "not a number is the worst"
+
+            let damped = (measure 1.02f).SdLogJ / (log 1.02 / 2.)
+            Expect.isTrue (abs (4. * damped - 1.) < 0.01) "near J = 1 a fourth of the deviation of log J"
 
         testCase "all voxels count when an axis is short"
         <| fun () ->
@@ -279,6 +290,17 @@ let private similarity =
             Expect.equal (Similarity.Correlation(constant, other)) 0. "one"
             Expect.equal (Similarity.Correlation(other, constant)) 0. "the other"
             Expect.equal (Similarity.Correlation(constant, constant)) 0. "both"
+
+        testCase "a voxel that is not finite in either is left out"
+        <| fun () ->
+            let a, b = line [ 9; 1; 2; 4; 3; infinity ], line [ nan; 2; 1; 5; 3; 7 ]
+
+            Expect.equal
+                (Similarity.Correlation(a, b))
+                (Similarity.Correlation(line [ 1; 2; 4; 3 ], line [ 2; 1; 5; 3 ]))
+                "the same as without them"
+
+            Expect.isTrue (Double.IsNaN(Similarity.Correlation(line [ nan; 1 ], line [ 1; nan ]))) "none"
 
         testCase "sizes must agree"
         <| fun () ->

@@ -46,6 +46,20 @@ let tests =
                 let struct (x, y, z) = around.VoxelToWorld.Apply(6, 6, 0)
                 Expect.equal (x, y, z) (4.0, 5.0, 6.0) "the scan's first voxel is voxel (6, 6, 0)"
             }
+            test "a header in metres needs more voxels than any network gets, and the count says so" {
+                let metres = grid 100 100 100 (Affine.Scaling(1000, 1000, 1000))
+                let unit, size = struct (1.0, 1.0, 1.0), struct (48, 64, 48)
+                Expect.equal (ModelGrid.CountAround(metres, unit, size)) 1e15 "100 m a side, in mm"
+
+                Expect.isGreaterThan
+                    (ModelGrid.CountAround(metres, struct (1e-300, 1.0, 1.0), size))
+                    1e15
+                    "beyond whole numbers"
+
+                Expect.throwsT<System.ArgumentException>
+                    (fun () -> ModelGrid.Around(metres, unit, size) |> ignore)
+                    "refused"
+            }
             test "a canvas crops a larger scan around its centre" {
                 let scan = grid 50 50 50 Affine.Identity
                 let canvas = ModelGrid.Canvas(scan, struct (1.0, 1.0, 1.0), struct (48, 40, 64))

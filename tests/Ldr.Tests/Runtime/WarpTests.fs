@@ -344,4 +344,32 @@ let tests =
             testList "linear" linear
             testList "nearest" nearest
             testList "resample" resample
+            testCase "the number of threads of the process holds where a call gives none"
+            <| fun () ->
+                let field = DisplacementField.Zero(gridOf 64 64 64)
+                let volume = Volume(field.Grid, Array.zeroCreate (int field.Grid.Count))
+
+                /// What the thread pool was given to do, at least and at most, in a few warps.
+                let pooled threads =
+                    let before = Threads.Most
+                    Threads.Most <- threads
+
+                    try
+                        let counts =
+                            [
+                                for _ in 1..5 do
+                                    let start = Threading.ThreadPool.CompletedWorkItemCount
+                                    Warp.Linear(volume, field) |> ignore
+                                    Jacobian.Determinants field |> ignore
+                                    Threading.ThreadPool.CompletedWorkItemCount - start
+                            ]
+
+                        List.min counts, List.max counts
+                    finally
+                        Threads.Most <- before
+
+                Expect.equal (fst (pooled 1)) 0L "one thread is the caller's"
+                Expect.isGreaterThan (snd (pooled 4)) 0L "four are not"
+
+                Expect.throwsT<ArgumentOutOfRangeException> (fun () -> Threads.Most <- 0) "none is refused"
         ]

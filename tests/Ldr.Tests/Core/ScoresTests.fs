@@ -1,0 +1,129 @@
+/// Scores against answers that were worked out by hand: two pairs, three labels.
+module Ldr.Tests.Core.ScoresTests
+
+open System
+open Expecto
+open Ldr
+open Ldr.Runtime
+
+let private score name dice jaccard hd95 perLabel folded sd milliseconds : PairScore =
+    {
+        Fixed = name
+        Moving = "m"
+        Dice = dice
+        Jaccard = jaccard
+        Hd95Mm = hd95
+        PerLabel = perLabel
+        FoldedPercent = folded
+        SdLogJ = sd
+        Milliseconds = milliseconds
+    }
+
+let private label number dice jaccard hd95 : LabelScore =
+    {
+        Label = number
+        Dice = dice
+        Jaccard = jaccard
+        Hd95Mm = hd95
+    }
+
+/// The first pair has labels 1 and 2, the second 2 and 7.
+let private pairs =
+    [
+        score "a, left" 0.75 0.6 2.0 [ label 1 1.0 1.0 0.0; label 2 0.5 0.2 4.0 ] 0.0 0.1 10.0
+        score "b\"c" 0.25 0.2 nan [ label 2 0.5 0.4 nan; label 7 0.0 0.0 nan ] 3.0 0.3 50.0
+    ]
+
+let private before =
+    pairs
+    |> List.map (fun s ->
+        { s with
+            Dice = s.Dice / 2.0
+            Milliseconds = 0.0
+        })
+
+let private summary = Scores.summarise "student" 1234567L before pairs
+
+/// Volumes of one row of voxels.
+let private row (values: float32 list) =
+    Volume(Grid(values.Length, 1, 1, Affine.Identity), Array.ofList values)
+
+let private close actual expected what =
+    Expect.floatClose Accuracy.high actual expected what
+
+let tests =
+    testList
+        "scores"
+        [
+            test "means, the deviation over the pairs, the median time" {
+                Expect.equal summary.Pairs 2 "pairs"
+                close summary.DiceBefore 0.25 "before"
+                close summary.Dice 0.5 "Dice"
+                close summary.DiceSd 0.25 "population deviation"
+                close summary.Jaccard 0.4 "Jaccard"
+                close summary.Hd95Mm 2.0 "HD95 of the pair that has one"
+                close summary.FoldedPercent 1.5 "folded"
+                close summary.SdLogJ 0.2 "SDlogJ"
+                close summary.Milliseconds 30.0 "median of two"
+
+                Expect.equal
+                    summary.DicePerLabel
+                    [ 1, 1.0; 2, 0.5; 7, 0.0 ]
+                    "each label over the pairs that have it"
+
+                let three =
+                    Scores.summarise "x" 0L before (pairs @ [ { pairs[0] with Milliseconds = 11.0 } ])
+
+                close three.Milliseconds 11.0 "median of three"
+                Expect.isTrue (Double.IsNaN (Scores.summarise "x" 0L [] []).Milliseconds) "median of none"
+            }
+            test "a pair is scored on the labels of either map but those ignored" {
+                let fixedLabels = row [ 1f; 1f; 2f; 2f; 0f; 9f ]
+                let movingLabels = row [ 1f; 0f; 2f; 2f; 3f; 9f ]
+                let field = DisplacementField.Zero fixedLabels.Grid
+                let scored = Scores.ofPair [ 9 ] true ("f", "m") fixedLabels movingLabels field 5.0
+                Expect.equal (scored.PerLabel |> List.map _.Label) [ 1; 2; 3 ] "union"
+                Expect.equal (scored.PerLabel |> List.map _.Dice) [ 2.0 / 3.0; 1.0; 0.0 ] "Dice"
+                Expect.equal (scored.PerLabel |> List.map _.Jaccard) [ 0.5; 1.0; 0.0 ] "Jaccard"
+                close scored.Dice (5.0 / 9.0) "mean Dice"
+                close scored.Jaccard 0.5 "mean Jaccard"
+                // Of label 1 the distances are 0, 1 and 0: their 95th percentile lies at 0.9.
+                close scored.PerLabel[0].Hd95Mm 0.9 "HD95 of label 1"
+                Expect.isTrue (Double.IsNaN scored.PerLabel[2].Hd95Mm) "none of a label that one map lacks"
+                close scored.Hd95Mm 0.45 "mean over the labels in both"
+            }
+            test "CSV: a column per label and measure, names in quotes where they must be" {
+                Expect.equal
+                    (Scores.toCsv pairs)
+                    ("fixed,moving,dice,jaccard,hd95_mm,folded_percent,sdlogj,milliseconds,"
+                     + "dice_1,dice_2,dice_7,jaccard_1,jaccard_2,jaccard_7,hd95_mm_1,hd95_mm_2,hd95_mm_7\n"
+                     + "\"a, left\",m,0.75,0.6,2,0,0.1,10,1,0.5,,1,0.2,,0,4,\n"
+                     + "\"b\"\"c\",m,0.25,0.2,,3,0.3,50,,0.5,0,,0.4,0,,,\n")
+                    "text"
+            }
+            test "the table" {
+                let unknown =
+                    { summary with
+                        Name = "x"
+                        Hd95Mm = nan
+                    }
+
+                Expect.equal
+                    (Scores.toTable [ summary; unknown ])
+                    (String.concat
+                        "\n"
+                        [
+                            "|         |          Dice | Jaccard | HD95 (mm) | folded (%) | SDlogJ | parameters | ms per pair |"
+                            "| ------- | ------------: | ------: | --------: | ---------: | -----: | ---------: | ----------: |"
+                            "| student | 0.500 ± 0.250 |   0.400 |      2.00 |      1.500 |  0.200 |  1,234,567 |          30 |"
+                            "| x       | 0.500 ± 0.250 |   0.400 |         – |      1.500 |  0.200 |  1,234,567 |          30 |"
+                        ])
+                    "text"
+            }
+            test "JSON has null for what is no number" {
+                let node = Scores.toJson { summary with Hd95Mm = nan }
+                Expect.isNull node["hd95_mm"] "HD95"
+                Expect.equal (string node["dice_sd"]) "0.25" "deviation"
+                Expect.equal (node["dice_per_label"].ToJsonString()) """{"1":1,"2":0.5,"7":0}""" "labels"
+            }
+        ]
