@@ -34,6 +34,30 @@ type TrainArguments =
             | Json -> "print one JSON object to stdout: run, steps, model, table."
             | Verbose -> "show where a fault happened."
 
+type TeachArguments =
+    | [<MainCommand; ExactlyOnce>] Experiment of file: string
+    | [<ExactlyOnce; AltCommandLine("-o")>] Output of folder: string
+    | [<Unique>] Training of name: string
+    | Set of assignment: string
+    | [<Unique>] Threads of count: int
+    | [<Unique>] Device of DeviceName
+    | [<Unique>] Json
+    | [<Unique>] Verbose
+
+    interface IArgParserTemplate with
+        member this.Usage =
+            match this with
+            | Experiment _ -> "the experiment's file."
+            | Output _ ->
+                "the folder for the fields, one file for each pair; what is there already stays. Then train with --set train.NAME.distillation.teacher=FOLDER."
+            | Training _ -> "the training whose pairs are meant (default: the only one that has a teacher)."
+            | Set _ ->
+                "change a value of the experiment: PATH=VALUE, such as train.student.distillation.teacher=runs/teacher/model.safetensors."
+            | Threads _ -> "threads to compute with (default: all cores)."
+            | Device _ -> "where to compute."
+            | Json -> "print one JSON object to stdout: store, pairs, wanted, made."
+            | Verbose -> "show where a fault happened."
+
 type RegisterArguments =
     | [<ExactlyOnce>] Fixed of file: string
     | [<ExactlyOnce>] Moving of file: string
@@ -122,6 +146,7 @@ type ValidateArguments =
 
 type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Train of ParseResults<TrainArguments>
+    | [<CliPrefix(CliPrefix.None)>] Teach of ParseResults<TeachArguments>
     | [<CliPrefix(CliPrefix.None)>] Register of ParseResults<RegisterArguments>
     | [<CliPrefix(CliPrefix.None)>] Evaluate of ParseResults<EvaluateArguments>
     | [<CliPrefix(CliPrefix.None)>] Inspect of ParseResults<InspectArguments>
@@ -131,6 +156,7 @@ type Arguments =
         member this.Usage =
             match this with
             | Train _ -> "run an experiment: teacher, student, distillation."
+            | Teach _ -> "write a teacher's fields for every pair that a training will see."
             | Register _ -> "register one pair of scans."
             | Evaluate _ -> "score a model on pairs of a labelled data set."
             | Inspect _ -> "say what a scan, a model or a run is."

@@ -26,6 +26,13 @@ type Command =
             Resume: bool
             Assignments: string list
         |}
+    | Teach of
+        {|
+            Experiment: string
+            Output: string
+            Training: string option
+            Assignments: string list
+        |}
     | Register of RegisterOptions
     | Evaluate of
         {|

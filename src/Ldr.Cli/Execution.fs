@@ -66,6 +66,28 @@ let private checkOutput (path: string) =
 
     AtomicFile.CheckWritable path
 
+/// A token that the first Ctrl-C (or a scheduler's SIGTERM) cancels, so that work ends at a good place; a second one ends the
+/// program.
+type private Stopping() =
+    let source = new CancellationTokenSource()
+
+    let onSignal (context: PosixSignalContext) =
+        context.Cancel <- not source.IsCancellationRequested
+        source.Cancel()
+
+    let registrations =
+        [ PosixSignal.SIGINT; PosixSignal.SIGTERM ]
+        |> List.map (fun signal -> PosixSignalRegistration.Create(signal, onSignal))
+
+    member _.Token = source.Token
+
+    interface IDisposable with
+        member _.Dispose() =
+            for registration in registrations do
+                registration.Dispose()
+
+            source.Dispose()
+
 /// An argument as a POSIX shell takes it.
 let private quoted (argument: string) =
     let plain c =
@@ -107,15 +129,7 @@ let private train (request: Request) (reporter: Progress.Reporter) experiment ou
     |> Result.bind (fun resolved -> compute request |> Result.map (fun device -> resolved, device))
     |> Result.bind (fun (resolved, device) ->
         let folder = output |> Option.defaultValue (Path.Combine("runs", resolved.Name))
-        use stop = new CancellationTokenSource()
-
-        // The first Ctrl-C (or a scheduler's SIGTERM) ends the step and saves; a second one ends the program.
-        let onSignal (context: PosixSignalContext) =
-            context.Cancel <- not stop.IsCancellationRequested
-            stop.Cancel()
-
-        use _ = PosixSignalRegistration.Create(PosixSignal.SIGINT, onSignal)
-        use _ = PosixSignalRegistration.Create(PosixSignal.SIGTERM, onSignal)
+        use stop = new Stopping()
 
         try
             Run.execute
@@ -169,6 +183,49 @@ let private train (request: Request) (reporter: Progress.Reporter) experiment ou
                         result.Model
 
                 ExitCode.ok))
+
+let private teach (request: Request) (reporter: Progress.Reporter) experiment output training assignments =
+    Experiment.read experiment assignments
+    |> Result.bind (fun resolved -> compute request |> Result.map (fun device -> resolved, device))
+    |> Result.bind (fun (resolved, device) ->
+        use stop = new Stopping()
+
+        Teach.execute
+            {
+                Folder = output
+                Training = training
+                Device = device
+                Progress =
+                    fun made wanted ->
+                        reporter.Change(float made / float wanted, $"{made} of {wanted} fields")
+                Stop = stop.Token
+            }
+            resolved)
+    |> Result.map (fun result ->
+        reporter.Close()
+
+        if request.Json then
+            object
+                [
+                    "store", text output
+                    "pairs", JsonValue.Create result.Pairs
+                    "wanted", JsonValue.Create result.Wanted
+                    "made", JsonValue.Create result.Made
+                ]
+            |> printJson
+        else
+            printfn
+                "%s holds the fields of %d of %d pairs (%d made now)."
+                output
+                result.Pairs
+                result.Wanted
+                result.Made
+
+        if result.Pairs = result.Wanted then
+            ExitCode.ok
+        else
+            eprintfn "Stopped; the same command goes on."
+            ExitCode.interrupted)
 
 let private verdictWord verdict =
     match verdict with
@@ -502,6 +559,7 @@ let execute (request: Request) : int =
 
     let result =
         match request.Command with
+        | Teach t -> teach request reporter t.Experiment t.Output t.Training t.Assignments
         | Train t -> train request reporter t.Experiment t.Output t.Resume t.Assignments
         | Register r -> register request r
         | Evaluate e -> evaluate request reporter e.Model e.Data e.Split e.Output e.Seed e.Pairs

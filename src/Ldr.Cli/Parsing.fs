@@ -56,6 +56,28 @@ let private train (r: ParseResults<TrainArguments>) =
             (r.Contains TrainArguments.Json)
             (r.Contains TrainArguments.Verbose))
 
+let private teach (r: ParseResults<TeachArguments>) =
+    match
+        need "the experiment's file" (r.TryGetResult TeachArguments.Experiment),
+        need "--output" (r.TryGetResult TeachArguments.Output)
+    with
+    | Error e, _
+    | _, Error e -> Error e
+    | Ok experiment, Ok output ->
+        Command.Teach
+            {|
+                Experiment = experiment
+                Output = output
+                Training = r.TryGetResult Training
+                Assignments = r.GetResults TeachArguments.Set
+            |}
+        |> request
+            r
+            (r.TryGetResult TeachArguments.Threads)
+            (r.TryGetResult TeachArguments.Device)
+            (r.Contains TeachArguments.Json)
+            (r.Contains TeachArguments.Verbose)
+
 let private register (r: ParseResults<RegisterArguments>) =
     match
         need "--fixed" (r.TryGetResult Fixed),
@@ -169,6 +191,7 @@ let parse (arguments: string[]) : Result<Request, Refusal> =
         try
             match parser.Value.ParseCommandLine(arguments).GetSubCommand() with
             | Arguments.Train r -> train r
+            | Arguments.Teach r -> teach r
             | Arguments.Register r -> register r
             | Arguments.Evaluate r -> evaluate r
             | Arguments.Inspect r -> inspect r

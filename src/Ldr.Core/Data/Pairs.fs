@@ -2,15 +2,6 @@ namespace Ldr
 
 open Ldr.Runtime
 
-/// A subject with its scan as the network sees it (intensities in [0, 1]), on its own grid.
-[<NoEquality; NoComparison>]
-type Scan =
-    {
-        Subject: string
-        Image: Volume
-        Labels: Volume option
-    }
-
 /// Two scans on one grid: what a network sees, x fastest.
 [<NoEquality; NoComparison>]
 type PreparedPair =
@@ -25,18 +16,6 @@ type PreparedPair =
     }
 
 module Pairs =
-    /// Reads a subject's scan and applies the intensity rule, once.
-    let scan (rule: IntensityRule) (withLabels: bool) (subject: Subject) : Scan =
-        {
-            Subject = subject.Name
-            Image = rule.Apply(subject.Image())
-            Labels =
-                if withLabels then
-                    subject.Labels |> Option.map (fun read -> read ())
-                else
-                    None
-        }
-
     /// Both scans on a grid around the fixed one, by interpolation, continued at their borders. `initial` maps fixed world
     /// to moving world.
     let prepare (grid: Grid) (initial: Affine) (fixedImage: Volume) (movingImage: Volume) : PreparedPair =
@@ -72,13 +51,17 @@ module Pairs =
         fixedIndex, (if other >= fixedIndex then other + 1 else other)
 
     /// `wanted` different ordered pairs of `count` subjects (all of them where there are fewer), drawn by a seed.
-    let evaluation (seed: Seed) (count: int) (wanted: int) : (int * int) list =
+    let distinct (seed: Seed) (count: int) (wanted: int) : (int * int) list =
         let all = count * (count - 1)
 
-        Seed.permutation all (seed |> Seed.split "evaluation")
+        Seed.permutation all seed
         |> Seq.truncate wanted
         |> Seq.map (fun i ->
             let fixedIndex = i / (count - 1)
             let other = i % (count - 1)
             fixedIndex, (if other >= fixedIndex then other + 1 else other))
         |> List.ofSeq
+
+    /// The pairs that models are scored on.
+    let evaluation (seed: Seed) (count: int) (wanted: int) : (int * int) list =
+        distinct (seed |> Seed.split "evaluation") count wanted

@@ -88,7 +88,9 @@ module Experiment =
                     }
 
                 match training.Distillation with
-                | Some { Teacher = teacher } when not (List.contains teacher earlier || File.Exists teacher) ->
+                | Some { Teacher = teacher } when
+                    not (List.contains teacher earlier || File.Exists teacher || Directory.Exists teacher)
+                    ->
                     let hint =
                         if earlier.IsEmpty then
                             "train it first, or name another with --set"
@@ -97,7 +99,8 @@ module Experiment =
 
                     {
                         Path = $"$.train[{index}].distillation.teacher"
-                        Problem = $"\"{teacher}\" is neither an earlier training nor a model file; {hint}"
+                        Problem =
+                            $"\"{teacher}\" is neither an earlier training nor a model file nor a folder of fields; {hint}"
                     }
                 | _ -> ()
         ]

@@ -46,9 +46,6 @@ module Run =
     /// Test pairs in the picture.
     let private picturePairs = 3
 
-    /// Labels that a Dice loss takes: each is a channel of its own.
-    let private mostLabels = 32
-
     let private modelPath (folder: string) (training: string) =
         Path.Combine(folder, "models", training + ".safetensors")
 
@@ -134,8 +131,6 @@ module Run =
             let split = Dataset.split data.Split dataset |> Error.orRaise
             checkFolder options experiment
             let seed = Seed.ofInt experiment.Seed
-            let x, y, z = data.Size
-            let sx, sy, sz = data.Spacing
             let metrics = Path.Combine(options.Folder, "metrics.jsonl")
             let digest = Experiment.digest experiment
 
@@ -149,59 +144,16 @@ module Run =
             let labelled pairs subjects =
                 Evaluator.load (Seed.ofInt experiment.Evaluation.Seed) pairs data.IgnoredLabels subjects
 
-            // A volume for each label of the training subjects, 1 where it is.
-            let labels =
-                lazy
-                    (let maps =
-                        split.TrainSubjects
-                        |> List.map (fun subject ->
-                            match subject.Labels with
-                            | Some labels -> labels ()
-                            | None ->
-                                raise (
-                                    Error.Raised(
-                                        BadInput
-                                            $"subject {subject.Name} has no label map; a loss with \"dice\" needs one for every training subject"
-                                    )
-                                ))
-
-                     let all =
-                         maps
-                         |> Seq.collect Overlap.Labels
-                         |> Seq.distinct
-                         |> Seq.filter (fun label -> not (List.contains label data.IgnoredLabels))
-                         |> Seq.sort
-                         |> List.ofSeq
-
-                     if all.Length > mostLabels then
-                         raise (
-                             Error.Raised(
-                                 BadInput
-                                     $"a loss with \"dice\" takes at most {mostLabels} labels, the training subjects have {all.Length}; list some under data.ignored_labels"
-                             )
-                         )
-
-                     [|
-                         for map in maps do
-                             [|
-                                 for label in all do
-                                     let is (value: float32) =
-                                         if value = float32 label then 1.0f else 0.0f
-
-                                     Volume(map.Grid, Array.map is map.Values)
-                             |]
-                     |])
-
             let validation =
                 labelled experiment.Evaluation.ValidationPairs split.ValidationSubjects
                 |> withoutSurface
 
             let test = labelled experiment.Evaluation.Pairs split.TestSubjects
 
-            let scans =
-                split.TrainSubjects
-                |> List.map (fun subject -> data.Intensity.Apply(subject.Image()))
-                |> Array.ofList
+            let trainingSet = TrainingSet.load data split.TrainSubjects
+
+            if experiment.Train |> List.exists (fun t -> t.Loss.Dice > 0.0) then
+                trainingSet.Labels.Force() |> ignore
 
             let card (training: TrainingOptions) : ModelCard =
                 {
@@ -231,24 +183,35 @@ module Run =
             let teacherOf (training: TrainingOptions) =
                 training.Distillation
                 |> Option.map (fun d ->
-                    readModel (
-                        if isOwn d.Teacher then
-                            modelPath options.Folder d.Teacher
-                        else
-                            d.Teacher
-                    ))
+                    if isOwn d.Teacher then
+                        Online((readModel (modelPath options.Folder d.Teacher)).Network)
+                    elif Directory.Exists d.Teacher then
+                        Stored(FieldStore.openFolder d.Teacher)
+                    else
+                        Online((readModel d.Teacher).Network))
 
             // Teachers from outside must fit; those of this experiment do.
             for training in experiment.Train do
                 match training.Distillation with
                 | Some { Teacher = teacher } when not (isOwn teacher) ->
-                    let card, _ = ModelFile.inspect teacher |> Error.orRaise
+                    let fits =
+                        if Directory.Exists teacher then
+                            match (FieldStore.openFolder teacher).Origin with
+                            | Some origin ->
+                                origin.Intensity = data.Intensity
+                                && origin.Spacing = data.Spacing
+                                && origin.Size = data.Size
+                                && origin.Alignment = data.Alignment
+                            | None -> true
+                        else
+                            let card, _ = ModelFile.inspect teacher |> Error.orRaise
+                            card.Intensity = data.Intensity && card.Spacing = data.Spacing
 
-                    if card.Intensity <> data.Intensity || card.Spacing <> data.Spacing then
+                    if not fits then
                         raise (
                             Error.Raised(
                                 BadInput
-                                    $"training {training.Name}: its teacher {teacher} was trained with another intensity rule or spacing; give both the same \"data\""
+                                    $"training {training.Name}: its teacher {teacher} was made for another intensity rule or training grid; give both the same \"data\""
                             )
                         )
                 | _ -> ()
@@ -292,13 +255,8 @@ module Run =
                             {
                                 Options = training
                                 Seed = seed
-                                Scans = scans
-                                Labels = if training.Loss.Dice > 0.0 then Some labels.Value else None
-                                GridOf =
-                                    fun scan ->
-                                        ModelGrid.Canvas(scan.Grid, struct (sx, sy, sz), struct (x, y, z))
-                                Alignment = data.Alignment
-                                Teacher = teacher |> Option.map _.Network
+                                Set = trainingSet
+                                Teacher = teacher
                                 Device = options.Device
                                 Run = options.Folder
                                 Resume = options.Resume
@@ -307,7 +265,10 @@ module Run =
                                 Stop = options.Stop
                             }
 
-                    teacher |> Option.iter (fun model -> model.Network.Dispose())
+                    match teacher with
+                    | Some(Online network) -> network.Dispose()
+                    | Some(Stored _)
+                    | None -> ()
 
                     match ending with
                     | Interrupted step -> Error step

@@ -18,7 +18,7 @@ type LossWeights =
 /// Adversarial learning with distilling knowledge: how the student is drawn to the teacher's deformations.
 type Distillation =
     {
-        /// The name of an earlier training of the same experiment, or a model file.
+        /// The name of an earlier training of the same experiment, a model file, or a folder of fields (`FieldStore`).
         Teacher: string
         Objective: Objective
         /// The factor of the objective's term, beside 1 − γ.

@@ -13,6 +13,8 @@ type TrainingOptions =
         Architecture: Architecture
         Steps: int
         Batch: int
+        /// How many different pairs are learnt from, over and over; nothing: new ones at every step.
+        Pairs: int option
         LearningRate: LearningRate
         /// The norm to which the gradient of a step is cut, if any.
         Clip: float option
@@ -44,19 +46,22 @@ type TrainingEnd =
     /// Stopped from outside after so many steps, with a checkpoint.
     | Interrupted of step: int
 
+/// Where the fields come from that a student learns from.
+[<NoEquality; NoComparison>]
+type Teacher =
+    /// A network that runs beside the student, frozen, on the very pair that the student sees.
+    | Online of Network
+    /// Fields that were made before.
+    | Stored of FieldStore
+
 /// All that a training needs from outside.
 [<NoEquality; NoComparison>]
 type TrainingJob =
     {
         Options: TrainingOptions
         Seed: Seed
-        /// The prepared images of the training subjects, and their training grid.
-        Scans: Volume[]
-        /// Where Dice is part of the loss: for every scan a volume for each label, 1 where it is, else 0.
-        Labels: Volume[][] option
-        GridOf: Volume -> Grid
-        Alignment: Alignment
-        Teacher: Network option
+        Set: TrainingSet
+        Teacher: Teacher option
         Device: torch.Device
         /// The run's folder, and whether its checkpoints are taken up.
         Run: string
@@ -69,23 +74,26 @@ type TrainingJob =
 
 module TrainingOptions =
     let codec: Codec<TrainingOptions> =
-        Codec.record (fun name architecture steps batch rate clip loss distillation validate checkpoint ->
-            {
-                Name = name
-                Architecture = architecture
-                Steps = steps
-                Batch = batch
-                LearningRate = rate
-                Clip = clip
-                Loss = loss
-                Distillation = distillation
-                ValidateEvery = validate
-                CheckpointEvery = checkpoint
-            })
+        Codec.record
+            (fun name architecture steps batch pairs rate clip loss distillation validate checkpoint ->
+                {
+                    Name = name
+                    Architecture = architecture
+                    Steps = steps
+                    Batch = batch
+                    Pairs = pairs
+                    LearningRate = rate
+                    Clip = clip
+                    Loss = loss
+                    Distillation = distillation
+                    ValidateEvery = validate
+                    CheckpointEvery = checkpoint
+                })
         |> Codec.required "name" Codec.fileName _.Name
         |> Codec.required "architecture" Architecture.codec _.Architecture
         |> Codec.required "steps" Codec.positiveInt _.Steps
         |> Codec.optional "batch" Codec.positiveInt 2 _.Batch
+        |> Codec.maybe "pairs" Codec.positiveInt _.Pairs
         |> Codec.optional
             "learning_rate"
             LearningRate.codec
@@ -109,75 +117,74 @@ module Trainer =
     let private adam (rate: float) (network: torch.nn.Module) =
         torch.optim.Adam(network.parameters (), rate)
 
-    /// The subjects of the pairs of one step, fixed and moving, as indices.
-    let private subjects (job: TrainingJob) (step: int) =
-        List.init job.Options.Batch (fun item ->
-            Pairs.training job.Seed job.Scans.Length (step * job.Options.Batch + item))
+    /// The pairs of a step, fixed and moving, as indices of subjects.
+    let private drawn (options: TrainingOptions) (seed: Seed) (count: int) : int -> (int * int) list =
+        let pairAt =
+            match options.Pairs with
+            | None -> Pairs.training seed count
+            | Some wanted ->
+                let all = Pairs.distinct (seed |> Seed.split "pairs") count wanted |> Array.ofList
+                fun index -> all[index % all.Length]
 
-    let private prepared (job: TrainingJob) (fixedIndex: int, movingIndex: int) : PreparedPair =
-        let fixedImage, movingImage = job.Scans[fixedIndex], job.Scans[movingIndex]
+        fun step -> List.init options.Batch (fun item -> pairAt (step * options.Batch + item))
 
-        let alignment =
-            InitialAlignment.Choose(fixedImage.Grid, movingImage.Grid, job.Alignment)
+    /// All different pairs that a training sees, in the order of their first appearance, as indices of subjects.
+    let pairs (options: TrainingOptions) (seed: Seed) (count: int) : (int * int) list =
+        Seq.init options.Steps (drawn options seed count)
+        |> Seq.concat
+        |> Seq.distinct
+        |> List.ofSeq
 
-        let initial =
-            InitialAlignment.FixedToMoving(fixedImage.Grid, movingImage.Grid, alignment)
+    let private iteration (job: TrainingJob) (student: Network) (turn: Turn) (subjects: (int * int) list) =
+        let set = job.Set
+        let pairs = subjects |> List.map (fun own -> own, TrainingSet.pair set own)
+        let grid = (snd pairs.Head).Grid
 
-        Pairs.prepare (job.GridOf fixedImage) initial fixedImage movingImage
+        let tensor (channels: int) (values: float32[] list) =
+            let shape =
+                [|
+                    int64 pairs.Length
+                    int64 channels
+                    int64 grid.Nz
+                    int64 grid.Ny
+                    int64 grid.Nx
+                |]
 
-    let private tensor (job: TrainingJob) (channels: int) (grid: Grid) (values: float32[] list) =
-        let shape =
-            [|
-                int64 job.Options.Batch
-                int64 channels
-                int64 grid.Nz
-                int64 grid.Ny
-                int64 grid.Nx
-            |]
-
-        values |> Array.concat |> Bridge.toTensor job.Device shape
-
-    /// The label maps of a step's pairs on their grids, each label interpolated by itself.
-    let private labels (job: TrainingJob) (subjects: (int * int) list) (pairs: PreparedPair list) =
-        job.Labels
-        |> Option.map (fun maps ->
-            let channels = maps[0].Length
-            let grid = pairs.Head.Grid
-
-            let resampled pick (transform: PreparedPair -> Affine) =
-                [
-                    for subject, pair in List.zip subjects pairs do
-                        for map in maps[pick subject] do
-                            Warp.Resample(map, pair.Grid, transform pair).Values
-                ]
-                |> tensor job channels grid
-
-            resampled fst (fun _ -> Affine.Identity), resampled snd _.Initial)
-
-    let private iteration (job: TrainingJob) (student: Network) (turn: Turn) (step: int) : Iteration =
-        let subjects = subjects job step
-        let pairs = subjects |> List.map (prepared job)
+            values |> Array.concat |> Bridge.toTensor job.Device shape
 
         let images pick =
-            pairs |> List.map pick |> tensor job 1 pairs.Head.Grid
+            pairs |> List.map (snd >> pick) |> tensor 1
 
         let fixedImage = images _.Fixed
         let moving = images _.Moving
+
+        let labels =
+            if job.Options.Loss.Dice > 0.0 then
+                let maps = pairs |> List.map (fun (own, pair) -> TrainingSet.labelsOf set own pair)
+                let channels = set.Labels.Value[0].Length
+                Some(maps |> List.map fst |> tensor channels, maps |> List.map snd |> tensor channels)
+            else
+                None
 
         {
             Turn = turn
             Fixed = fixedImage
             Moving = moving
             Mask = images _.Inside
-            Labels = labels job subjects pairs
+            Labels = labels
             Student = lazy student.Predict(fixedImage, moving)
             TeacherField =
                 lazy
                     (match job.Teacher with
                      | None -> invalidOp "a training without a teacher asked for its field"
-                     | Some teacher ->
+                     | Some(Online teacher) ->
                          use _ = torch.no_grad ()
-                         teacher.Predict(fixedImage, moving).Field)
+                         teacher.Predict(fixedImage, moving).Field
+                     | Some(Stored store) ->
+                         pairs
+                         |> List.map (fun ((f, m), pair) ->
+                             FieldStore.read store (set.Names[f], set.Names[m]) pair)
+                         |> tensor 3)
         }
 
     let private setRate (rate: float) (optimiser: Modules.Adam) =
@@ -206,11 +213,14 @@ module Trainer =
                 Optimiser = adam options.LearningRate.Initial student
             }
 
-        for teacher in Option.toList job.Teacher do
+        match job.Teacher with
+        | Some(Online teacher) ->
             teacher.eval ()
 
             for parameter in teacher.parameters () do
                 parameter.requires_grad <- false
+        | Some(Stored _)
+        | None -> ()
 
         let judge (distillation: Distillation) : Learner<Discriminator> option =
             if Objective.isAdversarial distillation.Objective then
@@ -271,6 +281,8 @@ module Trainer =
             | Some a -> Schedule.at a.Distillation.Schedule index
             | None -> Schedule.at [] index
 
+        let subjects = drawn options job.Seed job.Set.Scans.Length
+
         let save index =
             let path = Checkpoint.write job.Run options.Name index savables
             job.Sink(Saved(options.Name, index, path))
@@ -286,7 +298,7 @@ module Trainer =
             let report =
                 use _ = torch.NewDisposeScope()
                 // The images come first: they alone would use up what a protected call may allocate.
-                let iteration = iteration job student (turn index) index
+                let iteration = iteration job student (turn index) (subjects index)
 
                 NativeCalls.protect (fun () ->
                     let report = step index iteration

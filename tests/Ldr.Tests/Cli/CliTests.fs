@@ -478,6 +478,44 @@ let tests =
                 Expect.equal refused.Code 1 refused.Errors
                 Expect.isFalse (Directory.Exists(folder </> "other")) "no folder")
 
+            testInFolder "teach fills a store, which a training then learns from" (fun folder ->
+                let store = folder </> "store"
+                writeModel (folder </> "teacher.safetensors")
+
+                let set =
+                    List.skip 2 (tiny (folder </> "run"))
+                    @ steps 4
+                    @ [ "--set"; "train.student-aldk.distillation.schedule=[{\"cycle\":[0.5]}]" ]
+
+                let experiment = List.skipWhile (fun a -> a <> "--set") set
+
+                let withTeacher path =
+                    experiment @ [ "--set"; $"train.student-aldk.distillation.teacher={path}" ]
+
+                let early = ldr ([ "teach"; quickstart; "--output"; store ] @ experiment)
+                refused folder early [ "student-aldk"; "no model file" ]
+
+                let taught =
+                    ldr (
+                        [ "teach"; quickstart; "--output"; store; "--json" ]
+                        @ withTeacher (folder </> "teacher.safetensors")
+                    )
+
+                Expect.equal taught.Code 0 taught.Errors
+                let told = nonNull (JsonNode.Parse taught.Output)
+                Expect.equal (told["made"] |> string) (told["wanted"] |> string) "all are made"
+
+                Expect.equal
+                    (Directory.GetFiles(store, "*.safetensors").Length |> string)
+                    (told["pairs"] |> string)
+                    "a file for each pair"
+
+                let trained =
+                    ldr ([ "train"; quickstart; "--output"; folder </> "run" ] @ withTeacher store)
+
+                Expect.equal trained.Code 0 trained.Errors
+                Expect.isTrue (File.Exists(folder </> "run" </> "model.safetensors")) "the model")
+
             for signal, what in [ "INT", "Ctrl-C"; "TERM", "a scheduler's SIGTERM" ] do
                 testInFolder $"{what} ends a training with a checkpoint, and --resume goes on" (fun folder ->
                     if signal = "INT" && ignoresInterrupts () then

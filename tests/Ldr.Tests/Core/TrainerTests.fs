@@ -19,7 +19,16 @@ let private anatomy =
         Seed = 4
     }
 
-let private scans = lazy Array.init 5 (fun i -> fst (Anatomy.subject anatomy i))
+let private set =
+    lazy
+        ({
+            Names = Array.init 5 (sprintf "subject%d")
+            Scans = Array.init 5 (fun i -> fst (Anatomy.subject anatomy i))
+            Labels = lazy [||]
+            GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (1.0, 1.0, 1.0), struct (32, 32, 32))
+            Alignment = Alignment.World
+        }
+        : TrainingSet)
 
 let private options: TrainingOptions =
     {
@@ -34,6 +43,7 @@ let private options: TrainingOptions =
             )
         Steps = 8
         Batch = 1
+        Pairs = None
         LearningRate =
             {
                 Initial = 1e-3
@@ -54,10 +64,7 @@ let private job folder resume stop sink : TrainingJob =
     {
         Options = options
         Seed = Seed.ofInt 1
-        Scans = scans.Value
-        Labels = None
-        GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (1.0, 1.0, 1.0), struct (32, 32, 32))
-        Alignment = Alignment.World
+        Set = set.Value
         Teacher = None
         Device = torch.CPU
         Run = folder
@@ -124,18 +131,18 @@ let tests =
                 "scans that lie apart are brought together by their centres, as in a registration"
                 (fun folder ->
                     let away =
-                        scans.Value
+                        set.Value.Scans
                         |> Array.mapi (fun i scan ->
                             Volume(Grid(24, 24, 24, Affine.Translation(500.0 * float i, 0, 0)), scan.Values))
 
                     let trained scans name =
                         Trainer.run
                             { job (folder </> name) false CancellationToken.None ignoreEvents with
-                                Scans = scans
+                                Set = { set.Value with Scans = scans }
                             }
                         |> weights
 
-                    Expect.equal (trained away "away") (trained scans.Value "near") "weights")
+                    Expect.equal (trained away "away") (trained set.Value.Scans "near") "weights")
 
             testInFolder "a damaged checkpoint is passed over for the one before" (fun folder ->
                 let resumedAt = ref -1
@@ -198,7 +205,7 @@ let tests =
                             parameter.normal_ (0.0, 0.4, generator = new torch.Generator(5UL)) |> ignore
 
                     { job folder resume CancellationToken.None sink with
-                        Teacher = Some teacher
+                        Teacher = Some(Online teacher)
                         Options =
                             { options with
                                 Distillation =
@@ -322,7 +329,7 @@ let tests =
                 "a loss that is not finite ends the training and keeps the last checkpoint"
                 (fun folder ->
                     let broken =
-                        scans.Value
+                        set.Value.Scans
                         |> Array.map (fun scan -> Volume(scan.Grid, Array.create scan.Values.Length nanf))
 
                     let job = job folder false CancellationToken.None ignoreEvents
@@ -332,7 +339,7 @@ let tests =
                         Error.guard (fun () ->
                             Trainer.run
                                 { job with
-                                    Scans = broken
+                                    Set = { set.Value with Scans = broken }
                                     Resume = true
                                     Options = { options with Steps = 12 }
                                 })
@@ -348,4 +355,118 @@ let tests =
                     Expect.isTrue
                         (File.Exists(folder </> "checkpoints" </> "student-8.safetensors"))
                         "the checkpoint")
+
+            testInFolder "a teacher's fields from a store teach what the teacher itself does" (fun folder ->
+                use teacher = Network.create (Seed.ofInt 9) options.Architecture
+
+                using (torch.no_grad ()) (fun _ ->
+                    for struct (name, parameter) in teacher.named_parameters () do
+                        if name.Contains "flow" && name.EndsWith "weight" then
+                            parameter.normal_ (0.0, 0.4, generator = new torch.Generator(5UL)) |> ignore)
+
+                let taught =
+                    { options with
+                        Pairs = Some 3
+                        Distillation =
+                            Some
+                                {
+                                    Teacher = "teacher"
+                                    Objective = FieldDistance
+                                    Weight = 1.0
+                                    Beta = 0.1
+                                    Penalty = 0.1
+                                    Schedule =
+                                        [
+                                            {
+                                                Steps = None
+                                                Cycle = [ 0.5 ]
+                                                DiscriminatorMoves = None
+                                            }
+                                        ]
+                                    Discriminator = DiscriminatorOptions.standard
+                                    DiscriminatorRate = 1e-4
+                                }
+                    }
+
+                let losses name teacher =
+                    let told = ResizeArray()
+
+                    let sink event =
+                        match event with
+                        | Progressed(_, _, _, metrics, _, _) -> told.AddRange metrics
+                        | _ -> ()
+
+                    let job =
+                        { job (folder </> name) false CancellationToken.None sink with
+                            Options = taught
+                            Teacher = Some teacher
+                        }
+
+                    Trainer.run job |> weights |> ignore
+                    told |> Seq.filter (fun (n, _) -> n = "objective") |> Seq.map snd |> List.ofSeq
+
+                let own = Trainer.pairs taught (Seed.ofInt 1) 5
+                Expect.hasLength own 3 "three different pairs"
+                let names (f, m) = set.Value.Names[f], set.Value.Names[m]
+
+                let origin =
+                    {
+                        Teacher = "digest"
+                        Data = "data"
+                        Size = 32, 32, 32
+                        Spacing = 1.0, 1.0, 1.0
+                        Intensity = IntensityRule.Percentiles(0.5, 99.5)
+                        Alignment = Alignment.World
+                    }
+
+                let ours = FieldStore.create (folder </> "ours") origin
+                let foreign = FieldStore.openFolder (folder </> "foreign")
+                Directory.CreateDirectory foreign.Folder |> ignore
+
+                for f, m in own do
+                    use _ = torch.NewDisposeScope()
+                    use _ = torch.no_grad ()
+                    let pair = TrainingSet.pair set.Value (f, m)
+
+                    let image (values: float32[]) =
+                        Bridge.toTensor torch.CPU [| 1L; 1L; 32L; 32L; 32L |] values
+
+                    let field =
+                        Bridge.toArray (teacher.Predict(image pair.Fixed, image pair.Moving)).Field
+
+                    FieldStore.write ours (names (f, m)) pair.Grid field
+
+                    Nifti.WriteField(
+                        foreign.Folder </> $"{fst (names (f, m))}--{snd (names (f, m))}.nii.gz",
+                        DisplacementField(pair.Grid, field).After pair.Initial
+                    )
+
+                let online = losses "online" (Online teacher)
+                Expect.isGreaterThan online.Head 0.1 "there is a distance to the teacher"
+
+                for name, store in [ "ours, half precision", ours; "of another program", foreign ] do
+                    let stored = losses name (Stored store)
+
+                    for a, b in List.zip online stored do
+                        Expect.isLessThan (abs (a - b)) 2e-3 $"{name}: {a} and {b}"
+
+                // Another teacher's fields do not go into the same folder.
+                Expect.throws
+                    (fun () -> FieldStore.create ours.Folder { origin with Teacher = "other" } |> ignore)
+                    "another teacher"
+
+                let f, m = own.Head
+                let ending = $"{fst (names (f, m))}--{snd (names (f, m))}.safetensors"
+                File.Delete(ours.Folder </> ending)
+
+                match
+                    Error.guard (fun () ->
+                        FieldStore.read ours (names (f, m)) (TrainingSet.pair set.Value (f, m)))
+                with
+                | Ok _ -> failtest "a pair without a field was accepted"
+                | Error e ->
+                    Expect.stringContains
+                        (String.concat " " (Error.lines e))
+                        "has no field for the pair"
+                        "message")
         ]

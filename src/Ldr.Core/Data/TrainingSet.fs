@@ -1,0 +1,84 @@
+namespace Ldr
+
+open Ldr.Runtime
+
+/// The subjects of a training as the network sees them.
+[<NoEquality; NoComparison>]
+type TrainingSet =
+    {
+        Names: string[]
+        /// The scans, by the intensity rule.
+        Scans: Volume[]
+        /// For every scan a volume for each label, 1 where it is, else 0; read when a loss asks for them.
+        Labels: Lazy<Volume[][]>
+        /// The training grid around a scan.
+        GridOf: Volume -> Grid
+        Alignment: Alignment
+    }
+
+module TrainingSet =
+    /// Labels that a Dice loss takes: each is a channel of its own.
+    let private mostLabels = 32
+
+    let private bad message = raise (Error.Raised(BadInput message))
+
+    let private labels (ignored: int list) (subjects: Subject list) : Volume[][] =
+        let maps =
+            [
+                for subject in subjects do
+                    match subject.Labels with
+                    | Some labels -> labels ()
+                    | None ->
+                        bad
+                            $"subject {subject.Name} has no label map; a loss with \"dice\" needs one for every training subject"
+            ]
+
+        let all =
+            maps
+            |> Seq.collect Overlap.Labels
+            |> Seq.distinct
+            |> Seq.filter (fun label -> not (List.contains label ignored))
+            |> Seq.sort
+            |> Array.ofSeq
+
+        if all.Length = 0 || all.Length > mostLabels then
+            bad
+                $"a loss with \"dice\" takes 1 to {mostLabels} labels, the training subjects have {all.Length}; see data.ignored_labels"
+
+        let only (map: Volume) (label: int) =
+            Volume(map.Grid, map.Values |> Array.map (fun v -> if v = float32 label then 1.0f else 0.0f))
+
+        [| for map in maps -> all |> Array.map (only map) |]
+
+    /// Reads the scans of the subjects.
+    let load (data: DataOptions) (subjects: Subject list) : TrainingSet =
+        let x, y, z = data.Size
+        let sx, sy, sz = data.Spacing
+
+        {
+            Names = [| for subject in subjects -> subject.Name |]
+            Scans = [| for subject in subjects -> data.Intensity.Apply(subject.Image()) |]
+            Labels = lazy labels data.IgnoredLabels subjects
+            GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (sx, sy, sz), struct (x, y, z))
+            Alignment = data.Alignment
+        }
+
+    /// Two scans, by their indices, on one grid.
+    let pair (set: TrainingSet) (fixedIndex: int, movingIndex: int) : PreparedPair =
+        let fixedImage, movingImage = set.Scans[fixedIndex], set.Scans[movingIndex]
+
+        let alignment =
+            InitialAlignment.Choose(fixedImage.Grid, movingImage.Grid, set.Alignment)
+
+        let initial =
+            InitialAlignment.FixedToMoving(fixedImage.Grid, movingImage.Grid, alignment)
+
+        Pairs.prepare (set.GridOf fixedImage) initial fixedImage movingImage
+
+    /// The label maps of a pair on its grid, fixed and moving, [L, Z, Y, X] each; every label is interpolated by itself.
+    let labelsOf (set: TrainingSet) (fixedIndex: int, movingIndex: int) (pair: PreparedPair) =
+        let resampled index (transform: Affine) =
+            set.Labels.Value[index]
+            |> Array.collect (fun map -> Warp.Resample(map, pair.Grid, transform).Values)
+
+        resampled fixedIndex Affine.Identity, resampled movingIndex pair.Initial

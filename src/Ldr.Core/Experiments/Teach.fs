@@ -1,0 +1,108 @@
+namespace Ldr
+
+open System.IO
+open System.Threading
+open TorchSharp
+open Ldr.Runtime
+
+/// How a store of a teacher's fields is to be filled.
+[<NoEquality; NoComparison>]
+type TeachOptions =
+    {
+        /// The store's folder.
+        Folder: string
+        /// The training whose pairs are meant; nothing: the only one that learns from a teacher.
+        Training: string option
+        Device: torch.Device
+        /// Told after every field: how many of how many there are.
+        Progress: int -> int -> unit
+        Stop: CancellationToken
+    }
+
+/// What a store holds now: fields of so many pairs, some of them made just now. Fewer than wanted: it was stopped.
+type TeachResult = { Pairs: int; Wanted: int; Made: int }
+
+/// A teacher's fields for every pair that a training will see, made once, so that the student need not wait for its teacher.
+module Teach =
+    let private bad message = raise (Error.Raised(BadInput message))
+
+    let private trainingOf (name: string option) (experiment: Experiment) =
+        let learners =
+            experiment.Train
+            |> List.choose (fun t -> t.Distillation |> Option.map (fun d -> t, d))
+
+        match name, learners with
+        | Some name, _ ->
+            learners
+            |> List.tryFind (fun (t, _) -> t.Name = name)
+            |> Option.defaultWith (fun () ->
+                bad
+                    $"\"{name}\" is no training with a \"distillation\"; {Codec.suggestion (learners |> List.map (fun (t, _) -> t.Name)) name}")
+        | None, [ only ] -> only
+        | None, [] -> bad "no training of this experiment learns from a teacher; give one a \"distillation\""
+        | None, several ->
+            let names = several |> List.map (fun (t, _) -> t.Name) |> String.concat ", "
+            bad $"several trainings learn from a teacher ({names}); choose one by --training"
+
+    /// Fills the store. What is there already stays; each field is a file of its own, so that an interruption loses one at
+    /// most.
+    let execute (options: TeachOptions) (experiment: Experiment) : Result<TeachResult, Error> =
+        Error.guard (fun () ->
+            let data = experiment.Data
+            let training, distillation = trainingOf options.Training experiment
+
+            if not (File.Exists distillation.Teacher) then
+                bad
+                    $"the teacher of {training.Name}, \"{distillation.Teacher}\", is no model file; name one by --set train.{training.Name}.distillation.teacher=FILE"
+
+            let model = ModelFile.read distillation.Teacher |> Error.orRaise
+            use network = model.Network
+            network.``to`` options.Device |> ignore
+            let dataset = Dataset.load data |> Error.orRaise
+            let split = Dataset.split data.Split dataset |> Error.orRaise
+            let set = TrainingSet.load data split.TrainSubjects
+
+            let store =
+                FieldStore.create
+                    options.Folder
+                    {
+                        Teacher = Checkpoint.digest distillation.Teacher
+                        Data = dataset.Name
+                        Size = data.Size
+                        Spacing = data.Spacing
+                        Intensity = data.Intensity
+                        Alignment = data.Alignment
+                    }
+
+            let pairs = Trainer.pairs training (Seed.ofInt experiment.Seed) set.Scans.Length
+            let names (f, m) = set.Names[f], set.Names[m]
+
+            let missing =
+                pairs |> List.filter (fun pair -> not (FieldStore.has store (names pair)))
+
+            let before = pairs.Length - missing.Length
+
+            let teach (pair: PreparedPair) =
+                use _ = torch.NewDisposeScope()
+                use _ = torch.no_grad ()
+                let grid = pair.Grid
+                let shape = [| 1L; 1L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
+                let fixedImage = Bridge.toTensor options.Device shape pair.Fixed
+                let moving = Bridge.toTensor options.Device shape pair.Moving
+                let predict () = network.Predict(fixedImage, moving)
+                Bridge.toArray (NativeCalls.protect predict).Field
+
+            let made =
+                missing
+                |> Seq.takeWhile (fun _ -> not options.Stop.IsCancellationRequested)
+                |> Seq.mapi (fun index own ->
+                    let pair = TrainingSet.pair set own
+                    FieldStore.write store (names own) pair.Grid (teach pair)
+                    options.Progress (before + index + 1) pairs.Length)
+                |> Seq.length
+
+            {
+                Pairs = before + made
+                Wanted = pairs.Length
+                Made = made
+            })

@@ -1,0 +1,150 @@
+namespace Ldr
+
+open System
+open System.Collections.Generic
+open System.IO
+open Ldr.Runtime
+
+/// Displacement fields for pairs of a data set, one file each, in a folder: what a student learns from when its teacher is not
+/// run beside it.
+///
+/// `FIXED--MOVING.safetensors` is written by `ldr-fs teach`: tensor `field` [3, Z, Y, X] in half precision, in voxels of the
+/// training grid, after the initial alignment. `FIXED--MOVING.nii.gz` (or `.nii`) may come from any other program: a
+/// displacement field from fixed to moving, mm, LPS, on any grid. `store.json` says what the former belong to.
+[<NoComparison>]
+type FieldStore =
+    {
+        Folder: string
+        /// What the fields of `ldr-fs teach` were made for; nothing in a folder that was filled by other programs.
+        Origin: StoreOrigin option
+    }
+
+/// Which teacher filled a store, and how its pairs were prepared.
+and StoreOrigin =
+    {
+        /// The SHA-256 of the teacher's model file.
+        Teacher: string
+        Data: string
+        Size: int * int * int
+        Spacing: float * float * float
+        Intensity: IntensityRule
+        Alignment: Alignment
+    }
+
+module FieldStore =
+    let private tensor = "field"
+
+    let private origin: Codec<StoreOrigin> =
+        Codec.record (fun teacher data size spacing intensity alignment ->
+            {
+                Teacher = teacher
+                Data = data
+                Size = size
+                Spacing = spacing
+                Intensity = intensity
+                Alignment = alignment
+            })
+        |> Codec.required "teacher" Codec.string _.Teacher
+        |> Codec.required "data" Codec.string _.Data
+        |> Codec.required "size" RuntimeCodecs.gridSize _.Size
+        |> Codec.required "spacing" RuntimeCodecs.spacing _.Spacing
+        |> Codec.required "intensity" RuntimeCodecs.intensity _.Intensity
+        |> Codec.required "alignment" RuntimeCodecs.alignment _.Alignment
+        |> Codec.seal
+
+    let private originFile folder = Path.Combine(folder, "store.json")
+
+    let private bad folder problem remedy =
+        raise (Error.Raised(BadFile(folder, problem, remedy)))
+
+    /// Opens a folder of fields.
+    let openFolder (folder: string) : FieldStore =
+        let file = originFile folder
+
+        {
+            Folder = folder
+            Origin =
+                if File.Exists file then
+                    Codec.ofText file origin (File.ReadAllText file) |> Error.orRaise |> Some
+                else
+                    None
+        }
+
+    /// Opens a folder of fields for writing, or makes it; one that holds fields of another teacher or data is refused.
+    let create (folder: string) (wanted: StoreOrigin) : FieldStore =
+        Directory.CreateDirectory folder |> ignore
+        let store = openFolder folder
+
+        match store.Origin with
+        | Some found when found <> wanted ->
+            bad
+                folder
+                "holds the fields of another teacher, or for other data"
+                "choose another folder by --output"
+        | Some _ -> store
+        | None ->
+            AtomicFile.WriteText(originFile folder, Codec.toText origin wanted + "\n")
+            { store with Origin = Some wanted }
+
+    let private path (store: FieldStore) (names: string * string) (ending: string) =
+        Path.Combine(store.Folder, $"{fst names}--{snd names}{ending}")
+
+    /// Whether there is a field of `ldr-fs teach` for a pair of subjects (fixed, moving).
+    let has (store: FieldStore) (names: string * string) =
+        File.Exists(path store names ".safetensors")
+
+    /// Writes a field [3, Z, Y, X] in voxels of the pair's training grid.
+    let write (store: FieldStore) (names: string * string) (grid: Grid) (vectors: float32[]) =
+        let shape = [| 3L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
+
+        Safetensors.Write(
+            path store names ".safetensors",
+            Dictionary<string, string>(),
+            [| SafeTensor.FromFloats(tensor, shape, vectors, true) |]
+        )
+
+    let private readOwn (file: string) (grid: Grid) : float32[] =
+        let shape = [| 3L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
+
+        match (Safetensors.Read file).Tensors |> Seq.tryFind (fun t -> t.Name = tensor) with
+        | Some t when t.Shape = shape && t.IsFloatingPoint -> t.ToFloats()
+        | _ ->
+            let size = shape |> Array.map string |> String.concat "×"
+            bad file $"holds no field of {size} numbers" "write it anew with ldr-fs teach"
+
+    /// From a field of the world (fixed to moving) to the field that is left after the pair's initial alignment, in voxels of
+    /// its grid: Initial(x + d(x)) = x + u(x).
+    let private fromWorld (pair: PreparedPair) (field: DisplacementField) : float32[] =
+        let grid = pair.Grid
+        let back = pair.Initial.Inverse().Then grid.WorldToVoxel
+        let count = int grid.Count
+        let vectors = Array.zeroCreate (3 * count)
+
+        for z in 0 .. grid.Nz - 1 do
+            for y in 0 .. grid.Ny - 1 do
+                for x in 0 .. grid.Nx - 1 do
+                    let struct (wx, wy, wz) = grid.VoxelToWorld.Apply(float x, float y, float z)
+                    let struct (mx, my, mz) = field.MapPoint(wx, wy, wz)
+                    let struct (vx, vy, vz) = back.Apply(mx, my, mz)
+                    let at = (z * grid.Ny + y) * grid.Nx + x
+                    vectors[at] <- float32 (vx - float x)
+                    vectors[count + at] <- float32 (vy - float y)
+                    vectors[2 * count + at] <- float32 (vz - float z)
+
+        vectors
+
+    /// The field of a pair of subjects (fixed, moving), [3, Z, Y, X] in voxels of the pair's grid. A pair without one is bad
+    /// input.
+    let read (store: FieldStore) (names: string * string) (pair: PreparedPair) : float32[] =
+        let own = path store names ".safetensors"
+
+        if File.Exists own then
+            readOwn own pair.Grid
+        else
+            match [ ".nii.gz"; ".nii" ] |> List.map (path store names) |> List.tryFind File.Exists with
+            | Some file -> fromWorld pair (Nifti.ReadField file)
+            | None ->
+                bad
+                    store.Folder
+                    $"has no field for the pair of {fst names} (fixed) and {snd names} (moving)"
+                    $"run ldr-fs teach, or put {fst names}--{snd names}.nii.gz there"
