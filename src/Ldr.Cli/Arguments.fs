@@ -15,6 +15,8 @@ type TrainArguments =
     | [<MainCommand; ExactlyOnce>] Experiment of file: string
     | [<Unique; AltCommandLine("-o")>] Output of folder: string
     | [<Unique>] Resume
+    | Only of name: string
+    | [<Unique>] Page of file: string
     | Set of assignment: string
     | [<Unique>] Threads of count: int
     | [<Unique>] Device of DeviceName
@@ -26,7 +28,10 @@ type TrainArguments =
             match this with
             | Experiment _ -> "the experiment's file, such as experiments/quickstart.json."
             | Output _ -> "the run's folder (default: runs/NAME)."
-            | Resume -> "go on with the run that is in the folder."
+            | Resume ->
+                "go on with the run that is in the folder; trainings may have been added to the experiment."
+            | Only _ -> "limit the run to this training, and the teachers that it needs (may be repeated)."
+            | Page _ -> "write the table into this Markdown file too, between its two comments."
             | Set _ ->
                 "change a value of the experiment: PATH=VALUE, such as data.root=/data or train.student.steps=500."
             | Threads _ -> "threads to compute with (default: all cores)."

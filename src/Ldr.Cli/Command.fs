@@ -17,15 +17,23 @@ type RegisterOptions =
         Volume: int option
     }
 
+/// An experiment to run.
+type TrainOptions =
+    {
+        Experiment: string
+        /// The run's folder.
+        Output: string option
+        Resume: bool
+        /// The trainings to which the run is limited; nothing: all.
+        Only: string list
+        /// A Markdown file that gets the table too.
+        Page: string option
+        Assignments: string list
+    }
+
 /// What the user asked for, as plain data.
 type Command =
-    | Train of
-        {|
-            Experiment: string
-            Output: string option
-            Resume: bool
-            Assignments: string list
-        |}
+    | Train of TrainOptions
     | Teach of
         {|
             Experiment: string

@@ -99,13 +99,19 @@ let private quoted (argument: string) =
         "'" + argument.Replace("'", "'\\''") + "'"
 
 /// The command that goes on with a run that was stopped.
-let private resumeCommand (request: Request) (experiment: string) (folder: string) assignments =
+let private resumeCommand (request: Request) (asked: TrainOptions) (folder: string) =
     [
         "train"
-        experiment
+        asked.Experiment
         "--output"
         folder
-        for assignment: string in assignments do
+        for name in asked.Only do
+            "--only"
+            name
+        for page in Option.toList asked.Page do
+            "--page"
+            page
+        for assignment in asked.Assignments do
             "--set"
             assignment
         match request.Threads with
@@ -124,18 +130,24 @@ let private resumeCommand (request: Request) (experiment: string) (folder: strin
     |> String.concat " "
     |> sprintf "ldr-fs %s"
 
-let private train (request: Request) (reporter: Progress.Reporter) experiment output resume assignments =
+let private train (request: Request) (reporter: Progress.Reporter) (asked: TrainOptions) =
+    let experiment, assignments = asked.Experiment, asked.Assignments
+
     Experiment.read experiment assignments
     |> Result.bind (fun resolved -> compute request |> Result.map (fun device -> resolved, device))
     |> Result.bind (fun (resolved, device) ->
-        let folder = output |> Option.defaultValue (Path.Combine("runs", resolved.Name))
+        let folder =
+            asked.Output |> Option.defaultValue (Path.Combine("runs", resolved.Name))
+
         use stop = new Stopping()
 
         try
             Run.execute
                 {
                     Folder = folder
-                    Resume = resume
+                    Resume = asked.Resume
+                    Only = asked.Only
+                    Page = asked.Page
                     Device = device
                     Sink = reporter.Show
                     Stop = stop.Token
@@ -154,10 +166,7 @@ let private train (request: Request) (reporter: Progress.Reporter) experiment ou
                     else
                         $"in {training}"
 
-                eprintfn
-                    "Stopped %s; go on with: %s"
-                    where
-                    (resumeCommand request experiment folder assignments)
+                eprintfn "Stopped %s; go on with: %s" where (resumeCommand request asked folder)
 
                 ExitCode.interrupted
             | Done result ->
@@ -411,8 +420,7 @@ let private evaluate
 
                     reporter.Close()
 
-                    let summary =
-                        Scores.summarise modelName (Network.parameterCount model.Network) before scores
+                    let summary = Scores.summarise modelName (ModelFile.size model) before scores
 
                     let json = Scores.toJson summary
 
@@ -429,7 +437,8 @@ let private evaluate
                     else
                         printfn
                             "%s"
-                            (Scores.toTable [ Scores.summarise "untouched" 0L before before; summary ])
+                            (Scores.toTable
+                                [ Scores.summarise "untouched" (0L, 0.0) before before; summary ])
 
                     ExitCode.ok))))
 
@@ -560,7 +569,7 @@ let execute (request: Request) : int =
     let result =
         match request.Command with
         | Teach t -> teach request reporter t.Experiment t.Output t.Training t.Assignments
-        | Train t -> train request reporter t.Experiment t.Output t.Resume t.Assignments
+        | Train asked -> train request reporter asked
         | Register r -> register request r
         | Evaluate e -> evaluate request reporter e.Model e.Data e.Split e.Output e.Seed e.Pairs
         | Inspect file -> inspect request file

@@ -43,12 +43,14 @@ let private train (r: ParseResults<TrainArguments>) =
     need "the experiment's file" (r.TryGetResult TrainArguments.Experiment)
     |> Result.bind (fun experiment ->
         Command.Train
-            {|
+            {
                 Experiment = experiment
                 Output = r.TryGetResult TrainArguments.Output
                 Resume = r.Contains TrainArguments.Resume
+                Only = r.GetResults Only
+                Page = r.TryGetResult Page
                 Assignments = r.GetResults TrainArguments.Set
-            |}
+            }
         |> request
             r
             (r.TryGetResult TrainArguments.Threads)

@@ -44,6 +44,18 @@ type Summary =
         SdLogJ: float
         Milliseconds: float
         Parameters: int64
+        /// Multiplications with addition for one pair of the training grid's size.
+        Macs: float
+        /// How many trainings with different seeds were averaged, pair by pair.
+        Seeds: int
+    }
+
+/// What is kept of the scores of a trained model: all that a table needs.
+type ScoreSheet =
+    {
+        Parameters: int64
+        Macs: float
+        Scores: PairScore list
     }
 
 module Scores =
@@ -112,10 +124,82 @@ module Scores =
         else
             (sorted[sorted.Length / 2 - 1] + sorted[sorted.Length / 2]) / 2.0
 
+    let private orNan = Option.defaultValue nan
+
+    let private known (value: float) =
+        if Double.IsNaN value then None else Some value
+
+    let private labelCodec: Codec<LabelScore> =
+        Codec.record (fun label dice jaccard hd95 ->
+            {
+                Label = label
+                Dice = dice
+                Jaccard = jaccard
+                Hd95Mm = orNan hd95
+            })
+        |> Codec.required "label" Codec.int _.Label
+        |> Codec.required "dice" Codec.finite _.Dice
+        |> Codec.required "jaccard" Codec.finite _.Jaccard
+        |> Codec.maybe "hd95_mm" Codec.finite (fun s -> known s.Hd95Mm)
+        |> Codec.seal
+
+    let private pairCodec: Codec<PairScore> =
+        Codec.record (fun fixedName moving dice jaccard hd95 folded sdlogj milliseconds labels ->
+            {
+                Fixed = fixedName
+                Moving = moving
+                Dice = orNan dice
+                Jaccard = orNan jaccard
+                Hd95Mm = orNan hd95
+                PerLabel = labels
+                FoldedPercent = folded
+                SdLogJ = orNan sdlogj
+                Milliseconds = milliseconds
+            })
+        |> Codec.required "fixed" Codec.string _.Fixed
+        |> Codec.required "moving" Codec.string _.Moving
+        |> Codec.maybe "dice" Codec.finite (fun (s: PairScore) -> known s.Dice)
+        |> Codec.maybe "jaccard" Codec.finite (fun (s: PairScore) -> known s.Jaccard)
+        |> Codec.maybe "hd95_mm" Codec.finite (fun (s: PairScore) -> known s.Hd95Mm)
+        |> Codec.required "folded_percent" Codec.finite (fun (s: PairScore) -> s.FoldedPercent)
+        |> Codec.maybe "sdlogj" Codec.finite (fun (s: PairScore) -> known s.SdLogJ)
+        |> Codec.required "milliseconds" Codec.finite (fun (s: PairScore) -> s.Milliseconds)
+        |> Codec.required "labels" (Codec.list labelCodec) _.PerLabel
+        |> Codec.seal
+
+    /// A score sheet as JSON.
+    let sheet: Codec<ScoreSheet> =
+        Codec.record (fun parameters macs scores ->
+            {
+                Parameters = int64 (parameters: float)
+                Macs = macs
+                Scores = scores
+            })
+        |> Codec.required "parameters" Codec.notNegative (fun s -> float s.Parameters)
+        |> Codec.required "macs" Codec.notNegative _.Macs
+        |> Codec.required "pairs" (Codec.list pairCodec) _.Scores
+        |> Codec.seal
+
+    /// The scores of several trainings of one kind on the same pairs, averaged pair by pair (labels: of the first).
+    let overSeeds (scores: PairScore list list) : PairScore list =
+        scores
+        |> List.transpose
+        |> List.map (fun own ->
+            let mean (pick: PairScore -> float) = own |> Seq.map pick |> meanOf
+
+            { own.Head with
+                Dice = mean _.Dice
+                Jaccard = mean _.Jaccard
+                Hd95Mm = mean _.Hd95Mm
+                FoldedPercent = mean _.FoldedPercent
+                SdLogJ = mean _.SdLogJ
+                Milliseconds = mean _.Milliseconds
+            })
+
     /// The summary of a method; `before` are the scores of the same pairs after the initial alignment alone.
     let summarise
         (name: string)
-        (parameters: int64)
+        (parameters: int64, macs: float)
         (before: PairScore list)
         (scores: PairScore list)
         : Summary =
@@ -141,6 +225,8 @@ module Scores =
             SdLogJ = mean _.SdLogJ
             Milliseconds = scores |> Seq.map _.Milliseconds |> median
             Parameters = parameters
+            Macs = macs
+            Seeds = 1
         }
 
     /// The keys of `evaluate --json` and of the rows of `train --json`.
@@ -163,6 +249,8 @@ module Scores =
         node.Add("sdlogj", Codec.rounded summary.SdLogJ)
         node.Add("milliseconds", Codec.rounded summary.Milliseconds)
         node.Add("parameters", JsonValue.Create summary.Parameters)
+        node.Add("macs", Codec.rounded summary.Macs)
+        node.Add("seeds", JsonValue.Create summary.Seeds)
         node
 
     /// A number for people with so many decimals; a dash where there is none.
@@ -172,15 +260,32 @@ module Scores =
         else
             value.ToString("F" + string digits, CultureInfo.InvariantCulture)
 
+    /// A number with its sign, whichever it is.
+    let signed (digits: int) (value: float) =
+        (if value >= 0.0 then "+" else "−") + fixedPoint digits (abs value)
+
+    /// A probability with two digits, or how small it is at least.
+    let probability (p: float) =
+        if p < 1e-4 then
+            "< 0.0001"
+        else
+            p.ToString("G2", CultureInfo.InvariantCulture)
+
     let private columns: (string * (Summary -> string)) list =
         [
-            "", _.Name
+            "",
+            (fun s ->
+                if s.Seeds > 1 then
+                    $"{s.Name} ({s.Seeds} seeds)"
+                else
+                    s.Name)
             "Dice", (fun s -> $"{fixedPoint 3 s.Dice} ± {fixedPoint 3 s.DiceSd}")
             "Jaccard", (fun s -> fixedPoint 3 s.Jaccard)
             "HD95 (mm)", (fun s -> fixedPoint 2 s.Hd95Mm)
             "folded (%)", (fun s -> fixedPoint 3 s.FoldedPercent)
             "SDlogJ", (fun s -> fixedPoint 3 s.SdLogJ)
             "parameters", (fun s -> s.Parameters.ToString("N0", CultureInfo.InvariantCulture))
+            "GMAC", (fun s -> fixedPoint 2 (s.Macs / 1e9))
             "ms per pair", (fun s -> fixedPoint 0 s.Milliseconds)
         ]
 

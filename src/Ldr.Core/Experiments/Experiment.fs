@@ -13,6 +13,19 @@ type EvaluationOptions =
         Pairs: int
         Seed: int
         ValidationPairs: int
+        /// Trainings, by name, whose Dice is compared pair by pair (Wilcoxon's signed-rank test), first against second.
+        Compare: (string * string) list
+    }
+
+/// A training with one of its seeds.
+type Instance =
+    {
+        /// The training's name, with the seed where it has several.
+        Name: string
+        /// The training's own name.
+        Training: string
+        Seed: int
+        Options: TrainingOptions
     }
 
 /// An experiment: data, trainings in their order (a later one may learn from an earlier one), and scores.
@@ -31,18 +44,26 @@ module EvaluationOptions =
             Pairs = 200
             Seed = 1
             ValidationPairs = 20
+            Compare = []
         }
 
     let codec: Codec<EvaluationOptions> =
-        Codec.record (fun pairs seed validation ->
+        let two =
+            Codec.list Codec.string
+            |> Codec.where "a list of two names" (fun names -> names.Length = 2)
+            |> Codec.map (fun names -> names[0], names[1]) (fun (a, b) -> [ a; b ])
+
+        Codec.record (fun pairs seed validation compare ->
             {
                 Pairs = pairs
                 Seed = seed
                 ValidationPairs = validation
+                Compare = compare
             })
         |> Codec.optional "pairs" Codec.positiveInt standard.Pairs _.Pairs
         |> Codec.optional "seed" Codec.int standard.Seed _.Seed
         |> Codec.optional "validation_pairs" Codec.positiveInt standard.ValidationPairs _.ValidationPairs
+        |> Codec.optional "compare" (Codec.list two) standard.Compare _.Compare
         |> Codec.seal
 
 module Experiment =
@@ -66,6 +87,39 @@ module Experiment =
         |> Codec.optional "evaluation" EvaluationOptions.codec EvaluationOptions.standard _.Evaluation
         |> Codec.seal
 
+    /// All trainings with all their seeds, in order.
+    let instances (experiment: Experiment) : Instance list =
+        [
+            for training in experiment.Train do
+                match training.Seeds with
+                | []
+                | [ _ ] ->
+                    {
+                        Name = training.Name
+                        Training = training.Name
+                        Seed = List.tryHead training.Seeds |> Option.defaultValue experiment.Seed
+                        Options = training
+                    }
+                | seeds ->
+                    for seed in seeds do
+                        let name = $"{training.Name}-{seed}"
+
+                        {
+                            Name = name
+                            Training = training.Name
+                            Seed = seed
+                            Options = { training with Name = name }
+                        }
+        ]
+
+    /// The instance that a name means: its own, or its training's, which is the first seed's.
+    let tryInstance (experiment: Experiment) (name: string) : Instance option =
+        let all = instances experiment
+
+        all
+        |> List.tryFind (fun i -> i.Name = name)
+        |> Option.orElse (all |> List.tryFind (fun i -> i.Training = name))
+
     /// The SHA-256 of an experiment as it was resolved.
     let digest (experiment: Experiment) =
         Codec.toLine codec experiment
@@ -78,6 +132,14 @@ module Experiment =
         let names = experiment.Train |> List.map _.Name
 
         [
+            for index, (first, second) in List.indexed experiment.Evaluation.Compare do
+                for name in [ first; second ] do
+                    if not (List.contains name names) then
+                        {
+                            Path = $"$.evaluation.compare[{index}]"
+                            Problem = $"\"{name}\" is no training; {Codec.suggestion names name}"
+                        }
+
             for index, training in List.indexed experiment.Train do
                 let earlier = List.take index names
 

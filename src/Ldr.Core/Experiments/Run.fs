@@ -20,6 +20,10 @@ type RunOptions =
     {
         Folder: string
         Resume: bool
+        /// Trainings, by name, to which the run is limited (with the teachers that they need); nothing: all.
+        Only: string list
+        /// A Markdown file whose table is written anew.
+        Page: string option
         Device: torch.Device
         Sink: RunEvent -> unit
         Stop: CancellationToken
@@ -41,7 +45,10 @@ type RunEnd =
     | Stopped of training: string * step: int
 
 /// A run is a folder: `experiment.json` (as resolved), `metrics.jsonl`, `checkpoints/`, `models/NAME.safetensors` of every
-/// finished training, `model.safetensors` (the last one), `table.md` and `table.json`, `pairs.png`.
+/// finished training, `scores/NAME.json` of its test pairs, `fields/TEACHER/`
+/// (the fields of teachers that are asked once for each pair), `model.safetensors` (the last one), `table.md` and `table.json`,
+/// `pairs.png`. A training with scores is done, whether its model is still there or not, unless a student needs it as its
+/// teacher.
 module Run =
     /// Test pairs in the picture.
     let private picturePairs = 3
@@ -49,9 +56,13 @@ module Run =
     let private modelPath (folder: string) (training: string) =
         Path.Combine(folder, "models", training + ".safetensors")
 
+    let private scorePath (folder: string) (training: string) =
+        Path.Combine(folder, "scores", training + ".json")
+
     let private experimentPath (folder: string) = Path.Combine(folder, "experiment.json")
 
-    /// Whether a run's folder can be used: a new one, or the one of the same experiment with `--resume`. Makes nothing yet.
+    /// Whether a run's folder can be used: a new one, or one of the same data and trainings with
+    /// `--resume`. Makes nothing yet.
     let private checkFolder (options: RunOptions) (experiment: Experiment) =
         let file = experimentPath options.Folder
 
@@ -62,18 +73,32 @@ module Run =
             if not options.Resume then
                 bad "holds a run already" "go on with it by --resume, or choose another folder by --output"
 
-            match Codec.ofText file Experiment.codec (File.ReadAllText file) with
-            | Ok before when Experiment.digest before = Experiment.digest experiment -> ()
-            | Ok _ -> bad "holds a run of a different experiment" "choose another folder by --output"
-            | Error error -> raise (Error.Raised error)
+            let before =
+                Codec.ofText file Experiment.codec (File.ReadAllText file) |> Error.orRaise
+
+            let shared (e: Experiment) =
+                e.Seed, e.Data, { e.Evaluation with Compare = [] }
+
+            if shared before <> shared experiment then
+                bad
+                    "holds a run with other data, another seed or another evaluation"
+                    "choose another folder by --output"
+
+            // Trainings may come and go; those that were there must be the same.
+            for training in experiment.Train do
+                match before.Train |> List.tryFind (fun t -> t.Name = training.Name) with
+                | Some old when { old with Seeds = training.Seeds } <> training ->
+                    bad
+                        $"holds a run in which training {training.Name} was another"
+                        "give it a new name, or choose another folder by --output"
+                | _ -> ()
 
     /// Makes a run's folder.
     let private openFolder (options: RunOptions) (experiment: Experiment) =
-        Directory.CreateDirectory(Path.Combine(options.Folder, "models")) |> ignore
-        let file = experimentPath options.Folder
+        for part in [ "models"; "scores" ] do
+            Directory.CreateDirectory(Path.Combine(options.Folder, part)) |> ignore
 
-        if not (File.Exists file) then
-            AtomicFile.WriteText(file, Codec.toText Experiment.codec experiment + "\n")
+        AtomicFile.WriteText(experimentPath options.Folder, Codec.toText Experiment.codec experiment + "\n")
 
     /// One line of `metrics.jsonl` for an event that has numbers.
     let private metricsLine (event: TrainingEvent) : string option =
@@ -121,6 +146,37 @@ module Run =
             if kept <> text then
                 AtomicFile.WriteText(path, kept)
 
+    /// The instances that a run is limited to.
+    let private wantedOf (options: RunOptions) (experiment: Experiment) (all: Instance list) =
+        let names = experiment.Train |> List.map _.Name
+
+        for name in options.Only do
+            if not (List.contains name names) then
+                raise (
+                    Error.Raised(BadInput $"--only {name}: no such training; {Codec.suggestion names name}")
+                )
+
+        all
+        |> List.filter (fun instance -> options.Only.IsEmpty || List.contains instance.Training options.Only)
+
+    let private pageStart, private pageEnd =
+        "<!-- table: made by ldr-fs train -->", "<!-- end of the table -->"
+
+    /// Writes a report into a page, between two comments; at the end of a page that lacks them.
+    let private writePage (report: string) (path: string) =
+        let text = if File.Exists path then File.ReadAllText path else ""
+        let made = $"{pageStart}\n{report}\n{pageEnd}"
+        let first = text.IndexOf(pageStart, StringComparison.Ordinal)
+        let last = text.IndexOf(pageEnd, StringComparison.Ordinal)
+
+        AtomicFile.WriteText(
+            path,
+            if first >= 0 && last > first then
+                text[.. first - 1] + made + text[last + pageEnd.Length ..]
+            else
+                text + (if text = "" then "" else "\n") + made + "\n"
+        )
+
     let private withoutSurface (set: EvaluationSet) = { set with Surface = false }
 
     /// Runs an experiment: its trainings in order, then the table on the test pairs.
@@ -130,7 +186,6 @@ module Run =
             let dataset = Dataset.load data |> Error.orRaise
             let split = Dataset.split data.Split dataset |> Error.orRaise
             checkFolder options experiment
-            let seed = Seed.ofInt experiment.Seed
             let metrics = Path.Combine(options.Folder, "metrics.jsonl")
             let digest = Experiment.digest experiment
 
@@ -177,18 +232,33 @@ module Run =
                 model.Network.``to`` options.Device |> ignore
                 model
 
-            let isOwn name =
-                experiment.Train |> List.exists (fun t -> t.Name = name)
+            let own name = Experiment.tryInstance experiment name
+            let isOwn name = (own name).IsSome
+
+            // A teacher of few pairs is asked once for each.
+            let networkOf (training: TrainingOptions) (name: string) (path: string) =
+                let network = (readModel path).Network
+
+                if training.Pairs.IsSome then
+                    let folder = Path.Combine(options.Folder, "fields", name)
+                    Directory.CreateDirectory(Path.Combine(options.Folder, "fields")) |> ignore
+
+                    Remembered(
+                        network,
+                        FieldStore.create folder (FieldStore.originOf data dataset.Name path)
+                    )
+                else
+                    Online network
 
             let teacherOf (training: TrainingOptions) =
                 training.Distillation
                 |> Option.map (fun d ->
-                    if isOwn d.Teacher then
-                        Online((readModel (modelPath options.Folder d.Teacher)).Network)
-                    elif Directory.Exists d.Teacher then
-                        Stored(FieldStore.openFolder d.Teacher)
-                    else
-                        Online((readModel d.Teacher).Network))
+                    match own d.Teacher with
+                    | Some teacher ->
+                        networkOf training teacher.Name (modelPath options.Folder teacher.Name)
+                    | None when Directory.Exists d.Teacher -> Stored(FieldStore.openFolder d.Teacher)
+                    | None ->
+                        networkOf training (string (Path.GetFileNameWithoutExtension d.Teacher)) d.Teacher)
 
             // Teachers from outside must fit; those of this experiment do.
             for training in experiment.Train do
@@ -228,7 +298,7 @@ module Run =
                 let scores =
                     Evaluator.model options.Device model validation CancellationToken.None (fun _ _ -> ())
 
-                let summary = Scores.summarise training.Name 0L scores scores
+                let summary = Scores.summarise training.Name (0L, 0.0) scores scores
                 [ "dice", summary.Dice; "folded_percent", summary.FoldedPercent ]
 
             let sink (event: TrainingEvent) =
@@ -241,12 +311,13 @@ module Run =
 
                 options.Sink(Training event)
 
-            /// The trained model, or where it was stopped.
-            let train (training: TrainingOptions) =
-                let path = modelPath options.Folder training.Name
+            /// Trains, if it has not been; at which step it was stopped, if it was.
+            let train (instance: Instance) : Result<unit, int> =
+                let training = instance.Options
+                let path = modelPath options.Folder instance.Name
 
                 if options.Resume && File.Exists path then
-                    Ok(readModel path)
+                    Ok()
                 else
                     let teacher = teacherOf training
 
@@ -254,7 +325,7 @@ module Run =
                         Trainer.run
                             {
                                 Options = training
-                                Seed = seed
+                                Seed = Seed.ofInt instance.Seed
                                 Set = trainingSet
                                 Teacher = teacher
                                 Device = options.Device
@@ -266,48 +337,125 @@ module Run =
                             }
 
                     match teacher with
-                    | Some(Online network) -> network.Dispose()
+                    | Some(Online network)
+                    | Some(Remembered(network, _)) -> network.Dispose()
                     | Some(Stored _)
                     | None -> ()
 
                     match ending with
                     | Interrupted step -> Error step
                     | Finished network ->
-                        let model =
+                        use network = network
+
+                        ModelFile.write
+                            path
                             {
                                 Card = card training
                                 Network = network
                             }
 
-                        ModelFile.write path model
-                        Ok model
+                        Ok()
 
-            let rec trainAll models trainings =
-                match trainings with
-                | [] -> Ok(List.rev models)
-                | (training: TrainingOptions) :: rest ->
-                    match train training with
-                    | Ok model -> trainAll ((training.Name, model) :: models) rest
-                    | Error step -> Error(training.Name, step)
+            let score (instance: Instance) =
+                let model = readModel (modelPath options.Folder instance.Name)
+                use _ = model.Network
+                let parameters, macs = ModelFile.size model
 
-            match trainAll [] experiment.Train with
+                let sheet =
+                    {
+                        Parameters = parameters
+                        Macs = macs
+                        Scores =
+                            Evaluator.model options.Device model test options.Stop (fun pair pairs ->
+                                options.Sink(Scoring(instance.Name, pair, pairs)))
+                    }
+
+                AtomicFile.WriteText(
+                    scorePath options.Folder instance.Name,
+                    Codec.toLine Scores.sheet sheet + "\n"
+                )
+
+            let all = Experiment.instances experiment
+
+            let scored (instance: Instance) =
+                File.Exists(scorePath options.Folder instance.Name)
+
+            let wanted = wantedOf options experiment all
+
+            /// The instances that must be trained: those without scores, and the teachers that they need.
+            let rec needed (instance: Instance) : Instance list =
+                [
+                    match instance.Options.Distillation with
+                    | Some d ->
+                        for teacher in Option.toList (own d.Teacher) do
+                            if not (File.Exists(modelPath options.Folder teacher.Name)) then
+                                yield! needed teacher
+                                teacher
+                    | None -> ()
+                ]
+
+            let rec carryOut (instances: Instance list) =
+                match instances with
+                | [] -> Ok()
+                | instance :: rest ->
+                    match train instance with
+                    | Error step -> Error(instance.Name, step)
+                    | Ok() ->
+                        if not (scored instance) then
+                            score instance
+
+                        carryOut rest
+
+            let open' =
+                wanted
+                |> List.filter (scored >> not)
+                |> List.collect (fun instance -> needed instance @ [ instance ])
+                |> List.distinct
+
+            match carryOut open' with
             | Error(training, step) -> Stopped(training, step)
-            | Ok models ->
-                let final = Path.Combine(options.Folder, "model.safetensors")
-                let last = snd (List.last models)
-                ModelFile.write final last
-
+            | Ok() ->
                 let before = Evaluator.untouched data.Alignment test options.Stop
 
-                let rows =
-                    Scores.summarise "untouched" 0L before before
-                    :: [
-                        for name, model in models do
-                            let scores =
-                                Evaluator.model options.Device model test options.Stop (fun pair pairs ->
-                                    options.Sink(Scoring(name, pair, pairs)))
+                // Rows of what has scores so far: all seeds of a training together.
+                let sheets =
+                    [
+                        for training in experiment.Train do
+                            let own =
+                                all
+                                |> List.filter (fun i -> i.Training = training.Name && scored i)
+                                |> List.map (fun i ->
+                                    let path = scorePath options.Folder i.Name
+                                    Codec.ofText path Scores.sheet (File.ReadAllText path) |> Error.orRaise)
 
-                            Scores.summarise name (Network.parameterCount model.Network) before scores
+                            if not own.IsEmpty then
+                                training.Name, own
+                    ]
+
+                let rows =
+                    Scores.summarise "untouched" (0L, 0.0) before before
+                    :: [
+                        for name, own in sheets do
+                            let size = own.Head.Parameters, own.Head.Macs
+                            let scores = own |> List.map _.Scores |> Scores.overSeeds
+
+                            { Scores.summarise name size before scores with
+                                Seeds = own.Length
+                            }
+                    ]
+
+                let comparisons =
+                    [
+                        for first, second in experiment.Evaluation.Compare do
+                            let find name =
+                                sheets
+                                |> List.tryFind (fun (n, _) -> n = name)
+                                |> Option.map (fun (_, own) ->
+                                    own |> List.map _.Scores |> Scores.overSeeds |> List.map _.Dice)
+
+                            match find first, find second with
+                            | Some a, Some b -> $"{first} − {second}", Wilcoxon.test (List.zip a b)
+                            | _ -> ()
                     ]
 
                 let table =
@@ -315,22 +463,52 @@ module Run =
 
                 AtomicFile.WriteText(Path.Combine(options.Folder, "table.json"), table.ToJsonString() + "\n")
 
+                let report =
+                    [
+                        $"{test.Pairs.Length} pairs of {test.Scans.Length} test subjects of {dataset.Name}; mean ± deviation over the pairs; one seed unless a row says more."
+                        ""
+                        Scores.toTable rows
+                        if not comparisons.IsEmpty then
+                            ""
+                            "Dice, paired (Wilcoxon's signed-rank test, two-sided):"
+                            ""
+
+                            for name, test in comparisons do
+                                $"- {name}: {Scores.signed 4 test.MeanDifference}, p = {Scores.probability test.P}"
+                    ]
+                    |> String.concat "\n"
+
                 AtomicFile.WriteText(
                     Path.Combine(options.Folder, "table.md"),
-                    $"# {experiment.Name}\n\n{test.Pairs.Length} pairs of {test.Scans.Length} test subjects of {dataset.Name}; mean ± deviation over the pairs, one seed.\n\n{Scores.toTable rows}\n"
+                    $"# {experiment.Name}\n\n{report}\n"
                 )
 
-                let pairs =
-                    [
-                        for f, m in List.truncate picturePairs test.Pairs do
-                            let fixedScan, moving = test.Scans[f].Image, test.Scans[m].Image
-                            fixedScan, moving, Registration.run options.Device last None fixedScan moving
-                    ]
+                options.Page |> Option.iter (writePage report)
 
-                Picture.pairs (Path.Combine(options.Folder, "pairs.png")) pairs
+                let final = Path.Combine(options.Folder, "model.safetensors")
 
-                for _, model in models do
-                    model.Network.Dispose()
+                match
+                    all
+                    |> List.rev
+                    |> List.tryFind (fun i -> File.Exists(modelPath options.Folder i.Name))
+                with
+                | None -> ()
+                | Some last ->
+                    let model = readModel (modelPath options.Folder last.Name)
+                    use _ = model.Network
+                    ModelFile.write final model
+
+                    Picture.pairs
+                        (Path.Combine(options.Folder, "pairs.png"))
+                        [
+                            for f, m in List.truncate picturePairs test.Pairs do
+                                let fixedScan, moving = test.Scans[f].Image, test.Scans[m].Image
+
+                                fixedScan,
+                                moving,
+                                Registration.run options.Device model None fixedScan moving
+                        ]
+
 
                 Done
                     {

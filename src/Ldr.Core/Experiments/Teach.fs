@@ -63,16 +63,8 @@ module Teach =
             let set = TrainingSet.load data split.TrainSubjects
 
             let store =
-                FieldStore.create
-                    options.Folder
-                    {
-                        Teacher = Checkpoint.digest distillation.Teacher
-                        Data = dataset.Name
-                        Size = data.Size
-                        Spacing = data.Spacing
-                        Intensity = data.Intensity
-                        Alignment = data.Alignment
-                    }
+                FieldStore.originOf data dataset.Name distillation.Teacher
+                |> FieldStore.create options.Folder
 
             let pairs = Trainer.pairs training (Seed.ofInt experiment.Seed) set.Scans.Length
             let names (f, m) = set.Names[f], set.Names[m]

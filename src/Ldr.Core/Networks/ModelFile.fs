@@ -211,6 +211,11 @@ module ModelFile =
 
                 { Card = card; Network = network }))
 
+    /// A model's parameters, and its multiplications with addition for one pair of its training grid's size.
+    let size (model: Model) =
+        let x, y, z = model.Card.Size
+        Network.parameterCount model.Network, model.Network.Macs(z, y, x)
+
     /// The file that is meant by a path of a model, by the folder of a finished run, or by the NAME of
     /// `models/NAME.safetensors`.
     let resolve (nameOrPath: string) : Result<string, Error> =

@@ -89,6 +89,17 @@ module FieldStore =
     let private path (store: FieldStore) (names: string * string) (ending: string) =
         Path.Combine(store.Folder, $"{fst names}--{snd names}{ending}")
 
+    /// What the fields of a teacher's model file are for.
+    let originOf (data: DataOptions) (dataset: string) (teacher: string) : StoreOrigin =
+        {
+            Teacher = Checkpoint.digest teacher
+            Data = dataset
+            Size = data.Size
+            Spacing = data.Spacing
+            Intensity = data.Intensity
+            Alignment = data.Alignment
+        }
+
     /// Whether there is a field of `ldr-fs teach` for a pair of subjects (fixed, moving).
     let has (store: FieldStore) (names: string * string) =
         File.Exists(path store names ".safetensors")

@@ -10,6 +10,8 @@ open Ldr.Runtime
 type TrainingOptions =
     {
         Name: string
+        /// The seeds that it is run with, once each; nothing: the experiment's.
+        Seeds: int list
         Architecture: Architecture
         Steps: int
         Batch: int
@@ -53,6 +55,8 @@ type Teacher =
     | Online of Network
     /// Fields that were made before.
     | Stored of FieldStore
+    /// A network that is asked once for every pair; its fields are kept in a store.
+    | Remembered of Network * FieldStore
 
 /// All that a training needs from outside.
 [<NoEquality; NoComparison>]
@@ -75,9 +79,10 @@ type TrainingJob =
 module TrainingOptions =
     let codec: Codec<TrainingOptions> =
         Codec.record
-            (fun name architecture steps batch pairs rate clip loss distillation validate checkpoint ->
+            (fun name seeds architecture steps batch pairs rate clip loss distillation validate checkpoint ->
                 {
                     Name = name
+                    Seeds = seeds
                     Architecture = architecture
                     Steps = steps
                     Batch = batch
@@ -90,6 +95,12 @@ module TrainingOptions =
                     CheckpointEvery = checkpoint
                 })
         |> Codec.required "name" Codec.fileName _.Name
+        |> Codec.optional
+            "seeds"
+            (Codec.list Codec.int
+             |> Codec.where "different whole numbers" (fun l -> List.distinct l = l))
+            []
+            _.Seeds
         |> Codec.required "architecture" Architecture.codec _.Architecture
         |> Codec.required "steps" Codec.positiveInt _.Steps
         |> Codec.optional "batch" Codec.positiveInt 2 _.Batch
@@ -175,16 +186,33 @@ module Trainer =
             Student = lazy student.Predict(fixedImage, moving)
             TeacherField =
                 lazy
-                    (match job.Teacher with
-                     | None -> invalidOp "a training without a teacher asked for its field"
-                     | Some(Online teacher) ->
+                    (let names (f, m) = set.Names[f], set.Names[m]
+
+                     let ask (teacher: Network) =
                          use _ = torch.no_grad ()
                          teacher.Predict(fixedImage, moving).Field
-                     | Some(Stored store) ->
+
+                     let read store =
                          pairs
-                         |> List.map (fun ((f, m), pair) ->
-                             FieldStore.read store (set.Names[f], set.Names[m]) pair)
-                         |> tensor 3)
+                         |> List.map (fun (own, pair) -> FieldStore.read store (names own) pair)
+                         |> tensor 3
+
+                     match job.Teacher with
+                     | None -> invalidOp "a training without a teacher asked for its field"
+                     | Some(Online teacher) -> ask teacher
+                     | Some(Stored store) -> read store
+                     | Some(Remembered(_, store)) when
+                         pairs |> List.forall (fun (own, _) -> FieldStore.has store (names own))
+                         ->
+                         read store
+                     | Some(Remembered(teacher, store)) ->
+                         let fields = ask teacher
+
+                         for index, (own, pair) in List.indexed pairs do
+                             use field = fields[int64 index]
+                             FieldStore.write store (names own) pair.Grid (Bridge.toArray field)
+
+                         fields)
         }
 
     let private setRate (rate: float) (optimiser: Modules.Adam) =
@@ -214,7 +242,8 @@ module Trainer =
             }
 
         match job.Teacher with
-        | Some(Online teacher) ->
+        | Some(Online teacher)
+        | Some(Remembered(teacher, _)) ->
             teacher.eval ()
 
             for parameter in teacher.parameters () do

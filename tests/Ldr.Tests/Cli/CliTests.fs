@@ -516,6 +516,88 @@ let tests =
                 Expect.equal trained.Code 0 trained.Errors
                 Expect.isTrue (File.Exists(folder </> "run" </> "model.safetensors")) "the model")
 
+            testInFolder "a run can be done row by row, with several seeds, into a page" (fun folder ->
+                let run = folder </> "run"
+                let page = folder </> "page.md"
+                let short = steps 2
+
+                let seeds =
+                    [
+                        "--set"
+                        "train.student-reconstruction.seeds=[1,2]"
+                        "--set"
+                        """evaluation.compare=[["student-aldk","student-reconstruction"]]"""
+                        "--set"
+                        "evaluation.pairs=4"
+                    ]
+
+                let rows (outcome: Outcome) =
+                    let told = nonNull (JsonNode.Parse outcome.Output)
+
+                    [
+                        for row in (nonNull told["table"]).AsArray() -> string (nonNull row).["name"]
+                    ]
+
+                let first =
+                    ldr (tiny run @ short @ seeds @ [ "--only"; "student-reconstruction"; "--json" ])
+
+                Expect.equal first.Code 0 first.Errors
+
+                Expect.equal
+                    (rows first)
+                    [ "untouched"; "student-reconstruction" ]
+                    "the row that was asked for"
+
+                Expect.equal
+                    (Directory.GetFiles(run </> "scores") |> Array.map Path.GetFileName |> Array.sort)
+                    [| "student-reconstruction-1.json"; "student-reconstruction-2.json" |]
+                    "scores of both seeds"
+
+                let changed =
+                    ldr (tiny run @ steps 3 @ seeds @ [ "--only"; "student-reconstruction"; "--resume" ])
+
+                Expect.equal changed.Code 1 changed.Errors
+                Expect.stringContains changed.Errors "training teacher was another" "what changed"
+                // The model of a row that has scores may be gone.
+                File.Delete(run </> "models" </> "student-reconstruction-1.safetensors")
+
+                File.WriteAllText(
+                    page,
+                    "# A page\n\n<!-- table: made by ldr-fs train -->\nold\n<!-- end of the table -->\n\nThe end.\n"
+                )
+
+                let second =
+                    ldr (
+                        tiny run
+                        @ short
+                        @ seeds
+                        @ [ "--only"; "student-aldk"; "--resume"; "--json"; "--page"; page ]
+                    )
+
+                Expect.equal second.Code 0 second.Errors
+
+                Expect.equal
+                    (rows second)
+                    [ "untouched"; "teacher"; "student-reconstruction"; "student-aldk" ]
+                    "both rows, and the teacher"
+
+                Expect.isTrue
+                    (File.Exists(run </> "models" </> "teacher.safetensors"))
+                    "the teacher was needed"
+
+                Expect.isFalse
+                    (File.Exists(run </> "models" </> "student-reconstruction-1.safetensors"))
+                    "not made again"
+
+                let text = File.ReadAllText page
+                Expect.stringContains text "student-reconstruction (2 seeds)" "the table"
+                Expect.stringContains text "student-aldk − student-reconstruction: " "the comparison"
+                Expect.stringStarts text "# A page\n" "what is above"
+                Expect.stringEnds text "The end.\n" "what is below"
+                Expect.isFalse (text.Contains "old") "the old table"
+                let unknown = ldr (tiny run @ short @ seeds @ [ "--only"; "studnt"; "--resume" ])
+                Expect.equal unknown.Code 1 unknown.Errors)
+
             for signal, what in [ "INT", "Ctrl-C"; "TERM", "a scheduler's SIGTERM" ] do
                 testInFolder $"{what} ends a training with a checkpoint, and --resume goes on" (fun folder ->
                     if signal = "INT" && ignoresInterrupts () then

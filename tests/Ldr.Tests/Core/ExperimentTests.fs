@@ -117,7 +117,7 @@ let tests =
                 Expect.equal
                     (lines (Experiment.read quickstart [ "train.student-aldk.distillation.teacher=teachr" ]))
                     [
-                        $"{quickstart}: $.train[2].distillation.teacher: \"teachr\" is neither an earlier training nor a model file; did you mean \"teacher\"?"
+                        $"{quickstart}: $.train[2].distillation.teacher: \"teachr\" is neither an earlier training nor a model file nor a folder of fields; did you mean \"teacher\"?"
                     ]
                     "lines"
             }

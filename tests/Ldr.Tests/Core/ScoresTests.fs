@@ -42,7 +42,7 @@ let private before =
             Milliseconds = 0.0
         })
 
-let private summary = Scores.summarise "student" 1234567L before pairs
+let private summary = Scores.summarise "student" (1234567L, 2.5e9) before pairs
 
 /// Volumes of one row of voxels.
 let private row (values: float32 list) =
@@ -72,10 +72,13 @@ let tests =
                     "each label over the pairs that have it"
 
                 let three =
-                    Scores.summarise "x" 0L before (pairs @ [ { pairs[0] with Milliseconds = 11.0 } ])
+                    Scores.summarise "x" (0L, 0.0) before (pairs @ [ { pairs[0] with Milliseconds = 11.0 } ])
 
                 close three.Milliseconds 11.0 "median of three"
-                Expect.isTrue (Double.IsNaN (Scores.summarise "x" 0L [] []).Milliseconds) "median of none"
+
+                Expect.isTrue
+                    (Double.IsNaN (Scores.summarise "x" (0L, 0.0) [] []).Milliseconds)
+                    "median of none"
             }
             test "a pair is scored on the labels of either map but those ignored" {
                 let fixedLabels = row [ 1f; 1f; 2f; 2f; 0f; 9f ]
@@ -101,6 +104,53 @@ let tests =
                      + "\"b\"\"c\",m,0.25,0.2,,3,0.3,50,,0.5,0,,0.4,0,,,\n")
                     "text"
             }
+            test "a score sheet: JSON and back" {
+                let sheet =
+                    {
+                        Parameters = 1234567L
+                        Macs = 2.5e9
+                        Scores = pairs
+                    }
+
+                // NaN is not equal to itself, so the texts are compared.
+                let text = Codec.toLine Scores.sheet sheet
+
+                match Codec.ofText "test.json" Scores.sheet text with
+                | Ok back ->
+                    Expect.equal (Codec.toLine Scores.sheet back) text "text"
+                    Expect.isTrue (Double.IsNaN back.Scores[1].Hd95Mm) "a distance that is not known"
+                    Expect.equal back.Scores[0] pairs[0] "the first pair"
+                | Error e -> failtest (String.concat " " (Error.lines e))
+            }
+            test "several seeds are averaged pair by pair" {
+                let other =
+                    pairs
+                    |> List.map (fun s ->
+                        { s with
+                            Dice = s.Dice + 0.2
+                            Hd95Mm = nan
+                        })
+
+                let mean = Scores.overSeeds [ pairs; other ]
+                close mean[0].Dice 0.85 "Dice"
+                close mean[0].Hd95Mm 2.0 "what is known"
+                Expect.equal (mean |> List.map _.Fixed) (pairs |> List.map _.Fixed) "pairs"
+            }
+            test "Wilcoxon's signed-rank test against known answers" {
+                // scipy.stats.wilcoxon(x, y, method="approx", correction=False)
+                let p differences =
+                    (Wilcoxon.test (differences |> List.map (fun d -> d, 0.0))).P
+
+                let near actual expected what =
+                    Expect.isLessThan (abs (actual - expected)) (1e-6 * expected + 1e-12) what
+
+                near (p [ 1.0 .. 8.0 ]) 0.011718685599768628 "all one way"
+                near (p [ 1.0; 2.0; -3.0; 4.0; 5.0; -6.0; 7.0; 8.0 ]) 0.20757844233562428 "mixed"
+                near (p [ 1.0; 1.0; -1.0; 2.0; 2.0; 0.0; 3.0 ]) 0.07074986707637762 "ties and a zero"
+                Expect.equal (p [ 0.0; 0.0 ]) 1.0 "no difference"
+                Expect.equal (p [ -1.0; -2.0; 3.0 ]) (p [ 1.0; 2.0; -3.0 ]) "two-sided"
+                close (Wilcoxon.test [ 2.0, 1.0; 5.0, 5.0 ]).MeanDifference 0.5 "mean"
+            }
             test "the table" {
                 let unknown =
                     { summary with
@@ -113,10 +163,10 @@ let tests =
                     (String.concat
                         "\n"
                         [
-                            "|         |          Dice | Jaccard | HD95 (mm) | folded (%) | SDlogJ | parameters | ms per pair |"
-                            "| ------- | ------------: | ------: | --------: | ---------: | -----: | ---------: | ----------: |"
-                            "| student | 0.500 ± 0.250 |   0.400 |      2.00 |      1.500 |  0.200 |  1,234,567 |          30 |"
-                            "| x       | 0.500 ± 0.250 |   0.400 |         – |      1.500 |  0.200 |  1,234,567 |          30 |"
+                            "|         |          Dice | Jaccard | HD95 (mm) | folded (%) | SDlogJ | parameters | GMAC | ms per pair |"
+                            "| ------- | ------------: | ------: | --------: | ---------: | -----: | ---------: | ---: | ----------: |"
+                            "| student | 0.500 ± 0.250 |   0.400 |      2.00 |      1.500 |  0.200 |  1,234,567 | 2.50 |          30 |"
+                            "| x       | 0.500 ± 0.250 |   0.400 |         – |      1.500 |  0.200 |  1,234,567 | 2.50 |          30 |"
                         ])
                     "text"
             }

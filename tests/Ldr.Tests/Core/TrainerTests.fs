@@ -33,6 +33,7 @@ let private set =
 let private options: TrainingOptions =
     {
         Name = "student"
+        Seeds = []
         Architecture =
             Architecture.Single(
                 Stage.LdrHalf
@@ -444,11 +445,23 @@ let tests =
                 let online = losses "online" (Online teacher)
                 Expect.isGreaterThan online.Head 0.1 "there is a distance to the teacher"
 
-                for name, store in [ "ours, half precision", ours; "of another program", foreign ] do
-                    let stored = losses name (Stored store)
+                let kept = FieldStore.create (folder </> "kept") origin
+
+                for name, source in
+                    [
+                        "ours, half precision", Stored ours
+                        "of another program", Stored foreign
+                        "remembered", Remembered(teacher, kept)
+                    ] do
+                    let stored = losses name source
 
                     for a, b in List.zip online stored do
                         Expect.isLessThan (abs (a - b)) 2e-3 $"{name}: {a} and {b}"
+
+                Expect.hasLength
+                    (Directory.GetFiles(kept.Folder, "*.safetensors"))
+                    3
+                    "asked once for each pair"
 
                 // Another teacher's fields do not go into the same folder.
                 Expect.throws
