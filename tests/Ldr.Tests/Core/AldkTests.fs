@@ -17,6 +17,7 @@ let private judged =
     {
         Widths = [ 4; 8; 8 ]
         Conditioned = true
+        FullSize = true
     }
 
 let private distillation objective =

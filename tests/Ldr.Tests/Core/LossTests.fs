@@ -451,6 +451,7 @@ let private discrimination =
                         {
                             Widths = [ 4; 4 ]
                             Conditioned = false
+                            FullSize = true
                         }
 
                 use _ = judge

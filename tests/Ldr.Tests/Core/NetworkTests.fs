@@ -514,6 +514,7 @@ let private discriminator =
                         {
                             Widths = [ 4; 4; 8; 8; 8 ]
                             Conditioned = false
+                            FullSize = true
                         }
 
                 for z, y, x in [ 32L, 32L, 32L; 33L, 40L, 35L ] do
@@ -555,6 +556,7 @@ let private discriminator =
                             {
                                 Widths = [ 4; 8 ]
                                 Conditioned = conditioned
+                                FullSize = true
                             }
 
                     let map images = network.Judge(images, field).Map
@@ -569,6 +571,7 @@ let private discriminator =
                         {
                             Widths = [ 4; 8 ]
                             Conditioned = false
+                            FullSize = true
                         }
 
                 let field = single 1 (-5.0, 5.0) [ 1; 3; 9; 16; 20 ]
@@ -603,6 +606,7 @@ let private discriminator =
                     {
                         Widths = [ 3; 5 ]
                         Conditioned = true
+                        FullSize = true
                     }
 
                 Expect.equal (read (Codec.toLine DiscriminatorOptions.codec some)) (Ok some) "back"

@@ -229,6 +229,7 @@ let tests =
                                                 {
                                                     Widths = [ 4; 8 ]
                                                     Conditioned = false
+                                                    FullSize = true
                                                 }
                                             DiscriminatorRate = 1e-3
                                         }
