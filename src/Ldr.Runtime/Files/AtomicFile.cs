@@ -10,7 +10,7 @@ public static class AtomicFile
     /// <param name="path">The file to make or replace. A symbolic link is followed.</param>
     /// <param name="write">Writes the whole content; its exceptions, other than errors of the disk, pass through.</param>
     /// <exception cref="InvalidFileException">
-    /// The folder is missing or may not be written to, the path is a folder, or the disk is full.
+    /// The folder is missing or may not be written to, the path is a folder or a read-only file, or the disk is full.
     /// </exception>
     public static void Write(string path, Action<Stream> write)
     {
@@ -72,7 +72,7 @@ public static class AtomicFile
     }
 
     /// <summary>Tells whether a file could be written, before time is spent on its content. Leaves nothing behind.</summary>
-    /// <exception cref="InvalidFileException">The folder is missing or may not be written to, or the path is a folder.</exception>
+    /// <exception cref="InvalidFileException">The folder is missing or may not be written to, or the path is a folder or a read-only file.</exception>
     public static void CheckWritable(string path)
     {
         string probe = $"{Target(path)}.{Guid.NewGuid():N}.tmp";
@@ -100,14 +100,24 @@ public static class AtomicFile
             throw new InvalidFileException(path, $"the folder {folder} does not exist", "make it first or choose another place");
         }
 
+        string target;
         try
         {
-            return File.ResolveLinkTarget(full, returnFinalTarget: true)?.FullName ?? full;
+            target = File.ResolveLinkTarget(full, returnFinalTarget: true)?.FullName ?? full;
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            return full;
+            target = full;
         }
+
+        // A rename asks the folder for permission, not the file, and root is refused nothing: whoever took the permission to
+        // write from a file meant it.
+        if (File.Exists(target) && File.GetAttributes(target).HasFlag(FileAttributes.ReadOnly))
+        {
+            throw new InvalidFileException(path, "is a read-only file", "choose another name, or make it writable first");
+        }
+
+        return target;
     }
 
     private static void Remove(string temporary)

@@ -65,6 +65,19 @@ let tests =
             testInFolder "a folder is no file"
             <| fun folder -> refuses folder "is a folder" (fun () -> AtomicFile.Write(folder, writeText "x"))
 
+            testInFolder "a read-only file is not replaced, not even by root"
+            <| fun folder ->
+                let path = folder </> "a.txt"
+                File.WriteAllText(path, "old")
+                File.SetAttributes(path, FileAttributes.ReadOnly)
+
+                try
+                    refuses path "read-only" (fun () -> AtomicFile.Write(path, writeText "new"))
+                    refuses path "read-only" (fun () -> AtomicFile.CheckWritable path)
+                    Expect.equal (File.ReadAllText path) "old" "its content"
+                finally
+                    File.SetAttributes(path, FileAttributes.Normal)
+
             testInFolder "an unwritable folder is refused"
             <| fun folder ->
                 if OperatingSystem.IsWindows() then
