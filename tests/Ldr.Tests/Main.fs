@@ -22,6 +22,7 @@ let private all =
                     Runtime.FieldTests.tests
                     Runtime.MetricsTests.tests
                     Runtime.RegistrationTests.tests
+                    Runtime.KernelTests.tests
                 ]
             testList
                 "core"
