@@ -30,6 +30,7 @@ let private all =
                     Core.FieldTests.tests
                     Core.ArchitectureTests.tests
                     Core.NetworkTests.tests
+                    Core.EngineTests.tests
                     Core.LossTests.tests
                     Core.CodecTests.tests
                     Core.DataTests.tests

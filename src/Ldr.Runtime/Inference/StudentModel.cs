@@ -5,7 +5,7 @@ namespace Ldr.Runtime;
 
 /// <summary>
 /// A trained student, read from a <c>.safetensors</c> file: its weights, and how scans are prepared for it. Immutable; any
-/// number of <c>Registrar</c>s may share one.
+/// number of <see cref="Registrar"/>s may share one.
 /// </summary>
 public sealed class StudentModel
 {

@@ -308,8 +308,8 @@ let private pair (width: IWidth) (random: Random) =
 
     checkMap output 0 outputs (convolve filter padded >> activate Activation.LeakyRelu)
 
-/// Runs a head over two maps; its field and the concatenated input.
-let private heads random (make: FeatureMap -> FeatureMap -> Operation) (nx, ny, nz) =
+/// Two maps of random numbers, and the two concatenated.
+let private heads random (nx, ny, nz) =
     let a, b = pick random [ 1; 4; 16 ], pick random [ 2; 16 ]
     let arena = new Arena()
     let first, second = mapOf arena (nx, ny, nz) a, mapOf arena (nx, ny, nz) b
@@ -349,8 +349,7 @@ let private flow (width: IWidth) (random: Random) =
     let (nx, ny, nz) as size =
         pick random [ side random; 16; 33 ], side random, side random
 
-    let arena, first, second, values =
-        heads random (fun _ _ -> Unchecked.defaultof<_>) size
+    let arena, first, second, values = heads random size
 
     use _ = arena
     // Cropped by up to one voxel in front, and at the end.
@@ -371,8 +370,7 @@ let private halfFlow (width: IWidth) (random: Random) =
     let (nx, ny, nz) as size =
         pick random [ side random; 16; 33 ], side random, side random
 
-    let arena, first, second, values =
-        heads random (fun _ _ -> Unchecked.defaultof<_>) size
+    let arena, first, second, values = heads random size
 
     use _ = arena
     let filter = filter random false values.Channels 3 3 true
