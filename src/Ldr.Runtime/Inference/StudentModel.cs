@@ -61,6 +61,17 @@ public sealed class StudentModel
     /// <exception cref="InvalidFileException">As for a file.</exception>
     public static StudentModel Load(Stream stream, string name) => From(Safetensors.Read(stream, name), name);
 
+    /// <summary>Takes a model from a file that is read already.</summary>
+    /// <param name="file">The file's content.</param>
+    /// <param name="name">What errors call it.</param>
+    /// <exception cref="InvalidFileException">As for a file.</exception>
+    public static StudentModel Load(SafetensorsFile file, string name)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        ArgumentNullException.ThrowIfNull(name);
+        return From(file, name);
+    }
+
     /// <summary>Reads a model; false, with one line that says why, where <see cref="Load(string)"/> throws.</summary>
     public static bool TryLoad(
         string path, [NotNullWhen(true)] out StudentModel? model, [NotNullWhen(false)] out string? problem)

@@ -102,8 +102,8 @@ let internal picture (seed: int) (x, y, z) =
 
 /// Field and moved image of the engine.
 let internal predict (engine: StudentEngine) (x, y, z) fixedImage moving =
-    let field = Array.zeroCreate<float32> (3 * x * y * z)
-    let moved = Array.zeroCreate<float32> (x * y * z)
+    let field = Array.zeroCreate<float32>(3 * x * y * z)
+    let moved = Array.zeroCreate<float32>(x * y * z)
 
     engine.Predict(
         ReadOnlySpan<float32>(fixedImage: float32[]),
@@ -157,7 +157,12 @@ let private parity =
                             let f, m = picture 1 (x, y, z), picture 2 (x, y, z)
                             let field, moved = predict engine (x, y, z) f m
                             let field', moved' = byTorch network (x, y, z) f m
-                            Expect.isGreaterThan (meanLength field') 0.15 $"the field at {x}×{y}×{z} does something"
+
+                            Expect.isGreaterThan
+                                (meanLength field')
+                                0.15
+                                $"the field at {x}×{y}×{z} does something"
+
                             Expect.isLessThan (worst field field') 1e-3 $"field at {x}×{y}×{z}"
                             Expect.isLessThan (worst moved moved') 1e-4 $"moved at {x}×{y}×{z}"))
         ]
@@ -186,96 +191,28 @@ let private identity =
 
 let private allocation =
     testCase "later calls allocate nothing" (fun () ->
-        withModel
-            (cascade (Some(AffineLight 16)) 2 (Stage.LdrHalf StudentWidths.standard))
-            (fun _ model ->
-                let size = 32, 32, 32
-                let scan seed = Volume(gridOf 32 32 32, picture seed size)
-                let fixedScan, moving = scan 1, scan 2
-                use registrar = new Registrar(model, 2)
+        withModel (cascade (Some(AffineLight 16)) 2 (Stage.LdrHalf StudentWidths.standard)) (fun _ model ->
+            let size = 32, 32, 32
 
-                let away =
-                    Volume(Grid(30, 28, 31, Affine.Translation(0.3, 0.2, 300.)), picture 7 (30, 28, 31))
+            let scan seed =
+                Volume(gridOf 32 32 32, picture seed size)
 
-                for other in [ moving; away ] do
-                    let field = DisplacementField.Zero fixedScan.Grid
+            let fixedScan, moving = scan 1, scan 2
+            use registrar = new Registrar(model, 2)
 
-                    let moved =
-                        Volume(fixedScan.Grid, Array.zeroCreate<float32> (int fixedScan.Grid.Count))
+            let away =
+                Volume(Grid(30, 28, 31, Affine.Translation(0.3, 0.2, 300.)), picture 7 (30, 28, 31))
 
-                    let call () =
-                        registrar.RegisterInto(
-                            fixedScan,
-                            other,
-                            field,
-                            moved,
-                            Nullable(),
-                            null,
-                            CancellationToken.None
-                        )
+            for other in [ moving; away ] do
+                let field = DisplacementField.Zero fixedScan.Grid
 
-                    for _ in 1..3 do
-                        call ()
+                let moved =
+                    Volume(fixedScan.Grid, Array.zeroCreate<float32>(int fixedScan.Grid.Count))
 
-                    // The least of several: the runtime's own threads allocate now and then.
-                    let least =
-                        Seq.init 5 (fun _ ->
-                            let before = GC.GetTotalAllocatedBytes true
-                            call ()
-                            GC.GetTotalAllocatedBytes true - before)
-                        |> Seq.min
-
-                    Expect.isLessThan least 1024L "bytes"))
-
-let private pipeline =
-    testCase "the registrar gives what the registration by libtorch gives" (fun () ->
-        withModel
-            (Architecture.Single(Stage.LdrHalf StudentWidths.standard))
-            (fun network student ->
-                let model =
-                    {
-                        Card = card network.Architecture
-                        Network = network
-                    }
-
-                use registrar = new Registrar(student, 2)
-                let oblique = obliqueAffine (Random 4) true
-
-                let scans =
-                    [
-                        gridOf 32 32 32, gridOf 32 32 32
-                        gridOf 12 20 31, gridOf 30 26 9
-                        Grid(32, 30, 28, oblique), Grid(30, 30, 30, oblique)
-                        gridOf 24 24 24, Grid(24, 24, 24, Affine.Translation(500., 0., 0.))
-                    ]
-
-                for fixedGrid, movingGrid in scans do
-                    let scan seed (grid: Grid) =
-                        Volume(grid, picture seed (grid.Nx, grid.Ny, grid.Nz) |> Array.map (fun v -> 900.0f * v))
-
-                    let fixedScan, moving = scan 1 fixedGrid, scan 2 movingGrid
-                    let theirs = Registration.run torch.CPU model None fixedScan moving
-
-                    let ours =
-                        registrar.Register(fixedScan, moving, Nullable(), null, CancellationToken.None)
-
-                    Expect.equal ours.Alignment theirs.Alignment "alignment"
-                    Expect.isTrue (ours.Initial.IsCloseTo(theirs.Initial, 0.0)) "initial"
-                    Expect.isLessThan (worst ours.Field.Vectors theirs.Field.Vectors) 1e-3 "field"
-
-                    Expect.isLessThan
-                        (worst ours.Deformation.Vectors theirs.Deformation.Vectors)
-                        1e-3
-                        "deformation"
-
-                    Expect.isLessThan (worst ours.Moved.Values theirs.Moved.Values) 0.2 "moved, of a range of 900"
-
-                    let field = DisplacementField.Zero fixedGrid
-                    let moved = Volume(fixedGrid, Array.zeroCreate<float32> (int fixedGrid.Count))
-
+                let call () =
                     registrar.RegisterInto(
                         fixedScan,
-                        moving,
+                        other,
                         field,
                         moved,
                         Nullable(),
@@ -283,8 +220,81 @@ let private pipeline =
                         CancellationToken.None
                     )
 
-                    Expect.equal field.Vectors ours.Field.Vectors "the field, in the caller's memory"
-                    Expect.equal moved.Values ours.Moved.Values "the moved scan, in the caller's memory"))
+                for _ in 1..3 do
+                    call ()
+
+                // The least of several: the runtime's own threads allocate now and then.
+                let least =
+                    Seq.init 5 (fun _ ->
+                        let before = GC.GetTotalAllocatedBytes true
+                        call ()
+                        GC.GetTotalAllocatedBytes true - before)
+                    |> Seq.min
+
+                Expect.isLessThan least 1024L "bytes"))
+
+let private pipeline =
+    testCase "the registrar gives what the registration by libtorch gives" (fun () ->
+        withModel (Architecture.Single(Stage.LdrHalf StudentWidths.standard)) (fun network student ->
+            let model =
+                {
+                    Card = card network.Architecture
+                    Network = network
+                }
+
+            use registrar = new Registrar(student, 2)
+            let oblique = obliqueAffine (Random 4) true
+
+            let scans =
+                [
+                    gridOf 32 32 32, gridOf 32 32 32
+                    gridOf 12 20 31, gridOf 30 26 9
+                    Grid(32, 30, 28, oblique), Grid(30, 30, 30, oblique)
+                    gridOf 24 24 24, Grid(24, 24, 24, Affine.Translation(500., 0., 0.))
+                ]
+
+            for fixedGrid, movingGrid in scans do
+                let scan seed (grid: Grid) =
+                    Volume(
+                        grid,
+                        picture seed (grid.Nx, grid.Ny, grid.Nz) |> Array.map (fun v -> 900.0f * v)
+                    )
+
+                let fixedScan, moving = scan 1 fixedGrid, scan 2 movingGrid
+                let theirs = Registration.run torch.CPU model None fixedScan moving
+
+                let ours =
+                    registrar.Register(fixedScan, moving, Nullable(), null, CancellationToken.None)
+
+                Expect.equal ours.Alignment theirs.Alignment "alignment"
+                Expect.isTrue (ours.Initial.IsCloseTo(theirs.Initial, 0.0)) "initial"
+                Expect.isLessThan (worst ours.Field.Vectors theirs.Field.Vectors) 1e-3 "field"
+
+                Expect.isLessThan
+                    (worst ours.Deformation.Vectors theirs.Deformation.Vectors)
+                    1e-3
+                    "deformation"
+
+                Expect.isLessThan
+                    (worst ours.Moved.Values theirs.Moved.Values)
+                    0.2
+                    "moved, of a range of 900"
+
+                let field = DisplacementField.Zero fixedGrid
+                let moved = Volume(fixedGrid, Array.zeroCreate<float32>(int fixedGrid.Count))
+
+                registrar.RegisterInto(
+                    fixedScan,
+                    moving,
+                    field,
+                    moved,
+                    Nullable(),
+                    null,
+                    CancellationToken.None
+                )
+
+                Expect.equal field.Vectors ours.Field.Vectors "the field, in the caller's memory"
+                Expect.equal moved.Values ours.Moved.Values "the moved scan, in the caller's memory"))
 
 let private half =
     testInFolder "half-precision weights are read" (fun folder ->
@@ -321,7 +331,11 @@ let private half =
             let difference = worst exact near
             Expect.isGreaterThan difference 0.0 "weights are rounded"
             Expect.isLessThan difference 0.1 "the field is nearly the same"
-            Expect.isLessThan (FileInfo(half).Length * 10L) (FileInfo(full).Length * 6L) "the file is smaller"))
+
+            Expect.isLessThan
+                (FileInfo(half).Length * 10L)
+                (FileInfo(full).Length * 6L)
+                "the file is smaller"))
 
 let private concurrent =
     testCase "several threads may use one registrar" (fun () ->
@@ -353,7 +367,10 @@ let private stopping =
     testCase "progress rises to 1, and a call can be stopped" (fun () ->
         withModel (cascade (Some(AffineLight 4)) 2 (Stage.Ldr narrow)) (fun _ model ->
             use registrar = new Registrar(model, 2)
-            let volume seed = Volume(gridOf 32 32 32, picture seed (32, 32, 32))
+
+            let volume seed =
+                Volume(gridOf 32 32 32, picture seed (32, 32, 32))
+
             let heard = List<float>()
 
             registrar.Register(volume 1, volume 2, Nullable(), Ear heard.Add, CancellationToken.None)
@@ -414,16 +431,7 @@ let private refusals =
 
         let keep _ _ = ()
 
-        refused
-            "\"vtn\""
-            (Architecture.Single(
-                Stage.Vtn
-                    {
-                        Levels = 3
-                        Channels = 4
-                    }
-            ))
-            keep
+        refused "\"vtn\"" (Architecture.Single(Stage.Vtn { Levels = 3; Channels = 4 })) keep
 
         refused "\"affine\"" (cascade (Some(AffineStem.Affine 2)) 1 (Stage.Ldr narrow)) keep
 
@@ -437,23 +445,16 @@ let private refusals =
             t.RemoveAll(fun x -> x.Name = "stage1.conv1.weight") |> ignore
             t.Add(SafeTensor.FromFloats("stage1.conv1.weight", [| 1L |], ReadOnlySpan [| 1.0f |])))
 
-        refused "$.architecture.encoder" single (fun m _ -> m["architecture"] <- """{"kind":"ldr","encoder":[1,2]}""")
+        refused "$.architecture.encoder" single (fun m _ ->
+            m["architecture"] <- """{"kind":"ldr","encoder":[1,2]}""")
+
         refused "$.spacing" single (fun m _ -> m["spacing"] <- "[1,0,1]")
         refused "$.alignment" single (fun m _ -> m["alignment"] <- "7")
         refused "metadata are damaged" single (fun m _ -> m["size"] <- "[1,")
         refused "its format is" single (fun m _ -> m["format"] <- "other")
-        invalid (folder </> "absent") (fun () -> StudentModel.Load(folder </> "absent")) |> ignore)
+
+        invalid (folder </> "absent") (fun () -> StudentModel.Load(folder </> "absent"))
+        |> ignore)
 
 let tests =
-    testList
-        "engine"
-        [
-            parity
-            identity
-            allocation
-            pipeline
-            half
-            concurrent
-            stopping
-            refusals
-        ]
+    testList "engine" [ parity; identity; allocation; pipeline; half; concurrent; stopping; refusals ]

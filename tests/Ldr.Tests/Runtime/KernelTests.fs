@@ -135,7 +135,7 @@ let private convolve (filter: Filter) (input: Cube) (output, x, y, z) =
 let private transpose (filter: Filter) (input: Cube) : Cube =
     let nx, ny, nz = input.Size
     let size = 2 * nx, 2 * ny, 2 * nz
-    let sums = Array.zeroCreate<float> (filter.Outputs * 8 * nx * ny * nz)
+    let sums = Array.zeroCreate<float>(filter.Outputs * 8 * nx * ny * nz)
 
     for c in 0 .. filter.Inputs - 1 do
         for z in 0 .. nz - 1 do
@@ -143,12 +143,9 @@ let private transpose (filter: Filter) (input: Cube) : Cube =
                 for x in 0 .. nx - 1 do
                     for o in 0 .. filter.Outputs - 1 do
                         for k in 0..63 do
-                            let tz, ty, tx =
-                                2 * z - 1 + k / 16, 2 * y - 1 + k / 4 % 4, 2 * x - 1 + k % 4
+                            let tz, ty, tx = 2 * z - 1 + k / 16, 2 * y - 1 + k / 4 % 4, 2 * x - 1 + k % 4
 
-                            if
-                                tz >= 0 && ty >= 0 && tx >= 0 && tz < 2 * nz && ty < 2 * ny && tx < 2 * nx
-                            then
+                            if tz >= 0 && ty >= 0 && tx >= 0 && tz < 2 * nz && ty < 2 * ny && tx < 2 * nx then
                                 let i = ((o * 2 * nz + tz) * 2 * ny + ty) * 2 * nx + tx
                                 let w = filter.Weights[(c * filter.Outputs + o) * 64 + k]
                                 sums[i] <- sums[i] + float w * input[c, x, y, z]
@@ -165,8 +162,7 @@ let private activate activation (value: float) =
     | Activation.LeakyRelu -> if value > 0.0 then value else 0.1 * value
     | _ -> value
 
-let private mapOf (arena: Arena) (nx, ny, nz) channels =
-    FeatureMap(arena, nx, ny, nz, channels)
+let private mapOf (arena: Arena) (nx, ny, nz) channels = FeatureMap(arena, nx, ny, nz, channels)
 
 let private get (map: FeatureMap) c x y z = NativePtr.get (map.At(x, y, z)) c
 
@@ -186,8 +182,7 @@ let private untouched (map: FeatureMap) first count =
     for z in -1 .. map.Nz do
         for y in -1 .. map.Ny do
             for x in -1 .. map.Nx do
-                let inner =
-                    x >= 0 && y >= 0 && z >= 0 && x < map.Nx && y < map.Ny && z < map.Nz
+                let inner = x >= 0 && y >= 0 && z >= 0 && x < map.Nx && y < map.Ny && z < map.Nz
 
                 for c in 0 .. map.Channels - 1 do
                     if not (inner && c >= first && c < first + count) && get map c x y z <> 0.0f then
@@ -215,7 +210,10 @@ let private halving (width: IWidth) (random: Random) =
     let inputs, outputs = pick random [ 1; 3; 8 ], pick random [ 3; 16; 32; 37 ]
     let more = pick random [ 0; 2 ]
     let nx, ny, nz = anySize random
-    let activation = pick random [ Activation.Relu; Activation.LeakyRelu; Activation.None ]
+
+    let activation =
+        pick random [ Activation.Relu; Activation.LeakyRelu; Activation.None ]
+
     use arena = new Arena()
     let output = mapOf arena (nx, ny, nz) (outputs + more)
 
@@ -300,10 +298,7 @@ let private pair (width: IWidth) (random: Random) =
             Values =
                 Array.init (2 * px * py * pz) (fun i ->
                     float32
-                        values[i / (px * py * pz),
-                               i % px - bx,
-                               i / px % py - by,
-                               i / (px * py) % pz - bz])
+                        values[i / (px * py * pz), i % px - bx, i / px % py - by, i / (px * py) % pz - bz])
         }
 
     checkMap output 0 outputs (convolve filter padded >> activate Activation.LeakyRelu)
@@ -354,10 +349,13 @@ let private flow (width: IWidth) (random: Random) =
     use _ = arena
     // Cropped by up to one voxel in front, and at the end.
     let bx, by, bz = random.Next 2, random.Next 2, random.Next 2
-    let fx, fy, fz = 2 * nx - bx - random.Next 2, 2 * ny - by, 2 * nz - bz - random.Next 2
+
+    let fx, fy, fz =
+        2 * nx - bx - random.Next 2, 2 * ny - by, 2 * nz - bz - random.Next 2
+
     let fx, fz = max 1 fx, max 1 fz
     let filter = filter random true values.Channels 3 4 false
-    let vectors = Array.zeroCreate<float32> (3 * fx * fy * fz)
+    let vectors = Array.zeroCreate<float32>(3 * fx * fy * fz)
 
     withPinned vectors (fun data ->
         let field = Field(structOf (fx, fy, fz), Borrowed = data)
@@ -374,7 +372,7 @@ let private halfFlow (width: IWidth) (random: Random) =
 
     use _ = arena
     let filter = filter random false values.Channels 3 3 true
-    let vectors = Array.zeroCreate<float32> (3 * nx * ny * nz)
+    let vectors = Array.zeroCreate<float32>(3 * nx * ny * nz)
 
     withPinned vectors (fun data ->
         let field = Field(structOf size, Borrowed = data)
@@ -387,9 +385,7 @@ let private halfFlow (width: IWidth) (random: Random) =
             for k in 0..26 do
                 let w = filter.Weights[(o * values.Channels + c) * 27 + k]
 
-                sum <-
-                    sum
-                    + float w * values[c, x + k % 3 - 1, y + k / 3 % 3 - 1, z + k / 9 - 1]
+                sum <- sum + float w * values[c, x + k % 3 - 1, y + k / 3 % 3 - 1, z + k / 9 - 1]
 
         sum)
 
@@ -400,7 +396,7 @@ let private doubleField (width: IWidth) (random: Random) =
     let values = cube random 3 size
     let bx, by, bz = random.Next 2, random.Next 2, random.Next 2
     let fx, fy, fz = 2 * nx - bx, 2 * ny - by, 2 * nz - bz
-    let vectors = Array.zeroCreate<float32> (3 * fx * fy * fz)
+    let vectors = Array.zeroCreate<float32>(3 * fx * fy * fz)
 
     withPinned values.Values (fun source ->
         withPinned vectors (fun data ->
