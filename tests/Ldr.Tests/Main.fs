@@ -23,6 +23,7 @@ let private all =
                     Runtime.MetricsTests.tests
                     Runtime.RegistrationTests.tests
                     Runtime.KernelTests.tests
+                    Runtime.SurfaceTests.tests
                 ]
             testList
                 "core"
@@ -42,7 +43,7 @@ let private all =
                     Core.ScoresTests.tests
                     Core.ExperimentTests.tests
                 ]
-            testList "cli" [ Cli.CliTests.tests; Cli.RegisterTests.tests ]
+            testList "cli" [ Cli.CliTests.tests; Cli.RegisterTests.tests; Cli.EngineCliTests.tests ]
             NativeFixTests.tests
         ]
 

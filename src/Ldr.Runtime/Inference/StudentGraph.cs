@@ -15,11 +15,12 @@ internal sealed class StudentGraph : IDisposable
         Field = new Field(size);
     }
 
+    /// <summary>Lanes of the widest vectors that this machine has.</summary>
+    internal static int Lanes =>
+        Vector512.IsHardwareAccelerated ? 16 : Vector256.IsHardwareAccelerated ? 8 : Vector128.IsHardwareAccelerated ? 4 : 1;
+
     /// <summary>The images' size, voxels.</summary>
     internal (int X, int Y, int Z) Size { get; }
-
-    /// <summary>Lanes of the vectors that it computes with.</summary>
-    internal int Lanes { get; private set; }
 
     internal PlanarImage Fixed { get; } = new();
 
@@ -50,21 +51,20 @@ internal sealed class StudentGraph : IDisposable
     internal static StudentGraph Make(StudentModel model, (int X, int Y, int Z) size)
     {
         StudentGraph graph = new(size);
-        if (Vector512.IsHardwareAccelerated)
+        switch (Lanes)
         {
-            new Builder<Lanes512, Vector512<float>>(graph, model).Build();
-        }
-        else if (Vector256.IsHardwareAccelerated)
-        {
-            new Builder<Lanes256, Vector256<float>>(graph, model).Build();
-        }
-        else if (Vector128.IsHardwareAccelerated)
-        {
-            new Builder<Lanes128, Vector128<float>>(graph, model).Build();
-        }
-        else
-        {
-            new Builder<LanesScalar, float>(graph, model).Build();
+            case 16:
+                new Builder<Lanes512, Vector512<float>>(graph, model).Build();
+                break;
+            case 8:
+                new Builder<Lanes256, Vector256<float>>(graph, model).Build();
+                break;
+            case 4:
+                new Builder<Lanes128, Vector128<float>>(graph, model).Build();
+                break;
+            default:
+                new Builder<LanesScalar, float>(graph, model).Build();
+                break;
         }
 
         graph.Arena.Allocate();
@@ -83,7 +83,6 @@ internal sealed class StudentGraph : IDisposable
 
         internal void Build()
         {
-            graph.Lanes = TLanes.Count;
             int stages = architecture.Stages;
             Field? other = stages > 1 ? new Field(size, arena) : null;
             PlanarImage? between = stages > 1 || architecture.AffineChannels > 0 ? new PlanarImage(size, arena) : null;

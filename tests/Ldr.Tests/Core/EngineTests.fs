@@ -456,5 +456,72 @@ let private refusals =
         invalid (folder </> "absent") (fun () -> StudentModel.Load(folder </> "absent"))
         |> ignore)
 
+/// Lanes that a test run by `narrower` expects.
+[<Literal>]
+let private LanesVariable = "LDR_EXPECTED_LANES"
+
+/// Said by the runs of `narrower` alone.
+let private lanes =
+    testCase "the vectors are as wide as asked" (fun () ->
+        match Environment.GetEnvironmentVariable LanesVariable with
+        | null -> Tests.skiptest "only runs with a narrower machine say what they expect"
+        | expected -> Expect.equal (string StudentGraph.Lanes) expected "lanes")
+
+/// The engine and the warp on a machine with less: the same tests in a process of their own.
+let private narrower =
+    testList
+        "on a machine"
+        [
+            for name, lanes, switches in
+                [
+                    "with AVX2", 8, [ "DOTNET_EnableAVX512"; "DOTNET_EnableAVX512F" ]
+                    "with SSE", 4, [ "DOTNET_EnableAVX2"; "DOTNET_EnableAVX" ]
+                    "without vectors", 1, [ "DOTNET_EnableHWIntrinsic" ]
+                ] do
+                testCase name (fun () ->
+                    if Environment.GetEnvironmentVariable LanesVariable |> isNull |> not then
+                        Tests.skiptest "this is such a run"
+
+                    if StudentGraph.Lanes < lanes then
+                        Tests.skiptest "this machine has less"
+
+                    let run (part: string) =
+                        let info =
+                            Diagnostics.ProcessStartInfo(
+                                "dotnet",
+                                [ typeof<Ear>.Assembly.Location; "--filter"; part ],
+                                RedirectStandardOutput = true,
+                                RedirectStandardError = true
+                            )
+
+                        for switch in switches do
+                            info.Environment[switch] <- "0"
+
+                        info.Environment[LanesVariable] <- string lanes
+                        use running = Diagnostics.Process.Start info |> nonNull
+                        let errors = running.StandardError.ReadToEndAsync()
+                        let output = running.StandardOutput.ReadToEnd()
+                        running.WaitForExit()
+                        let report = output + errors.Result
+                        Expect.equal running.ExitCode 0 $"{part}: {report}"
+                        Expect.isFalse (output.Contains "\n0 passed") $"{part}: something was tested"
+
+                    run "ldr/core/engine"
+                    run "ldr/runtime/warp")
+        ]
+
 let tests =
-    testList "engine" [ parity; identity; allocation; pipeline; half; concurrent; stopping; refusals ]
+    testList
+        "engine"
+        [
+            parity
+            identity
+            allocation
+            pipeline
+            half
+            concurrent
+            stopping
+            refusals
+            lanes
+            narrower
+        ]
