@@ -13,6 +13,8 @@ internal sealed unsafe class FeatureMap
     {
         this.arena = arena;
         (Nx, Ny, Nz, Channels) = (nx, ny, nz, channels);
+        Row = (nint)(nx + 2) * channels;
+        Plane = (ny + 2) * Row;
         begin = arena.Reserve(Length);
     }
 
@@ -26,10 +28,10 @@ internal sealed unsafe class FeatureMap
     internal int Channels { get; }
 
     /// <summary>Numbers from one row to the next.</summary>
-    internal nint Row => (nint)(Nx + 2) * Channels;
+    internal nint Row { get; }
 
     /// <summary>Numbers from one plane to the next.</summary>
-    internal nint Plane => (Ny + 2) * Row;
+    internal nint Plane { get; }
 
     /// <summary>All numbers, the border's among them.</summary>
     internal long Length => (long)(Nz + 2) * Plane;

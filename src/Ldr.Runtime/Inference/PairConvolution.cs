@@ -55,6 +55,7 @@ internal sealed unsafe class PairConvolution<TLanes, TVector> : Operation
         side = filter.Side;
         narrow = TLanes.ManyRegisters && outputs <= TLanes.Count;
         packed = PackedFilter.Of(filter, narrow ? TLanes.Count : 2 * TLanes.Count);
+        Row = ((2 * RowVoxels) + 15) & ~15;
         runs = new nint[side * side];
         for (int i = 0; i < runs.Length; i++)
         {
@@ -77,7 +78,7 @@ internal sealed unsafe class PairConvolution<TLanes, TVector> : Operation
     /// <summary>Voxels of an input row that the outputs of a row see.</summary>
     private int RowVoxels => (2 * output.Nx) + side - 2;
 
-    private nint Row => (2 * RowVoxels) + 15 & ~15;
+    private nint Row { get; }
 
     private int Rows => (2 * BandRows) + side - 2;
 
@@ -150,23 +151,37 @@ internal sealed unsafe class PairConvolution<TLanes, TVector> : Operation
         float* sums = (float*)(((nint)area + 63) & ~63);
         float* nowhere = sums + (16 * TLanes.Count);
         int positions = Half * output.Nx;
+        int nx = output.Nx;
+        nint channels = output.Channels;
+        nint outputRow = output.Row;
+        nint inputRow = 2 * Row;
+        int rowsThere = output.Ny - y;
+        float* target = output.At(0, y, z);
+        float* weights = packed.WeightsOf(0);
+        float* bias = packed.BiasOf(0);
+        int x = 0;
+        int row = 0;
         fixed (nint* offsets = runs)
         {
             for (int tile = 0; tile < positions; tile += 8)
             {
                 for (int i = 0; i < 8; i++)
                 {
-                    int position = Math.Min(tile + i, positions - 1);
-                    int row = position / output.Nx;
-                    int x = position - (row * output.Nx);
-                    inputs[i] = rows + (2 * row * Row) + (4 * x);
-                    bool surplus = tile + i >= positions;
-                    targets[i] = surplus || y + row >= output.Ny ? nowhere : output.At(x, y + row, z);
-                    targets[i + 8] = surplus || y + row + Half >= output.Ny ? nowhere : output.At(x, y + row + Half, z);
+                    // Positions after the last one repeat it, and go nowhere.
+                    bool surplus = row == Half;
+                    float* to = target + (row * outputRow) + (x * channels);
+                    inputs[i] = surplus ? inputs[0] : rows + (row * inputRow) + (4 * x);
+                    targets[i] = surplus || row >= rowsThere ? nowhere : to;
+                    targets[i + 8] = surplus || row + Half >= rowsThere ? nowhere : to + (Half * outputRow);
+                    if (++x == nx && !surplus)
+                    {
+                        x = 0;
+                        row++;
+                    }
                 }
 
                 Tile<TLanes, TVector>.AccumulateNarrow(
-                    inputs, 2 * Half * Row, offsets, runs.Length, 2 * side, packed.WeightsOf(0), packed.BiasOf(0), sums);
+                    inputs, Half * inputRow, offsets, runs.Length, 2 * side, weights, bias, sums);
                 for (int i = 0; i < 16; i++)
                 {
                     Tile<TLanes, TVector>.Finish(sums + (i * TLanes.Count), targets[i], outputs, activation);

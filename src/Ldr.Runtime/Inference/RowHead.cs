@@ -4,7 +4,7 @@ namespace Ldr.Runtime;
 
 /// <summary>
 /// The last layer, of three outputs: too few to fill a vector with channels, so here the lanes are positions along x. Rows
-/// are transposed to [channel][x] in the thread's own memory; every tap of the kernel along x has a sum of its own over
+/// are transposed to [block][channel][x] in the thread's own memory; every tap of the kernel along x has a sum of its own over
 /// aligned inputs, and the sums are shifted against each other when they are added at the end.
 /// </summary>
 internal abstract unsafe class RowHead<TLanes, TVector> : Operation
@@ -43,6 +43,9 @@ internal abstract unsafe class RowHead<TLanes, TVector> : Operation
 
     /// <summary>Voxels of a transposed row, in whole pairs of vectors.</summary>
     protected int Width => (Nx + (2 * TLanes.Count) - 1) / (2 * TLanes.Count) * 2 * TLanes.Count;
+
+    /// <summary>Voxels of a block of a transposed row, which lies together for all channels.</summary>
+    private static nint BlockWidth => 2 * TLanes.Count;
 
     /// <summary>Numbers of a row of sums: a vector of zeros at both ends.</summary>
     protected nint SumLength => Width + (2 * Margin);
@@ -99,12 +102,12 @@ internal abstract unsafe class RowHead<TLanes, TVector> : Operation
 
     private void Transpose(int y, int z, float* to)
     {
-        TransposeMap(first, y, z, to);
-        TransposeMap(second, y, z, to + ((nint)first.Channels * Width));
+        Transpose(first, y, z, to);
+        Transpose(second, y, z, to + (first.Channels * BlockWidth));
     }
 
-    /// <summary>[x][channel] to [channel][x]; zeros after the last voxel.</summary>
-    private void TransposeMap(FeatureMap map, int y, int z, float* to)
+    /// <summary>[x][channel] to [block][channel][x]; zeros after the last voxel.</summary>
+    private void Transpose(FeatureMap map, int y, int z, float* to)
     {
         float* from = map.At(0, y, z);
         int channels = map.Channels;
@@ -112,23 +115,20 @@ internal abstract unsafe class RowHead<TLanes, TVector> : Operation
         int whole = channels % lanes == 0 && lanes > 1 ? Nx / lanes * lanes : 0;
         for (int x = 0; x < whole; x += lanes)
         {
+            float* column = to + (x / BlockWidth * BlockWidth * Channels) + (x % BlockWidth);
             for (int channel = 0; channel < channels; channel += lanes)
             {
-                Blocks.Transpose<TLanes, TVector>(from + ((nint)x * channels) + channel, channels, to + ((nint)channel * Width) + x, Width);
+                Blocks.Transpose<TLanes, TVector>(
+                    from + ((nint)x * channels) + channel, channels, column + (channel * BlockWidth), BlockWidth);
             }
         }
 
-        for (int channel = 0; channel < channels; channel++)
+        for (int x = whole; x < Width; x++)
         {
-            float* row = to + ((nint)channel * Width);
-            for (int x = whole; x < Nx; x++)
+            float* column = to + (x / BlockWidth * BlockWidth * Channels) + (x % BlockWidth);
+            for (int channel = 0; channel < channels; channel++)
             {
-                row[x] = from[((nint)x * channels) + channel];
-            }
-
-            for (int x = Nx; x < Width; x++)
-            {
-                row[x] = 0;
+                column[channel * BlockWidth] = x < Nx ? from[((nint)x * channels) + channel] : 0;
             }
         }
     }

@@ -11,7 +11,7 @@ internal static unsafe class RowSums<TLanes, TVector>
     where TVector : struct
 {
     /// <summary>Twelve sums: three outputs, two phases, two taps.</summary>
-    /// <param name="rows">Transposed rows [channel][x].</param>
+    /// <param name="rows">Transposed rows: [block of two vectors][channel][x].</param>
     /// <param name="rowCount">How many.</param>
     /// <param name="channels">Channels of a row.</param>
     /// <param name="width">Voxels of a row, in whole pairs of vectors.</param>
@@ -22,23 +22,25 @@ internal static unsafe class RowSums<TLanes, TVector>
     internal static void Twelve(
         float** rows, int rowCount, int channels, nint width, float* weights, float* sums, nint sumStride)
     {
-        nint step = TLanes.ManyRegisters ? 2 * TLanes.Count : TLanes.Count;
-        for (nint x = 0; x < width; x += step)
+        nint block = 2 * TLanes.Count;
+        for (nint x = 0; x < width; x += block)
         {
+            nint start = x * channels;
             if (TLanes.ManyRegisters)
             {
-                TwelveWide(rows, rowCount, channels, width, weights, sums + x, sumStride, x);
+                TwelveWide(rows, rowCount, channels, start, weights, sums + x, sumStride);
             }
             else
             {
-                TwelveNarrow(rows, rowCount, channels, width, weights, sums + x, sumStride, x);
+                TwelveNarrow(rows, rowCount, channels, start, weights, sums + x, sumStride);
+                TwelveNarrow(rows, rowCount, channels, start + TLanes.Count, weights, sums + x + TLanes.Count, sumStride);
             }
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void TwelveWide(
-        float** rows, int rowCount, int channels, nint width, float* weights, float* sums, nint sumStride, nint x)
+        float** rows, int rowCount, int channels, nint start, float* weights, float* sums, nint sumStride)
     {
         TVector a0 = default;
         TVector b0 = default;
@@ -66,7 +68,7 @@ internal static unsafe class RowSums<TLanes, TVector>
         TVector b11 = default;
         for (int row = 0; row < rowCount; row++)
         {
-            float* from = rows[row] + x;
+            float* from = rows[row] + start;
             for (int channel = 0; channel < channels; channel++)
             {
                 TVector v = TLanes.Load(from);
@@ -108,7 +110,7 @@ internal static unsafe class RowSums<TLanes, TVector>
                 a11 = TLanes.MultiplyAdd(v, w, a11);
                 b11 = TLanes.MultiplyAdd(u, w, b11);
                 weights += 12;
-                from += width;
+                from += 2 * TLanes.Count;
             }
         }
 
@@ -140,7 +142,7 @@ internal static unsafe class RowSums<TLanes, TVector>
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void TwelveNarrow(
-        float** rows, int rowCount, int channels, nint width, float* weights, float* sums, nint sumStride, nint x)
+        float** rows, int rowCount, int channels, nint start, float* weights, float* sums, nint sumStride)
     {
         TVector a0 = default;
         TVector a1 = default;
@@ -156,7 +158,7 @@ internal static unsafe class RowSums<TLanes, TVector>
         TVector a11 = default;
         for (int row = 0; row < rowCount; row++)
         {
-            float* from = rows[row] + x;
+            float* from = rows[row] + start;
             for (int channel = 0; channel < channels; channel++)
             {
                 TVector v = TLanes.Load(from);
@@ -173,7 +175,7 @@ internal static unsafe class RowSums<TLanes, TVector>
                 a10 = TLanes.MultiplyAdd(TLanes.Broadcast(weights[10]), v, a10);
                 a11 = TLanes.MultiplyAdd(TLanes.Broadcast(weights[11]), v, a11);
                 weights += 12;
-                from += width;
+                from += 2 * TLanes.Count;
             }
         }
 
@@ -192,7 +194,7 @@ internal static unsafe class RowSums<TLanes, TVector>
     }
 
     /// <summary>Nine sums: three outputs, three taps.</summary>
-    /// <param name="rows">Transposed rows [channel][x].</param>
+    /// <param name="rows">Transposed rows: [block of two vectors][channel][x].</param>
     /// <param name="rowCount">How many.</param>
     /// <param name="channels">Channels of a row.</param>
     /// <param name="width">Voxels of a row, in whole pairs of vectors.</param>
@@ -203,23 +205,25 @@ internal static unsafe class RowSums<TLanes, TVector>
     internal static void Nine(
         float** rows, int rowCount, int channels, nint width, float* weights, float* sums, nint sumStride)
     {
-        nint step = TLanes.ManyRegisters ? 2 * TLanes.Count : TLanes.Count;
-        for (nint x = 0; x < width; x += step)
+        nint block = 2 * TLanes.Count;
+        for (nint x = 0; x < width; x += block)
         {
+            nint start = x * channels;
             if (TLanes.ManyRegisters)
             {
-                NineWide(rows, rowCount, channels, width, weights, sums + x, sumStride, x);
+                NineWide(rows, rowCount, channels, start, weights, sums + x, sumStride);
             }
             else
             {
-                NineNarrow(rows, rowCount, channels, width, weights, sums + x, sumStride, x);
+                NineNarrow(rows, rowCount, channels, start, weights, sums + x, sumStride);
+                NineNarrow(rows, rowCount, channels, start + TLanes.Count, weights, sums + x + TLanes.Count, sumStride);
             }
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void NineWide(
-        float** rows, int rowCount, int channels, nint width, float* weights, float* sums, nint sumStride, nint x)
+        float** rows, int rowCount, int channels, nint start, float* weights, float* sums, nint sumStride)
     {
         TVector a0 = default;
         TVector b0 = default;
@@ -241,7 +245,7 @@ internal static unsafe class RowSums<TLanes, TVector>
         TVector b8 = default;
         for (int row = 0; row < rowCount; row++)
         {
-            float* from = rows[row] + x;
+            float* from = rows[row] + start;
             for (int channel = 0; channel < channels; channel++)
             {
                 TVector v = TLanes.Load(from);
@@ -274,7 +278,7 @@ internal static unsafe class RowSums<TLanes, TVector>
                 a8 = TLanes.MultiplyAdd(v, w, a8);
                 b8 = TLanes.MultiplyAdd(u, w, b8);
                 weights += 9;
-                from += width;
+                from += 2 * TLanes.Count;
             }
         }
 
@@ -300,7 +304,7 @@ internal static unsafe class RowSums<TLanes, TVector>
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void NineNarrow(
-        float** rows, int rowCount, int channels, nint width, float* weights, float* sums, nint sumStride, nint x)
+        float** rows, int rowCount, int channels, nint start, float* weights, float* sums, nint sumStride)
     {
         TVector a0 = default;
         TVector a1 = default;
@@ -313,7 +317,7 @@ internal static unsafe class RowSums<TLanes, TVector>
         TVector a8 = default;
         for (int row = 0; row < rowCount; row++)
         {
-            float* from = rows[row] + x;
+            float* from = rows[row] + start;
             for (int channel = 0; channel < channels; channel++)
             {
                 TVector v = TLanes.Load(from);
@@ -327,7 +331,7 @@ internal static unsafe class RowSums<TLanes, TVector>
                 a7 = TLanes.MultiplyAdd(TLanes.Broadcast(weights[7]), v, a7);
                 a8 = TLanes.MultiplyAdd(TLanes.Broadcast(weights[8]), v, a8);
                 weights += 9;
-                from += width;
+                from += 2 * TLanes.Count;
             }
         }
 

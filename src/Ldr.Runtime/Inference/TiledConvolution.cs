@@ -14,6 +14,9 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : Operation
     /// <summary>Positions of a chunk: enough to use weights again from the second-level cache.</summary>
     private const int ChunkPositions = 128;
 
+    /// <summary>So many chunks keep any usual number of threads busy.</summary>
+    private const int EnoughRanges = 24;
+
     private readonly FeatureMap input;
     private readonly FeatureMap output;
     private readonly Phase[] phases;
@@ -34,7 +37,7 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : Operation
         firstChunks = new int[phases.Length + 1];
         for (int i = 0; i < phases.Length; i++)
         {
-            firstChunks[i + 1] = firstChunks[i] + (phases[i].Ranges * phases[i].Blocks);
+            firstChunks[i + 1] = firstChunks[i] + (phases[i].Ranges * Groups(phases[i]));
         }
     }
 
@@ -124,34 +127,50 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : Operation
 
         Phase phase = phases[index];
         chunk -= firstChunks[index];
-        int block = chunk % phase.Blocks;
-        int first = chunk / phase.Blocks * ChunkPositions;
+        int groups = Groups(phase);
+        int first = chunk / groups * ChunkPositions;
         int count = Math.Min(ChunkPositions, phase.Positions - first);
         float** inputs = stackalloc float*[ChunkPositions];
         float** outputs = stackalloc float*[2 * ChunkPositions];
         float* area = stackalloc float[(Tile<TLanes, TVector>.Positions * Tile<TLanes, TVector>.Channels) + TLanes.Count + 16];
         float* sums = (float*)(((nint)area + 63) & ~63);
-        float* nowhere = sums + (Tile<TLanes, TVector>.Positions * Tile<TLanes, TVector>.Channels);
+        Locate(phase, first, count, inputs, outputs, sums + (Tile<TLanes, TVector>.Positions * Tile<TLanes, TVector>.Channels));
+        int firstBlock = groups == 1 ? 0 : chunk % groups;
+        int endBlock = groups == 1 ? phase.Blocks : firstBlock + 1;
+        for (int block = firstBlock; block < endBlock; block++)
+        {
+            RunBlock(phase, block, count, inputs, outputs, sums);
+        }
+    }
+
+    /// <summary>
+    /// Where there are ranges enough for all threads, one chunk does all blocks of a range, and finds its inputs in its own
+    /// cache; otherwise every block is a chunk.
+    /// </summary>
+    private static int Groups(Phase phase) => phase.Ranges >= EnoughRanges ? 1 : phase.Blocks;
+
+    private void RunBlock(Phase phase, int block, int count, float** inputs, float** outputs, float* sums)
+    {
         int channel = block * Tile<TLanes, TVector>.Channels;
-        Locate(phase, first, count, channel, inputs, outputs, nowhere);
-        int left = phase.IsPair ? phase.Channels : phase.Channels - channel;
+        int left = phase.Channels - channel;
         int right = phase.IsPair ? left : left - TLanes.Count;
+        float* weights = phase.Packed.WeightsOf(block);
+        float* bias = phase.Packed.BiasOf(block);
         fixed (nint* runs = phase.Runs)
         {
-            float* weights = phase.Packed.WeightsOf(block);
-            float* bias = phase.Packed.BiasOf(block);
             for (int tile = 0; tile < count; tile += Tile<TLanes, TVector>.Positions)
             {
                 Tile<TLanes, TVector>.Accumulate(
                     inputs + tile, runs, phase.Runs.Length, phase.RunLength, weights, bias, 0, sums);
                 int positions = Math.Min(Tile<TLanes, TVector>.Positions, count - tile);
+                float** to = outputs + (2 * tile);
                 for (int i = 0; i < positions; i++)
                 {
                     float* sum = sums + (i * Tile<TLanes, TVector>.Channels);
-                    Tile<TLanes, TVector>.Finish(sum, outputs[2 * (tile + i)], left, activation);
+                    Tile<TLanes, TVector>.Finish(sum, to[2 * i] + channel, left, activation);
                     if (right > 0)
                     {
-                        Tile<TLanes, TVector>.Finish(sum + TLanes.Count, outputs[(2 * (tile + i)) + 1], right, activation);
+                        Tile<TLanes, TVector>.Finish(sum + TLanes.Count, to[(2 * i) + 1] + channel, right, activation);
                     }
                 }
             }
@@ -172,43 +191,52 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : Operation
 
     /// <summary>Where the positions of a chunk read, and where the two vectors of each are written.</summary>
     private void Locate(
-        Phase phase, int first, int count, int channel, float** inputs, float** outputs, float* nowhere)
+        Phase phase, int first, int count, float** inputs, float** outputs, float* nowhere)
     {
         (int nx, int ny, _) = phase.Size;
-        float* from = input.At(-1, -1, -1) + phase.InputStart;
-        float* to = output.At(-1, -1, -1) + phase.OutputStart + channel;
         int step = 3 - stride;
+        nint inputX = (nint)stride * input.Channels;
+        nint inputY = stride * input.Row;
+        nint outputX = (nint)step * output.Channels;
+        nint outputY = step * output.Row;
+        float* inputStart = input.At(-1, -1, -1) + phase.InputStart;
+        float* outputStart = output.At(-1, -1, -1) + phase.OutputStart;
         int x = first % nx;
         int y = first / nx % ny;
         int z = first / nx / ny;
-        for (int i = 0; i < count; i++)
+        int i = 0;
+        while (i < count)
         {
-            inputs[i] = from + (z * stride * input.Plane) + (y * stride * input.Row) + ((nint)(x * stride) * input.Channels);
-            float* target = to + (z * step * output.Plane) + (y * step * output.Row) + ((nint)(x * step) * output.Channels);
-            if (phase.IsPair)
+            // A row, or what is left of it.
+            float* from = inputStart + (z * stride * input.Plane) + (y * inputY) + (x * inputX);
+            float* to = outputStart + (z * step * output.Plane) + (y * outputY) + (x * outputX);
+            int begin = i;
+            int end = Math.Min(count, i + nx - x);
+            bool whole = end - i == nx - x;
+            for (; i < end; i++, from += inputX, to += outputX)
             {
-                outputs[2 * i] = x == 0 ? nowhere : target - output.Channels;
-                outputs[(2 * i) + 1] = x == nx - 1 ? nowhere : target;
-            }
-            else
-            {
-                outputs[2 * i] = target;
-                outputs[(2 * i) + 1] = target + TLanes.Count;
+                inputs[i] = from;
+                outputs[2 * i] = phase.IsPair ? to - output.Channels : to;
+                outputs[(2 * i) + 1] = phase.IsPair ? to : to + TLanes.Count;
             }
 
-            if (++x == nx)
+            if (phase.IsPair)
             {
-                x = 0;
-                if (++y == ny)
-                {
-                    y = 0;
-                    z++;
-                }
+                // The left output of the first position and the right one of the last lie outside the map.
+                outputs[2 * begin] = x == 0 ? nowhere : outputs[2 * begin];
+                outputs[(2 * end) - 1] = whole ? nowhere : outputs[(2 * end) - 1];
+            }
+
+            x = 0;
+            if (++y == ny)
+            {
+                y = 0;
+                z++;
             }
         }
 
         // The last tile may be short: its other positions read what the first one reads.
-        for (int i = count; i % Tile<TLanes, TVector>.Positions != 0; i++)
+        for (; i % Tile<TLanes, TVector>.Positions != 0; i++)
         {
             inputs[i] = inputs[0];
         }
