@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Ldr.Runtime;
 
 /// <summary>How intensities are brought to [0, 1] before a network sees them. A closed choice of two cases.</summary>
@@ -21,6 +23,7 @@ public abstract record IntensityRule
     }
 
     /// <summary>Maps a window to [0, 1].</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void Scale(ReadOnlySpan<float> values, double low, double high, Span<float> scaled)
     {
         if (!(high > low))

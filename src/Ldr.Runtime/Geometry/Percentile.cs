@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Ldr.Runtime;
 
 /// <summary>
@@ -22,6 +24,7 @@ public static class Percentile
     }
 
     /// <summary>The same, with memory that is used again.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void Of(
         ReadOnlySpan<float> values, ReadOnlySpan<double> percents, Span<double> result, Workspace workspace)
     {
@@ -83,6 +86,7 @@ public static class Percentile
         return (rank, rank == count - 1 ? 0 : position - rank);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static float Select(ReadOnlySpan<float> values, Workspace workspace, int rank)
     {
         int top = Locate(workspace.High, ref rank);

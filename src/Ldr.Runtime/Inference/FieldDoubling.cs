@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Ldr.Runtime;
 
 /// <summary>
@@ -60,6 +62,7 @@ internal sealed unsafe class FieldDoubling<TLanes, TVector> : Operation
         return (near, Math.Clamp(far, 0, size - 1));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Mix(float* nearNear, float* farNear, float* nearFar, float* farFar, float* to)
     {
         // Doubled vectors: the weights add up to 2.
@@ -84,6 +87,7 @@ internal sealed unsafe class FieldDoubling<TLanes, TVector> : Operation
         to[half.Size.X] = to[half.Size.X - 1];
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Double(float* row, float* to)
     {
         TVector near = TLanes.Broadcast(0.75f);

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Ldr.Runtime;
 
 /// <summary>
@@ -36,6 +38,7 @@ internal sealed unsafe class FlowHead<TLanes, TVector> : RowHead<TLanes, TVector
     private int PhaseLength => 4 * Channels * 12;
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     protected override void MakeRow(int y, int z, float** near, float* sums, float* spare)
     {
         float** rows = stackalloc float*[4];
@@ -67,6 +70,7 @@ internal sealed unsafe class FlowHead<TLanes, TVector> : RowHead<TLanes, TVector
     }
 
     /// <summary>Even outputs: tap 3 of the voxel before and tap 1; odd ones: tap 2, and tap 0 of the voxel after.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Join(float* sums, float* to)
     {
         for (int x = 0; x < Width; x += TLanes.Count)

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Ldr.Runtime;
 
 /// <summary>The head of <c>ldr-half</c>: a convolution 3³ to three channels with bias, at half size.</summary>
@@ -27,6 +29,7 @@ internal sealed unsafe class HalfFlowHead<TLanes, TVector> : RowHead<TLanes, TVe
     internal override double Flops { get; }
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     protected override void MakeRow(int y, int z, float** near, float* sums, float* spare)
     {
         RowSums<TLanes, TVector>.Nine(near, 9, Channels, Width, memory.At(weights), sums + Margin, SumLength);

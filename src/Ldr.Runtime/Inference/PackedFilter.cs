@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Ldr.Runtime;
 
 /// <summary>What follows a sum of products.</summary>
@@ -79,6 +81,7 @@ internal sealed unsafe class PackedFilter
     }
 
     /// <summary>Writes the weights of all outputs for some taps of the kernel, from a lane on.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal void Fill(Filter filter, ReadOnlySpan<int> taps, int firstLane)
     {
         float* all = memory.At(weights);

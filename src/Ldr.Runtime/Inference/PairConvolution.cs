@@ -110,6 +110,7 @@ internal sealed unsafe class PairConvolution<TLanes, TVector> : Operation
     }
 
     /// <summary>A row of pairs; zeros outside the images.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Interleave(int z, int y, float* to)
     {
         if (z < 0 || z >= size.Z || y < 0 || y >= size.Y)
@@ -142,6 +143,7 @@ internal sealed unsafe class PairConvolution<TLanes, TVector> : Operation
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void RunNarrow(int y, int z, float* rows)
     {
         const int Half = BandRows / 2;
@@ -190,6 +192,7 @@ internal sealed unsafe class PairConvolution<TLanes, TVector> : Operation
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void RunWide(int y, int z, float* rows)
     {
         float** inputs = stackalloc float*[8];

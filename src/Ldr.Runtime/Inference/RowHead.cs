@@ -11,8 +11,11 @@ internal abstract unsafe class RowHead<TLanes, TVector> : Operation
     where TLanes : struct, ILanes<TVector>
     where TVector : struct
 {
-    /// <summary>Planes that a chunk makes.</summary>
-    private const int BandPlanes = 2;
+    /// <summary>Planes of a chunk: their neighbours are read twice, which costs more than the memory of a larger ring.</summary>
+    private const int BandPlanes = 8;
+
+    /// <summary>Rows of a chunk.</summary>
+    private const int BandRows = 32;
 
     private readonly FeatureMap first;
     private readonly FeatureMap second;
@@ -25,7 +28,7 @@ internal abstract unsafe class RowHead<TLanes, TVector> : Operation
         Sums = sums;
     }
 
-    internal sealed override int Chunks => (first.Nz + BandPlanes - 1) / BandPlanes;
+    internal sealed override int Chunks => Bands * ((Nz + BandPlanes - 1) / BandPlanes);
 
     internal sealed override int ScratchBytes =>
         (int)(sizeof(float) * (((BandPlanes + 2) * 3 * RowLength) + (Sums * SumLength) + (4 * Width) + 64));
@@ -43,6 +46,8 @@ internal abstract unsafe class RowHead<TLanes, TVector> : Operation
 
     /// <summary>Voxels of a transposed row, in whole pairs of vectors.</summary>
     protected int Width => (Nx + (2 * TLanes.Count) - 1) / (2 * TLanes.Count) * 2 * TLanes.Count;
+
+    private int Bands => (Ny + BandRows - 1) / BandRows;
 
     /// <summary>Voxels of a block of a transposed row, which lies together for all channels.</summary>
     private static nint BlockWidth => 2 * TLanes.Count;
@@ -62,10 +67,12 @@ internal abstract unsafe class RowHead<TLanes, TVector> : Operation
         float* sums = rows + ((BandPlanes + 2) * 3 * RowLength);
         float* spare = sums + (Sums * SumLength);
         new Span<float>(sums, (int)(Sums * SumLength)).Clear();
-        int begin = chunk * BandPlanes;
+        int begin = chunk / Bands * BandPlanes;
         int end = Math.Min(begin + BandPlanes, Nz);
         float** near = stackalloc float*[9];
-        for (int y = -1; y <= Ny; y++)
+        int top = chunk % Bands * BandRows;
+        int bottom = Math.Min(top + BandRows, Ny);
+        for (int y = top - 1; y <= bottom; y++)
         {
             // The ring holds rows y − 2, y − 1 and y of all planes; row y − 1 has all its neighbours now.
             for (int z = begin - 1; z <= end; z++)
@@ -73,7 +80,7 @@ internal abstract unsafe class RowHead<TLanes, TVector> : Operation
                 Transpose(y, z, RowAt(rows, y, z - begin));
             }
 
-            if (y < 1)
+            if (y <= top)
             {
                 continue;
             }
@@ -107,6 +114,7 @@ internal abstract unsafe class RowHead<TLanes, TVector> : Operation
     }
 
     /// <summary>[x][channel] to [block][channel][x]; zeros after the last voxel.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Transpose(FeatureMap map, int y, int z, float* to)
     {
         float* from = map.At(0, y, z);

@@ -14,15 +14,19 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : Operation
     /// <summary>Positions of a chunk: enough to use weights again from the second-level cache.</summary>
     private const int ChunkPositions = 128;
 
-    /// <summary>So many chunks keep any usual number of threads busy.</summary>
+    /// <summary>From so many ranges on, a chunk does all blocks of a range, and finds its inputs in its own cache.</summary>
     private const int EnoughRanges = 24;
+
+    /// <summary>From so many ranges on, it does all phases too.</summary>
+    private const int ManyRanges = 64;
 
     private readonly FeatureMap input;
     private readonly FeatureMap output;
     private readonly Phase[] phases;
     private readonly Activation activation;
     private readonly int stride;
-    private readonly int[] firstChunks;
+    private readonly int phasesOfChunk;
+    private readonly int blocksOfChunk;
 
     private TiledConvolution(
         string name, FeatureMap input, FeatureMap output, int stride, Phase[] phases, Activation activation, double flops)
@@ -34,18 +38,18 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : Operation
         this.phases = phases;
         this.activation = activation;
         Flops = flops;
-        firstChunks = new int[phases.Length + 1];
-        for (int i = 0; i < phases.Length; i++)
-        {
-            firstChunks[i + 1] = firstChunks[i] + (phases[i].Ranges * Groups(phases[i]));
-        }
+        int ranges = phases[0].Ranges;
+        int blocks = phases[0].Blocks;
+        phasesOfChunk = ranges >= ManyRanges ? phases.Length : 1;
+        blocksOfChunk = ranges >= EnoughRanges ? blocks : 1;
+        Chunks = ranges * (phases.Length / phasesOfChunk) * (blocks / blocksOfChunk);
     }
 
     internal override string Name { get; }
 
     internal override double Flops { get; }
 
-    internal override int Chunks => firstChunks[^1];
+    internal override int Chunks { get; }
 
     /// <summary>A convolution of stride 2 and padding 1, from the first channels of a map to the first ones of another.</summary>
     internal static TiledConvolution<TLanes, TVector> Halving(
@@ -119,36 +123,30 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : Operation
     [SkipLocalsInit]
     internal override void Run(int chunk, byte* scratch)
     {
-        int index = 0;
-        while (chunk >= firstChunks[index + 1])
-        {
-            index++;
-        }
-
-        Phase phase = phases[index];
-        chunk -= firstChunks[index];
-        int groups = Groups(phase);
-        int first = chunk / groups * ChunkPositions;
-        int count = Math.Min(ChunkPositions, phase.Positions - first);
         float** inputs = stackalloc float*[ChunkPositions];
         float** outputs = stackalloc float*[2 * ChunkPositions];
         float* area = stackalloc float[(Tile<TLanes, TVector>.Positions * Tile<TLanes, TVector>.Channels) + TLanes.Count + 16];
         float* sums = (float*)(((nint)area + 63) & ~63);
-        Locate(phase, first, count, inputs, outputs, sums + (Tile<TLanes, TVector>.Positions * Tile<TLanes, TVector>.Channels));
-        int firstBlock = groups == 1 ? 0 : chunk % groups;
-        int endBlock = groups == 1 ? phase.Blocks : firstBlock + 1;
-        for (int block = firstBlock; block < endBlock; block++)
+        float* nowhere = sums + (Tile<TLanes, TVector>.Positions * Tile<TLanes, TVector>.Channels);
+
+        // Chunks of one range follow each other: they read the same inputs.
+        int groups = phases[0].Blocks / blocksOfChunk;
+        int parts = phases.Length / phasesOfChunk * groups;
+        int first = chunk / parts * ChunkPositions;
+        int count = Math.Min(ChunkPositions, phases[0].Positions - first);
+        int firstPhase = chunk % parts / groups * phasesOfChunk;
+        int firstBlock = chunk % groups * blocksOfChunk;
+        for (int index = firstPhase; index < firstPhase + phasesOfChunk; index++)
         {
-            RunBlock(phase, block, count, inputs, outputs, sums);
+            Locate(phases[index], first, count, inputs, outputs, nowhere);
+            for (int block = firstBlock; block < firstBlock + blocksOfChunk; block++)
+            {
+                RunBlock(phases[index], block, count, inputs, outputs, sums);
+            }
         }
     }
 
-    /// <summary>
-    /// Where there are ranges enough for all threads, one chunk does all blocks of a range, and finds its inputs in its own
-    /// cache; otherwise every block is a chunk.
-    /// </summary>
-    private static int Groups(Phase phase) => phase.Ranges >= EnoughRanges ? 1 : phase.Blocks;
-
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void RunBlock(Phase phase, int block, int count, float** inputs, float** outputs, float* sums)
     {
         int channel = block * Tile<TLanes, TVector>.Channels;
@@ -190,6 +188,7 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : Operation
     }
 
     /// <summary>Where the positions of a chunk read, and where the two vectors of each are written.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Locate(
         Phase phase, int first, int count, float** inputs, float** outputs, float* nowhere)
     {
