@@ -105,21 +105,19 @@ with torch.no_grad():
 """
 
 
-def run(command, **more):
+def run(command):
+    """Seconds, peak memory in MB, and what it printed."""
     start = time.perf_counter()
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
-    seconds = time.perf_counter() - start
-    if done.returncode not in (0, 3):
-        sys.exit(f"{command[0]} failed: {done.stderr.strip()[-400:] or done.stdout.strip()[-400:]}")
-    return seconds, done.stdout
-
-
-def peak(command):
-    """Peak memory of a process and its seconds; GNU time, where it is installed."""
-    if not Path("/usr/bin/time").exists():
-        return None
-    done = subprocess.run(["/usr/bin/time", "-f", "%M", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    return int(done.stderr.strip().splitlines()[-1]) / 1000
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=out, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        errors.seek(0)
+        if process.returncode not in (0, 3):  # 3: the verdict on random weights
+            sys.exit(f"{command[0]} failed: {(errors.read() or out.read()).strip()[-400:]}")
+        return seconds, usage.ru_maxrss / 1000, out.read()
 
 
 def scans(folder, n):
@@ -181,7 +179,8 @@ def main():
         outputs = [at("moved.nii"), at("field.nii")]
 
         def add(label, command, note, rounds=o.rounds):
-            rows.append((label, statistics.median(run(command)[0] for _ in range(rounds)), peak(command), note))
+            runs = [run(command) for _ in range(rounds)]
+            rows.append((label, statistics.median(r[0] for r in runs), max(r[1] for r in runs), note))
 
         threads = str(o.threads)
         add("`ldr-fs register`",
@@ -196,21 +195,21 @@ def main():
         if shutil.which("elastix"):
             (folder / "elastix.txt").write_text(ELASTIX)
             (folder / "out").mkdir()
-            version = run(["elastix", "--version"])[1].split()[-1]
+            version = run(["elastix", "--version"])[2].split()[-1]
             add("elastix", ["elastix", "-f", at("fixed.nii"), "-m", at("moving.nii"), "-p", at("elastix.txt"), "-out", at("out"),
                             "-threads", threads], f"{version}; B-spline, 3 levels × 500 iterations, NCC; moved scan, no field", 1)
         if shutil.which("plastimatch"):
             (folder / "plastimatch.txt").write_text(PLASTIMATCH.format(
                 fixed=at("fixed.nii"), moving=at("moving.nii"), moved=outputs[0], field=at("field.mha")))
-            version = run(["plastimatch", "--version"])[1].split()[-1]
+            version = run(["plastimatch", "--version"])[2].split()[-1]
             os.environ["OMP_NUM_THREADS"] = threads
             add("plastimatch", ["plastimatch", "register", at("plastimatch.txt")],
                 f"{version}; B-spline, 3 levels × 50, 50, 30 iterations, MSE; moved scan and field", 1)
         if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode == 0:
             (folder / "voxelmorph.py").write_text(VOXELMORPH)
             command = [sys.executable, at("voxelmorph.py"), at("fixed.nii"), at("moving.nii"), *outputs, threads]
-            seconds, text = run([*command, "3"])
-            version = run([sys.executable, "-c", "import torch; print(torch.__version__)"])[1].strip()
+            text = run([*command, "3"])[2]
+            version = run([sys.executable, "-c", "import torch; print(torch.__version__)"])[2].strip()
             add("VoxelMorph network in PyTorch", [*command, "1"],
                 f"{version}; random weights; network + warp alone {float(text):.2f} s", 1)
 
@@ -220,7 +219,7 @@ def main():
         "",
         "| program | seconds | times ours | peak MB | |",
         "|---|--:|--:|--:|---|",
-        *(f"| {label} | {seconds:.2f} | {seconds / ours:.1f} | {'' if mb is None else f'{mb:.0f}'} | {note} |"
+        *(f"| {label} | {seconds:.2f} | {seconds / ours:.1f} | {mb:.0f} | {note} |"
           for label, seconds, mb, note in rows),
     ]
     table = "\n".join(lines)

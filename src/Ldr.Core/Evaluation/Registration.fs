@@ -199,7 +199,11 @@ module Registration =
             SimilarityBefore = before
             SimilarityAfter = after
             Folding = folding
-            MeanDisplacementMm = registered.Field.MeanLengthMm
+            MeanDisplacementMm =
+                if obj.ReferenceEquals(registered.Field, registered.Deformation) then
+                    length
+                else
+                    registered.Field.MeanLengthMm
             Verdict =
                 match failures, doubts with
                 | [], [] -> Good

@@ -109,7 +109,8 @@ internal sealed class StudentGraph : IDisposable
                 {
                     moved = between!;
                     graph.network.Add(new WarpImage(
-                        $"stage{stage}.input", new Displacement(before, affine, size), graph.Moving, size) { Moved = moved });
+                        $"stage{stage}.input", new Displacement(before, affine, size), graph.Moving, size)
+                    { Moved = moved });
                 }
 
                 // Fields take turns so that the last one is the caller's.
@@ -126,7 +127,8 @@ internal sealed class StudentGraph : IDisposable
             if (affine is not null)
             {
                 graph.network.Add(new WarpImage(
-                    "total", new Displacement(before, affine, size), graph.Moving, size) { Total = graph.Field });
+                    "total", new Displacement(before, affine, size), graph.Moving, size)
+                { Total = graph.Field });
             }
 
             graph.Warp = new WarpImage("warp", new Displacement(graph.Field, null, size), graph.Moving, size)

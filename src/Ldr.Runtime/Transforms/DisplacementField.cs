@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Ldr.Runtime;
 
 /// <summary>
@@ -167,23 +169,32 @@ public sealed class DisplacementField
     {
         // Sums of slices, added in order: the result does not depend on the number of threads.
         (double Sum, double Max)[] slices = new (double, double)[Grid.Nz];
-        Slices.ForEach(Grid, 0, z =>
-        {
-            int plane = (int)Grid.Count;
-            int slice = Grid.Nx * Grid.Ny;
-            double sum = 0;
-            double max = 0;
-            for (int i = z * slice; i < (z + 1) * slice; i++)
-            {
-                (double x, double y, double d) =
-                    Grid.VoxelToWorld.ApplyLinear(Vectors[i], Vectors[plane + i], Vectors[(2 * plane) + i]);
-                double length = Math.Sqrt((x * x) + (y * y) + (d * d));
-                sum += length;
-                max = Math.Max(max, length);
-            }
-
-            slices[z] = (sum, max);
-        });
+        double[] m = Grid.VoxelToWorld.ToRows();
+        Slices.ForEach(Grid, 0, z => slices[z] = LengthsOf(z, m));
         return (slices.Sum(slice => slice.Sum) / Grid.Count, slices.Max(slice => slice.Max));
+    }
+
+    /// <summary>Sum and maximum of the lengths of a slice, under the map of voxels to world.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private (double Sum, double Max) LengthsOf(int z, ReadOnlySpan<double> m)
+    {
+        int slice = Grid.Nx * Grid.Ny;
+        int plane = slice * Grid.Nz;
+        ReadOnlySpan<float> u = Vectors.AsSpan(z * slice, slice);
+        ReadOnlySpan<float> v = Vectors.AsSpan(plane + (z * slice), slice);
+        ReadOnlySpan<float> w = Vectors.AsSpan((2 * plane) + (z * slice), slice);
+        double sum = 0;
+        double max = 0;
+        for (int i = 0; i < slice; i++)
+        {
+            double x = (m[0] * u[i]) + (m[1] * v[i]) + (m[2] * w[i]);
+            double y = (m[4] * u[i]) + (m[5] * v[i]) + (m[6] * w[i]);
+            double d = (m[8] * u[i]) + (m[9] * v[i]) + (m[10] * w[i]);
+            double length = Math.Sqrt((x * x) + (y * y) + (d * d));
+            sum += length;
+            max = Math.Max(max, length);
+        }
+
+        return (sum, max);
     }
 }

@@ -233,6 +233,25 @@ let private allocation =
 
                 Expect.isLessThan least 1024L "bytes"))
 
+let private memory =
+    testCase "activations take the bytes per voxel that docs/performance.md states" (fun () ->
+        let standard = StudentWidths.standard
+
+        for architecture, stated in
+            [
+                Architecture.Single(Stage.Ldr standard), 24.0
+                Architecture.Single(Stage.LdrHalf standard), 26.0
+                cascade None 2 (Stage.LdrHalf standard), 42.0
+                cascade (Some(AffineLight 16)) 3 (Stage.LdrHalf standard), 42.0
+            ] do
+            withModel architecture (fun _ model ->
+                let size = 96, 96, 96
+                use engine = new StudentEngine(model, 1)
+                predict engine size (picture 1 size) (picture 2 size) |> ignore
+                let bytes = float engine.ActivationBytes / float (96 * 96 * 96)
+                Expect.isLessThan bytes (stated + 1.5) "bytes per voxel, with the borders"
+                Expect.isGreaterThan bytes (stated - 1.5) "and the statement is no exaggeration"))
+
 let private pipeline =
     testCase "the registrar gives what the registration by libtorch gives" (fun () ->
         withModel (Architecture.Single(Stage.LdrHalf StudentWidths.standard)) (fun network student ->
@@ -517,6 +536,7 @@ let tests =
             parity
             identity
             allocation
+            memory
             pipeline
             half
             concurrent
