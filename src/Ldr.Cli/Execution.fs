@@ -462,8 +462,7 @@ let private evaluate
 
                         reporter.Close()
 
-                        let summary =
-                            Scores.summarise modelName (ModelFile.sizeOf card) before scores
+                        let summary = Scores.summarise modelName (ModelFile.sizeOf card) before scores
 
                         let json = Scores.toJson summary
 
