@@ -69,7 +69,7 @@ is_built() {
     local stamp=$1
     [ "$(cat "$stamp" 2>/dev/null)" = "$mode" ] &&
         [ "$(cat "$root/.build/packages" 2>/dev/null)" = "${NUGET_PACKAGES:-$HOME/.nuget/packages}" ] &&
-        [ -z "$(find "$root"/src "$root"/build "$root"/tests "$root"/*.props "$root"/*.targets "$root"/*.json \
+        [ -z "$(find "$root"/src "$root"/build "$root"/tests "$root"/examples "$root"/*.props "$root"/*.targets "$root"/*.json \
             "$root"/paket.dependencies \( -name bin -o -name obj \) -prune -o -type f -newer "$stamp" -print -quit)" ]
 }
 

@@ -11,6 +11,17 @@ type AffineChoice =
     | None
     | Centres
 
+type EngineName =
+    | Managed
+    | Torch
+
+type Opponent = | Torch
+
+type StudentName =
+    | [<CustomCommandLine("ldr")>] Ldr
+    | [<CustomCommandLine("ldr-wide")>] LdrWide
+    | [<CustomCommandLine("ldr-half")>] LdrHalf
+
 type TrainArguments =
     | [<MainCommand; ExactlyOnce>] Experiment of file: string
     | [<Unique; AltCommandLine("-o")>] Output of folder: string
@@ -74,6 +85,7 @@ type RegisterArguments =
     | [<Unique>] Affine of AffineChoice
     | [<Unique>] Volume of index: int
     | [<Unique>] Threads of count: int
+    | [<Unique>] Engine of EngineName
     | [<Unique>] Device of DeviceName
     | [<Unique>] Json
     | [<Unique>] Verbose
@@ -93,6 +105,8 @@ type RegisterArguments =
                 "how the scans are laid over each other first: auto (as the model was trained; by centres when they hardly overlap), none (world positions), centres."
             | Volume _ -> "which volume of the files that hold several, from 0."
             | Threads _ -> "threads to compute with (default: all cores)."
+            | Engine _ ->
+                "what computes: managed (ours; the default for ldr, ldr-half, affine-light and cascades of them) or torch (every network)."
             | Device _ -> "where to compute."
             | Json -> "print one JSON object to stdout."
             | Verbose -> "show where a fault happened."
@@ -105,6 +119,7 @@ type EvaluateArguments =
     | [<Unique>] Seed of number: int
     | [<Unique>] Pairs of count: int
     | [<Unique>] Threads of count: int
+    | [<Unique>] Engine of EngineName
     | [<Unique>] Device of DeviceName
     | [<Unique>] Json
     | [<Unique>] Verbose
@@ -119,6 +134,8 @@ type EvaluateArguments =
             | Seed _ -> "the seed that draws the pairs (default: 1)."
             | Pairs _ -> "how many pairs (default: 200)."
             | Threads _ -> "threads to compute with (default: all cores)."
+            | Engine _ ->
+                "what computes: managed (ours; the default for ldr, ldr-half, affine-light and cascades of them) or torch (every network)."
             | Device _ -> "where to compute."
             | Json -> "print one JSON object to stdout."
             | Verbose -> "show where a fault happened."
@@ -149,6 +166,28 @@ type ValidateArguments =
             | Json -> "print the experiment as resolved, as one JSON object."
             | Verbose -> "show where a fault happened."
 
+type BenchmarkArguments =
+    | [<Unique>] Size of voxels: string
+    | [<Unique>] Threads of count: int
+    | [<Unique>] Against of Opponent
+    | [<Unique>] Network of StudentName
+    | [<Unique>] Model of name: string
+    | [<Unique>] Rounds of count: int
+    | [<Unique>] Json
+    | [<Unique>] Verbose
+
+    interface IArgParserTemplate with
+        member this.Usage =
+            match this with
+            | Size _ -> "the images' size: N for N × N × N, or XxYxZ (default: 128)."
+            | Threads _ -> "threads to compute with (default: all cores)."
+            | Against _ -> "measure libtorch in the same run, in turn."
+            | Network _ -> "the network, with random weights (default: ldr)."
+            | Model _ -> "a model's file, or its name in models/, instead."
+            | Rounds _ -> "how often each is measured; the median counts (default: 15)."
+            | Json -> "print one JSON object to stdout."
+            | Verbose -> "show where a fault happened."
+
 type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Train of ParseResults<TrainArguments>
     | [<CliPrefix(CliPrefix.None)>] Teach of ParseResults<TeachArguments>
@@ -156,6 +195,7 @@ type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Evaluate of ParseResults<EvaluateArguments>
     | [<CliPrefix(CliPrefix.None)>] Inspect of ParseResults<InspectArguments>
     | [<CliPrefix(CliPrefix.None)>] Validate of ParseResults<ValidateArguments>
+    | [<CliPrefix(CliPrefix.None)>] Benchmark of ParseResults<BenchmarkArguments>
 
     interface IArgParserTemplate with
         member this.Usage =
@@ -166,3 +206,4 @@ type Arguments =
             | Evaluate _ -> "score a model on pairs of a labelled data set."
             | Inspect _ -> "say what a scan, a model or a run is."
             | Validate _ -> "check an experiment before time is spent."
+            | Benchmark _ -> "time the engine, and libtorch beside it."

@@ -2,6 +2,13 @@ namespace Ldr.Cli
 
 open Ldr.Runtime
 
+/// What computes a registration.
+type EngineChoice =
+    /// Ours, where it runs the model's network; libtorch otherwise.
+    | Automatic
+    | ManagedEngine
+    | TorchEngine
+
 /// One pair to register: the files that are read and written.
 type RegisterOptions =
     {
@@ -15,6 +22,17 @@ type RegisterOptions =
         /// How the scans are laid over each other first; nothing means as the model was trained.
         Alignment: Alignment option
         Volume: int option
+        Engine: EngineChoice
+    }
+
+/// What is timed.
+type BenchmarkOptions =
+    {
+        Size: int * int * int
+        /// The network, with random weights, or a model's name.
+        Network: Choice<Ldr.Architecture, string>
+        AgainstTorch: bool
+        Rounds: int
     }
 
 /// An experiment to run.
@@ -50,9 +68,11 @@ type Command =
             Output: string option
             Seed: int
             Pairs: int
+            Engine: EngineChoice
         |}
     | Inspect of file: string
     | Validate of experiment: string * assignments: string list
+    | Benchmark of BenchmarkOptions
 
 /// A command, and how it is to be carried out.
 type Request =

@@ -54,6 +54,46 @@ let private compute (request: Request) : Result<torch.Device, Error> =
                 "--device cuda: no CUDA device can be used here; build with LDR_CUDA=true on a machine with one, or leave the option out"
         )
 
+/// Most memory that this process has held so far, MB.
+let private peakMegabytes () =
+    use own = System.Diagnostics.Process.GetCurrentProcess()
+    float own.PeakWorkingSet64 / 1e6
+
+/// Runs an action with what registers pairs: the managed engine where it runs the model's network (unless libtorch was
+/// asked for), and libtorch, which is not even loaded otherwise.
+let private withEngine
+    (request: Request)
+    (choice: EngineChoice)
+    (path: string)
+    (file: SafetensorsFile)
+    (action: (Alignment option -> Volume -> Volume -> Registered) -> Result<'r, Error>)
+    : Result<'r, Error> =
+    let byTorch () =
+        compute request
+        |> Result.bind (fun device ->
+            ModelFile.read path
+            |> Result.bind (fun model ->
+                model.Network.``to`` device |> ignore
+                action (Registration.run device model)))
+
+    let kind =
+        match StudentModel.Supports file.Metadata with
+        | true, _ -> None
+        | false, kind -> Some kind
+
+    match choice, kind with
+    | TorchEngine, _ -> byTorch ()
+    | Automatic, Some kind ->
+        if request.Verbose then
+            eprintfn "The managed engine does not run %s: libtorch computes." kind
+
+        byTorch ()
+    | _ ->
+        Error.guard (fun () -> StudentModel.Load(file, path))
+        |> Result.bind (fun model ->
+            use registrar = new Registrar(model, request.Threads |> Option.defaultValue 0)
+            action (Registration.managed registrar))
+
 /// Whether a file can be written, found out before time is spent: its folder must be there and take a new file.
 let private checkOutput (path: string) =
     if
@@ -275,7 +315,7 @@ let private register (request: Request) (r: RegisterOptions) =
             checkOutput path
 
         let modelFile = ModelFile.resolve r.Model |> Error.orRaise
-        let card, _ = ModelFile.inspect modelFile |> Error.orRaise
+        let card, file = ModelFile.inspect modelFile |> Error.orRaise
         let read = volumeReader r
         let fixedScan, moving = read r.Fixed, read r.Moving
         Registration.grid card r.Fixed fixedScan.Grid |> ignore
@@ -298,16 +338,13 @@ let private register (request: Request) (r: RegisterOptions) =
 
                 labels)
 
-        modelFile, fixedScan, moving, labels
+        (modelFile, file), fixedScan, moving, labels
 
     Error.guard inputs
-    |> Result.bind (fun (path, fixedScan, moving, labels) ->
-        compute request
-        |> Result.bind (fun device -> ModelFile.read path |> Result.map (fun model -> device, model))
-        |> Result.bind (fun (device, model) ->
+    |> Result.bind (fun ((path, file), fixedScan, moving, labels) ->
+        withEngine request r.Engine path file (fun registering ->
             Error.guard (fun () ->
-                model.Network.``to`` device |> ignore
-                let registered = Registration.run device model r.Alignment fixedScan moving
+                let registered = registering r.Alignment fixedScan moving
                 let quality = Registration.quality fixedScan moving registered
                 let word, reasons = verdictWord quality.Verdict
                 r.Moved |> Option.iter (fun file -> Nifti.Write(file, registered.Moved))
@@ -342,6 +379,7 @@ let private register (request: Request) (r: RegisterOptions) =
                                     "warp", number registered.WarpMs
                                     "total", number registered.TotalMs
                                 ]
+                            "peak_mb", number (peakMegabytes ())
                             "verdict", text word
                             "reasons", JsonArray(reasons |> List.map (fun s -> text s) |> Array.ofList)
                         ]
@@ -374,6 +412,7 @@ let private evaluate
     output
     seed
     pairs
+    engine
     =
     let dataset =
         if File.Exists data then
@@ -393,54 +432,57 @@ let private evaluate
     ModelFile.resolve modelName
     |> Result.bind (fun path -> dataset |> Result.map (fun dataset -> path, dataset))
     |> Result.bind (fun (path, dataset) ->
-        compute request |> Result.map (fun device -> path, dataset, device))
-    |> Result.bind (fun (path, dataset, device) ->
-        ModelFile.read path
-        |> Result.bind (fun model ->
+        ModelFile.inspect path
+        |> Result.bind (fun (card, file) ->
             let subjects =
                 match part with
-                | "test" -> Dataset.named model.Card.Test dataset
-                | "val" -> Dataset.named model.Card.Validation dataset
-                | "train" -> Dataset.named model.Card.Train dataset
+                | "test" -> Dataset.named card.Test dataset
+                | "val" -> Dataset.named card.Validation dataset
+                | "train" -> Dataset.named card.Train dataset
                 | _ -> Ok dataset.Subjects
 
             subjects
             |> Result.bind (fun subjects ->
-                Error.guard (fun () ->
-                    output
-                    |> Option.iter (fun folder -> Directory.CreateDirectory(folder: string) |> ignore)
+                withEngine request engine path file (fun registering ->
+                    Error.guard (fun () ->
+                        output
+                        |> Option.iter (fun folder ->
+                            Directory.CreateDirectory(folder: string) |> ignore)
 
-                    model.Network.``to`` device |> ignore
-                    let set = Evaluator.load (Seed.ofInt seed) pairs model.Card.IgnoredLabels subjects
-                    let before = Evaluator.untouched model.Card.Alignment set CancellationToken.None
+                        let set = Evaluator.load (Seed.ofInt seed) pairs card.IgnoredLabels subjects
+                        let before = Evaluator.untouched card.Alignment set CancellationToken.None
 
-                    let scores =
-                        Evaluator.model device model set CancellationToken.None (fun pair pairs ->
-                            reporter.Show(Scoring(modelName, pair, pairs)))
+                        let scores =
+                            Evaluator.by
+                                card
+                                (registering None)
+                                set
+                                CancellationToken.None
+                                (fun pair pairs -> reporter.Show(Scoring(modelName, pair, pairs)))
 
-                    reporter.Close()
+                        reporter.Close()
 
-                    let summary = Scores.summarise modelName (ModelFile.size model) before scores
+                        let summary = Scores.summarise modelName (ModelFile.sizeOf card) before scores
 
-                    let json = Scores.toJson summary
+                        let json = Scores.toJson summary
 
-                    output
-                    |> Option.iter (fun folder ->
-                        let write name text =
-                            AtomicFile.WriteText(Path.Combine(folder, name), text)
+                        output
+                        |> Option.iter (fun folder ->
+                            let write name text =
+                                AtomicFile.WriteText(Path.Combine(folder, name), text)
 
-                        write "scores.csv" (Scores.toCsv scores)
-                        write "summary.json" (json.ToJsonString() + "\n"))
+                            write "scores.csv" (Scores.toCsv scores)
+                            write "summary.json" (json.ToJsonString() + "\n"))
 
-                    if request.Json then
-                        printJson json
-                    else
-                        printfn
-                            "%s"
-                            (Scores.toTable
-                                [ Scores.summarise "untouched" (0L, 0.0) before before; summary ])
+                        if request.Json then
+                            printJson json
+                        else
+                            printfn
+                                "%s"
+                                (Scores.toTable
+                                    [ Scores.summarise "untouched" (0L, 0.0) before before; summary ])
 
-                    ExitCode.ok))))
+                        ExitCode.ok)))))
 
 let private inspectScan (request: Request) (path: string) =
     Error.guard (fun () -> Nifti.ReadHeader path)
@@ -562,6 +604,40 @@ let private validate (request: Request) file assignments =
 
             ExitCode.ok))
 
+let private benchmark (request: Request) (options: BenchmarkOptions) =
+    let modelOf folder =
+        match options.Network with
+        | Choice1Of2 architecture -> Ok(Benchmark.writeModel folder architecture)
+        | Choice2Of2 name -> ModelFile.resolve name
+
+    let folder = Directory.CreateTempSubdirectory "ldr-benchmark-"
+
+    try
+        modelOf folder.FullName
+        |> Result.bind (fun path ->
+            Error.guard (fun () ->
+                Benchmark.run
+                    {
+                        Model = path
+                        Size = options.Size
+                        Threads = request.Threads |> Option.defaultValue Environment.ProcessorCount
+                        Rounds = options.Rounds
+                        AgainstTorch = options.AgainstTorch
+                        Folder = folder.FullName
+                        Program =
+                            Environment.ProcessPath |> Option.ofObj,
+                            Path.Combine(AppContext.BaseDirectory, "ldr-fs.dll")
+                    }))
+        |> Result.map (fun measured ->
+            if request.Json then
+                printJson (Benchmark.toJson measured)
+            else
+                printfn "%s" (Benchmark.toText measured)
+
+            ExitCode.ok)
+    finally
+        folder.Delete true
+
 /// Carries out a request; the exit code.
 let execute (request: Request) : int =
     let reporter = Progress.Reporter()
@@ -571,9 +647,10 @@ let execute (request: Request) : int =
         | Teach t -> teach request reporter t.Experiment t.Output t.Training t.Assignments
         | Train asked -> train request reporter asked
         | Register r -> register request r
-        | Evaluate e -> evaluate request reporter e.Model e.Data e.Split e.Output e.Seed e.Pairs
+        | Evaluate e -> evaluate request reporter e.Model e.Data e.Split e.Output e.Seed e.Pairs e.Engine
         | Inspect file -> inspect request file
         | Validate(file, assignments) -> validate request file assignments
+        | Benchmark options -> benchmark request options
 
     match result with
     | Ok code -> code

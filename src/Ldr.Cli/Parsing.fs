@@ -39,6 +39,16 @@ let private need (name: string) (value: 'v option) =
     | Some v -> Ok v
     | Option.None -> Error(Usage $"{name} is missing")
 
+/// The engine that was asked for; libtorch alone computes on a GPU.
+let private engine (name: EngineName option) (device: DeviceName option) =
+    match name, device with
+    | Some EngineName.Managed, Some Cuda ->
+        Error(Usage "--engine managed computes on the CPU; leave --device cuda out")
+    | Some EngineName.Managed, _ -> Ok ManagedEngine
+    | Some EngineName.Torch, _
+    | Option.None, Some Cuda -> Ok TorchEngine
+    | Option.None, _ -> Ok Automatic
+
 let private train (r: ParseResults<TrainArguments>) =
     need "the experiment's file" (r.TryGetResult TrainArguments.Experiment)
     |> Result.bind (fun experiment ->
@@ -99,8 +109,12 @@ let private register (r: ParseResults<RegisterArguments>) =
             | Option.None, Option.None -> Ok Option.None
             | _ -> Error(Usage "--labels and --moved-labels go together")
 
-        labels
-        |> Result.bind (fun labels ->
+        match
+            labels, engine (r.TryGetResult RegisterArguments.Engine) (r.TryGetResult RegisterArguments.Device)
+        with
+        | Error e, _
+        | _, Error e -> Error e
+        | Ok labels, Ok engine ->
             if moved.IsNone && transform.IsNone && labels.IsNone then
                 Error(Usage "nothing to write: give --moved, --transform, or --labels with --moved-labels")
             else
@@ -119,19 +133,25 @@ let private register (r: ParseResults<RegisterArguments>) =
                             | Some Auto
                             | Option.None -> Option.None
                         Volume = r.TryGetResult RegisterArguments.Volume
+                        Engine = engine
                     }
                 |> request
                     r
                     (r.TryGetResult RegisterArguments.Threads)
                     (r.TryGetResult RegisterArguments.Device)
                     (r.Contains RegisterArguments.Json)
-                    (r.Contains RegisterArguments.Verbose))
+                    (r.Contains RegisterArguments.Verbose)
 
 let private evaluate (r: ParseResults<EvaluateArguments>) =
-    match need "--model" (r.TryGetResult EvaluateArguments.Model), need "--data" (r.TryGetResult Data) with
-    | Error e, _
-    | _, Error e -> Error e
-    | Ok model, Ok data ->
+    match
+        need "--model" (r.TryGetResult EvaluateArguments.Model),
+        need "--data" (r.TryGetResult Data),
+        engine (r.TryGetResult EvaluateArguments.Engine) (r.TryGetResult EvaluateArguments.Device)
+    with
+    | Error e, _, _
+    | _, Error e, _
+    | _, _, Error e -> Error e
+    | Ok model, Ok data, Ok engine ->
         let split = r.GetResult(EvaluateArguments.Split, "test")
         let pairs = r.GetResult(Pairs, 200)
 
@@ -148,6 +168,7 @@ let private evaluate (r: ParseResults<EvaluateArguments>) =
                     Output = r.TryGetResult EvaluateArguments.Output
                     Seed = r.GetResult(EvaluateArguments.Seed, 1)
                     Pairs = pairs
+                    Engine = engine
                 |}
             |> request
                 r
@@ -178,6 +199,50 @@ let private validate (r: ParseResults<ValidateArguments>) =
             (r.Contains ValidateArguments.Json)
             (r.Contains ValidateArguments.Verbose))
 
+let private sizeOf (text: string) =
+    let sides =
+        text.Split 'x'
+        |> Array.map (fun side ->
+            match System.Int32.TryParse side with
+            | true, n when n >= 8 && n <= 1024 -> n
+            | _ -> 0)
+
+    match sides with
+    | [| n |] when n > 0 -> Ok(n, n, n)
+    | [| x; y; z |] when x > 0 && y > 0 && z > 0 -> Ok(x, y, z)
+    | _ -> Error(Usage $"--size {text}: give N or XxYxZ, whole numbers from 8 to 1024")
+
+let private benchmark (r: ParseResults<BenchmarkArguments>) =
+    let rounds = r.GetResult(BenchmarkArguments.Rounds, 15)
+
+    match sizeOf (r.GetResult(BenchmarkArguments.Size, "128")) with
+    | Error e -> Error e
+    | Ok _ when rounds < 1 -> Error(Usage "--rounds: give a whole number above 0")
+    | Ok size ->
+        let single stage =
+            Choice1Of2(Ldr.Architecture.Single stage)
+
+        let network =
+            match r.TryGetResult BenchmarkArguments.Model, r.TryGetResult BenchmarkArguments.Network with
+            | Some name, _ -> Choice2Of2 name
+            | _, Some LdrHalf -> single (Ldr.Stage.LdrHalf Ldr.StudentWidths.standard)
+            | _, Some LdrWide -> single (Ldr.Stage.Ldr Ldr.StudentWidths.wide)
+            | _ -> single (Ldr.Stage.Ldr Ldr.StudentWidths.standard)
+
+        Command.Benchmark
+            {
+                Size = size
+                Network = network
+                AgainstTorch = r.Contains BenchmarkArguments.Against
+                Rounds = rounds
+            }
+        |> request
+            r
+            (r.TryGetResult BenchmarkArguments.Threads)
+            Option.None
+            (r.Contains BenchmarkArguments.Json)
+            (r.Contains BenchmarkArguments.Verbose)
+
 let private firstLine (text: string) =
     let text = text.Replace("\r", "")
     let text = if text.StartsWith "ERROR: " then text.Substring 7 else text
@@ -198,6 +263,7 @@ let parse (arguments: string[]) : Result<Request, Refusal> =
             | Arguments.Evaluate r -> evaluate r
             | Arguments.Inspect r -> inspect r
             | Arguments.Validate r -> validate r
+            | Arguments.Benchmark r -> benchmark r
         with :? ArguParseException as e ->
             if e.ErrorCode = ErrorCode.HelpText then
                 Error(Help e.Message)

@@ -22,6 +22,8 @@ let private all =
                     Runtime.FieldTests.tests
                     Runtime.MetricsTests.tests
                     Runtime.RegistrationTests.tests
+                    Runtime.KernelTests.tests
+                    Runtime.SurfaceTests.tests
                 ]
             testList
                 "core"
@@ -29,6 +31,7 @@ let private all =
                     Core.FieldTests.tests
                     Core.ArchitectureTests.tests
                     Core.NetworkTests.tests
+                    Core.EngineTests.tests
                     Core.LossTests.tests
                     Core.CodecTests.tests
                     Core.DataTests.tests
@@ -40,7 +43,7 @@ let private all =
                     Core.ScoresTests.tests
                     Core.ExperimentTests.tests
                 ]
-            testList "cli" [ Cli.CliTests.tests; Cli.RegisterTests.tests ]
+            testList "cli" [ Cli.CliTests.tests; Cli.RegisterTests.tests; Cli.EngineCliTests.tests ]
             NativeFixTests.tests
         ]
 

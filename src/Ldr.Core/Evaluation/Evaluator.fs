@@ -86,14 +86,24 @@ module Evaluator =
             progress (index + 1) count
             score)
 
-    /// Scores a model.
-    let model (device: torch.Device) (model: Model) (set: EvaluationSet) stop progress : PairScore list =
+    /// Scores what registers a fixed and a moving scan with the model of a card.
+    let by
+        (card: ModelCard)
+        (register: Volume -> Volume -> Registered)
+        (set: EvaluationSet)
+        stop
+        progress
+        : PairScore list =
         for scan in set.Scans do
-            Registration.grid model.Card scan.Name scan.Image.Grid |> ignore
+            Registration.grid card scan.Name scan.Image.Grid |> ignore
 
         scored set stop progress (fun fixedScan moving ->
-            let registered = Registration.run device model None fixedScan moving
+            let registered = register fixedScan moving
             registered.Field, registered.TotalMs)
+
+    /// Scores a model, by libtorch.
+    let model (device: torch.Device) (model: Model) (set: EvaluationSet) stop progress : PairScore list =
+        by model.Card (Registration.run device model None) set stop progress
 
     /// Scores the initial alignment alone.
     let untouched (alignment: Alignment) (set: EvaluationSet) stop : PairScore list =

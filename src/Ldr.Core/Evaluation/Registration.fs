@@ -1,6 +1,7 @@
 namespace Ldr
 
 open System.Diagnostics
+open System.Threading
 open TorchSharp
 open Ldr.Runtime
 
@@ -73,7 +74,7 @@ module Registration =
 
     let private milliseconds (clock: Stopwatch) = clock.Elapsed.TotalMilliseconds
 
-    /// Registers a pair of scans of any size, spacing and orientation: both go to the model's grid and intensities, the
+    /// Registers a pair of scans of any size, spacing and orientation by libtorch: both go to the model's grid and intensities, the
     /// field comes back to the fixed grid, and the original moving scan is resampled once. `alignment` is the model's unless
     /// given; scans that hardly overlap in world space are brought together by their centres.
     let run
@@ -130,6 +131,33 @@ module Registration =
             TotalMs = milliseconds total
         }
 
+    /// The same by the managed engine.
+    let managed
+        (registrar: Registrar)
+        (alignment: Alignment option)
+        (fixedScan: Volume)
+        (movingScan: Volume)
+        =
+        let result =
+            registrar.Register(
+                fixedScan,
+                movingScan,
+                Option.toNullable alignment,
+                null,
+                CancellationToken.None
+            )
+
+        {
+            Field = result.Field
+            Deformation = result.Deformation
+            Initial = result.Initial
+            Alignment = result.Alignment
+            Moved = result.Moved
+            NetworkMs = result.NetworkTime.TotalMilliseconds
+            WarpMs = result.WarpTime.TotalMilliseconds
+            TotalMs = result.TotalTime.TotalMilliseconds
+        }
+
     /// The moving scan after the initial alignment alone.
     let untouched (fixedScan: Volume) (movingScan: Volume) (registered: Registered) =
         Warp.Resample(movingScan, fixedScan.Grid, registered.Initial)
@@ -171,7 +199,11 @@ module Registration =
             SimilarityBefore = before
             SimilarityAfter = after
             Folding = folding
-            MeanDisplacementMm = registered.Field.MeanLengthMm
+            MeanDisplacementMm =
+                if obj.ReferenceEquals(registered.Field, registered.Deformation) then
+                    length
+                else
+                    registered.Field.MeanLengthMm
             Verdict =
                 match failures, doubts with
                 | [], [] -> Good

@@ -216,6 +216,11 @@ module ModelFile =
         let x, y, z = model.Card.Size
         Network.parameterCount model.Network, model.Network.Macs(z, y, x)
 
+    /// The same for a model that is known by its card alone.
+    let sizeOf (card: ModelCard) =
+        use network = Network.create (Seed.ofInt 0) card.Architecture
+        size { Card = card; Network = network }
+
     /// The file that is meant by a path of a model, by the folder of a finished run, or by the NAME of
     /// `models/NAME.safetensors`.
     let resolve (nameOrPath: string) : Result<string, Error> =

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Ldr.Runtime;
 
 /// <summary>
@@ -97,7 +99,7 @@ public static class Nifti
             throw new InvalidFileException(path, "holds vectors that are not finite", "compute the field again");
         }
 
-        Turn(vectors, Affine.Scaling(-1, -1, 1).Then(grid.WorldToVoxel), vectors);
+        Turn(vectors, Affine.Scaling(-1, -1, 1).Then(grid.WorldToVoxel), grid, vectors);
         return new DisplacementField(grid, vectors);
     }
 
@@ -107,8 +109,8 @@ public static class Nifti
     {
         ArgumentNullException.ThrowIfNull(field);
         Grid grid = field.Grid;
-        float[] vectors = new float[field.Vectors.Length];
-        Turn(field.Vectors, grid.VoxelToWorld.Then(Affine.Scaling(-1, -1, 1)), vectors);
+        float[] vectors = GC.AllocateUninitializedArray<float>(field.Vectors.Length);
+        Turn(field.Vectors, grid.VoxelToWorld.Then(Affine.Scaling(-1, -1, 1)), grid, vectors);
         NiftiWriter.Write(
             path,
             grid,
@@ -118,15 +120,24 @@ public static class Nifti
             NiftiHeader.VectorIntent);
     }
 
-    private static void Turn(float[] from, Affine map, float[] to)
+    private static void Turn(float[] from, Affine map, Grid grid, float[] to)
+    {
+        double[] m = map.ToRows();
+        Slices.ForEach(grid, 0, z => Turn(from, m, z * grid.Nx * grid.Ny, grid.Nx * grid.Ny, to));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Turn(float[] from, ReadOnlySpan<double> m, int first, int count, float[] to)
     {
         int plane = from.Length / 3;
-        for (int i = 0; i < plane; i++)
+        for (int i = first; i < first + count; i++)
         {
-            (double x, double y, double z) = map.ApplyLinear(from[i], from[plane + i], from[(2 * plane) + i]);
-            to[i] = (float)x;
-            to[plane + i] = (float)y;
-            to[(2 * plane) + i] = (float)z;
+            double x = from[i];
+            double y = from[plane + i];
+            double z = from[(2 * plane) + i];
+            to[i] = (float)((m[0] * x) + (m[1] * y) + (m[2] * z));
+            to[plane + i] = (float)((m[4] * x) + (m[5] * y) + (m[6] * z));
+            to[(2 * plane) + i] = (float)((m[8] * x) + (m[9] * y) + (m[10] * z));
         }
     }
 

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.InteropServices;
 
 namespace Ldr.Runtime;
 
@@ -68,6 +69,12 @@ public sealed class SafeTensor
     {
         ReadOnlySpan<byte> bytes = Bytes;
         float[] values = new float[Count];
+        if (DType == TensorType.F32 && BitConverter.IsLittleEndian)
+        {
+            bytes.CopyTo(MemoryMarshal.AsBytes(values.AsSpan()));
+            return values;
+        }
+
         for (int i = 0; i < values.Length; i++)
         {
             values[i] = DType switch

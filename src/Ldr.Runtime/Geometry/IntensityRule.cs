@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Ldr.Runtime;
 
 /// <summary>How intensities are brought to [0, 1] before a network sees them. A closed choice of two cases.</summary>
@@ -16,19 +18,30 @@ public abstract record IntensityRule
         ArgumentNullException.ThrowIfNull(volume);
         (double low, double high) = WindowOf(volume);
         float[] scaled = new float[volume.Values.Length];
-        if (high > low)
-        {
-            double scale = 1 / (high - low);
-            float[] values = volume.Values;
-            for (int i = 0; i < scaled.Length; i++)
-            {
-                float value = values[i];
-                scaled[i] = float.IsFinite(value) ? (float)Math.Clamp((value - low) * scale, 0, 1) : 0;
-            }
-        }
-
+        Scale(volume.Values, low, high, scaled);
         return new Volume(volume.Grid, scaled);
     }
+
+    /// <summary>Maps a window to [0, 1].</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal static void Scale(ReadOnlySpan<float> values, double low, double high, Span<float> scaled)
+    {
+        if (!(high > low))
+        {
+            scaled.Clear();
+            return;
+        }
+
+        double scale = 1 / (high - low);
+        for (int i = 0; i < scaled.Length; i++)
+        {
+            float value = values[i];
+            scaled[i] = float.IsFinite(value) ? (float)Math.Clamp((value - low) * scale, 0, 1) : 0;
+        }
+    }
+
+    /// <summary><see cref="WindowOf(Volume)"/>, with memory that is used again.</summary>
+    internal abstract (double Low, double High) WindowOf(Volume volume, Percentile.Workspace workspace);
 
     /// <summary>The two intensities that this rule maps to 0 and 1 on this volume; not ordered when the image is constant.</summary>
     public abstract (double Low, double High) WindowOf(Volume volume);
@@ -62,7 +75,13 @@ public abstract record IntensityRule
         public override (double Low, double High) WindowOf(Volume volume)
         {
             ArgumentNullException.ThrowIfNull(volume);
-            double[] window = Percentile.Of(volume.Values, Low, High);
+            return WindowOf(volume, new Percentile.Workspace());
+        }
+
+        internal override (double Low, double High) WindowOf(Volume volume, Percentile.Workspace workspace)
+        {
+            Span<double> window = stackalloc double[2];
+            Percentile.Of(volume.Values, [Low, High], window, workspace);
             return window[1] > window[0] ? (window[0], window[1]) : volume.Range;
         }
     }
@@ -91,5 +110,7 @@ public abstract record IntensityRule
 
         /// <inheritdoc/>
         public override (double Low, double High) WindowOf(Volume volume) => (Low, High);
+
+        internal override (double Low, double High) WindowOf(Volume volume, Percentile.Workspace workspace) => (Low, High);
     }
 }

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Ldr.Runtime;
 
 /// <summary>
@@ -16,10 +18,20 @@ public static class Percentile
     public static double[] Of(ReadOnlySpan<float> values, params double[] percents)
     {
         ArgumentNullException.ThrowIfNull(percents);
+        double[] result = new double[percents.Length];
+        Of(values, percents, result, new Workspace());
+        return result;
+    }
 
+    /// <summary>The same, with memory that is used again.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal static void Of(
+        ReadOnlySpan<float> values, ReadOnlySpan<double> percents, Span<double> result, Workspace workspace)
+    {
         // A float's bits, with the order of negative numbers turned round, sort as its value does: two counting
         // passes over 16 bits each find any order statistic without sorting.
-        int[] high = new int[Buckets];
+        workspace.Clear();
+        int[] high = workspace.High;
         int count = 0;
         foreach (float value in values)
         {
@@ -30,8 +42,6 @@ public static class Percentile
             }
         }
 
-        Dictionary<int, int[]> low = [];
-        double[] result = new double[percents.Length];
         for (int i = 0; i < percents.Length; i++)
         {
             CheckPercent(percents[i]);
@@ -42,12 +52,10 @@ public static class Percentile
             }
 
             (int rank, double fraction) = Position(percents[i], count);
-            double below = Select(values, high, low, rank);
-            double above = fraction > 0 ? Select(values, high, low, rank + 1) : below;
+            double below = Select(values, workspace, rank);
+            double above = fraction > 0 ? Select(values, workspace, rank + 1) : below;
             result[i] = below + ((above - below) * fraction);
         }
-
-        return result;
     }
 
     /// <summary>A percentile of numbers that are already in ascending order; NaN when there are none.</summary>
@@ -78,12 +86,12 @@ public static class Percentile
         return (rank, rank == count - 1 ? 0 : position - rank);
     }
 
-    private static float Select(ReadOnlySpan<float> values, int[] high, Dictionary<int, int[]> low, int rank)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static float Select(ReadOnlySpan<float> values, Workspace workspace, int rank)
     {
-        int top = Locate(high, ref rank);
-        if (!low.TryGetValue(top, out int[]? inner))
+        int top = Locate(workspace.High, ref rank);
+        if (!workspace.TryGet(top, out int[] inner))
         {
-            inner = new int[Buckets];
             foreach (float value in values)
             {
                 if (float.IsFinite(value) && (int)(Key(value) >> 16) == top)
@@ -91,8 +99,6 @@ public static class Percentile
                     inner[Key(value) & 0xFFFF]++;
                 }
             }
-
-            low.Add(top, inner);
         }
 
         return Value(((uint)top << 16) | (uint)Locate(inner, ref rank));
@@ -118,4 +124,40 @@ public static class Percentile
 
     private static float Value(uint key) =>
         BitConverter.UInt32BitsToSingle((key & 0x80000000u) != 0 ? key ^ 0x80000000u : ~key);
+
+    /// <summary>The counts of the two passes.</summary>
+    internal sealed class Workspace
+    {
+        private readonly List<int[]> inner = [];
+        private readonly List<int> tops = [];
+
+        internal int[] High { get; } = new int[Buckets];
+
+        internal void Clear()
+        {
+            Array.Clear(High);
+            tops.Clear();
+        }
+
+        /// <summary>The counts within a bucket; empty ones, to be filled, when they are not there yet.</summary>
+        internal bool TryGet(int top, out int[] counts)
+        {
+            int index = tops.IndexOf(top);
+            if (index >= 0)
+            {
+                counts = inner[index];
+                return true;
+            }
+
+            if (tops.Count == inner.Count)
+            {
+                inner.Add(new int[Buckets]);
+            }
+
+            counts = inner[tops.Count];
+            Array.Clear(counts);
+            tops.Add(top);
+            return false;
+        }
+    }
 }

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Ldr.Runtime;
 
 /// <summary>
@@ -38,6 +40,16 @@ public sealed class DisplacementField
 
     /// <summary>Length of the longest displacement, in millimetres.</summary>
     public double MaxLengthMm => Lengths().Max;
+
+    /// <summary>
+    /// Reads a field as ITK, ANTs, plastimatch and elastix write it: NIfTI, vectors in millimetres, LPS.
+    /// </summary>
+    /// <exception cref="InvalidFileException">The file is missing, damaged, or no such field.</exception>
+    public static DisplacementField Read(string path) => Nifti.ReadField(path);
+
+    /// <summary>Writes the field in the form that <see cref="Read"/> reads, atomically.</summary>
+    /// <exception cref="InvalidFileException">The file cannot be written there.</exception>
+    public void Write(string path) => Nifti.WriteField(path, this);
 
     /// <summary>The field that moves nothing.</summary>
     public static DisplacementField Zero(Grid grid)
@@ -157,23 +169,32 @@ public sealed class DisplacementField
     {
         // Sums of slices, added in order: the result does not depend on the number of threads.
         (double Sum, double Max)[] slices = new (double, double)[Grid.Nz];
-        Slices.ForEach(Grid, 0, z =>
-        {
-            int plane = (int)Grid.Count;
-            int slice = Grid.Nx * Grid.Ny;
-            double sum = 0;
-            double max = 0;
-            for (int i = z * slice; i < (z + 1) * slice; i++)
-            {
-                (double x, double y, double d) =
-                    Grid.VoxelToWorld.ApplyLinear(Vectors[i], Vectors[plane + i], Vectors[(2 * plane) + i]);
-                double length = Math.Sqrt((x * x) + (y * y) + (d * d));
-                sum += length;
-                max = Math.Max(max, length);
-            }
-
-            slices[z] = (sum, max);
-        });
+        double[] m = Grid.VoxelToWorld.ToRows();
+        Slices.ForEach(Grid, 0, z => slices[z] = LengthsOf(z, m));
         return (slices.Sum(slice => slice.Sum) / Grid.Count, slices.Max(slice => slice.Max));
+    }
+
+    /// <summary>Sum and maximum of the lengths of a slice, under the map of voxels to world.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private (double Sum, double Max) LengthsOf(int z, ReadOnlySpan<double> m)
+    {
+        int slice = Grid.Nx * Grid.Ny;
+        int plane = slice * Grid.Nz;
+        ReadOnlySpan<float> u = Vectors.AsSpan(z * slice, slice);
+        ReadOnlySpan<float> v = Vectors.AsSpan(plane + (z * slice), slice);
+        ReadOnlySpan<float> w = Vectors.AsSpan((2 * plane) + (z * slice), slice);
+        double sum = 0;
+        double max = 0;
+        for (int i = 0; i < slice; i++)
+        {
+            double x = (m[0] * u[i]) + (m[1] * v[i]) + (m[2] * w[i]);
+            double y = (m[4] * u[i]) + (m[5] * v[i]) + (m[6] * w[i]);
+            double d = (m[8] * u[i]) + (m[9] * v[i]) + (m[10] * w[i]);
+            double length = Math.Sqrt((x * x) + (y * y) + (d * d));
+            sum += length;
+            max = Math.Max(max, length);
+        }
+
+        return (sum, max);
     }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
 namespace Ldr.Runtime;
@@ -9,6 +10,7 @@ namespace Ldr.Runtime;
 internal static unsafe class Positions
 {
     /// <summary>x + u(x).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void Displace(
         float* u, nint plane, int x, int y, int z, int count, float* px, float* py, float* pz)
     {
@@ -33,6 +35,7 @@ internal static unsafe class Positions
     }
 
     /// <summary>map(x).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void Map(in Sampling.Start start, int x, int count, float* px, float* py, float* pz)
     {
         for (int i = 0; i < count; i++)
@@ -45,6 +48,7 @@ internal static unsafe class Positions
     }
 
     /// <summary>map(x + u(x)).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void DisplaceAndMap(
         in Sampling.Start start, float* u, nint plane, int x, int count, float* px, float* py, float* pz)
     {

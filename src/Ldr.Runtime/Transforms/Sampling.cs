@@ -23,43 +23,57 @@ internal static unsafe class Sampling
         float[] source, Grid sourceGrid, int channels, Grid output, float[]? vectors, Affine map, int threads)
     {
         float[] result = GC.AllocateUninitializedArray<float>(checked((int)(channels * output.Count)));
-        bool plain = map.Equals(Affine.Identity);
+        Linear(source, sourceGrid, channels, output, vectors, map, threads, result);
+        return result;
+    }
+
+    /// <summary>The same, into an array that is there already.</summary>
+    internal static void Linear(
+        float[] source, Grid sourceGrid, int channels, Grid output, float[]? vectors, Affine map, int threads, float[] result)
+    {
         Slices.ForEach(output, threads, z =>
         {
             fixed (float* from = source, to = result, displacement = vectors)
             {
-                float* px = stackalloc float[3 * Chunk];
-                float* py = px + Chunk;
-                float* pz = py + Chunk;
-                nint plane = (nint)output.Count;
-                for (int y = 0; y < output.Ny; y++)
-                {
-                    Start start = new(map, y, z);
-                    nint row = output.Nx * (y + ((nint)output.Ny * z));
-                    for (int x = 0; x < output.Nx; x += Chunk)
-                    {
-                        int count = Math.Min(Chunk, output.Nx - x);
-                        nint first = row + x;
-                        if (displacement == null)
-                        {
-                            Positions.Map(start, x, count, px, py, pz);
-                        }
-                        else if (plain)
-                        {
-                            Positions.Displace(displacement + first, plane, x, y, z, count, px, py, pz);
-                        }
-                        else
-                        {
-                            Positions.DisplaceAndMap(start, displacement + first, plane, x, count, px, py, pz);
-                        }
-
-                        Trilinear.Sample(
-                            from, sourceGrid.Nx, sourceGrid.Ny, sourceGrid.Nz, channels, px, py, pz, count, to + first, plane);
-                    }
-                }
+                LinearSlice(from, sourceGrid, channels, output, displacement, map, z, to);
             }
         });
-        return result;
+    }
+
+    /// <summary>What the method for whole grids does for one z-slice of the output grid.</summary>
+    internal static void LinearSlice(
+        float* source, Grid sourceGrid, int channels, Grid output, float* displacement, Affine map, int z, float* result)
+    {
+        bool plain = map.Equals(Affine.Identity);
+        float* px = stackalloc float[3 * Chunk];
+        float* py = px + Chunk;
+        float* pz = py + Chunk;
+        nint plane = (nint)output.Count;
+        for (int y = 0; y < output.Ny; y++)
+        {
+            Start start = new(map, y, z);
+            nint row = output.Nx * (y + ((nint)output.Ny * z));
+            for (int x = 0; x < output.Nx; x += Chunk)
+            {
+                int count = Math.Min(Chunk, output.Nx - x);
+                nint first = row + x;
+                if (displacement == null)
+                {
+                    Positions.Map(start, x, count, px, py, pz);
+                }
+                else if (plain)
+                {
+                    Positions.Displace(displacement + first, plane, x, y, z, count, px, py, pz);
+                }
+                else
+                {
+                    Positions.DisplaceAndMap(start, displacement + first, plane, x, count, px, py, pz);
+                }
+
+                Trilinear.Sample(
+                    source, sourceGrid.Nx, sourceGrid.Ny, sourceGrid.Nz, channels, px, py, pz, count, result + first, plane);
+            }
+        }
     }
 
     /// <summary>

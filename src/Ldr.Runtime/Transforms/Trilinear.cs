@@ -13,6 +13,7 @@ namespace Ldr.Runtime;
 internal static unsafe class Trilinear
 {
     /// <summary>Values of every plane at <paramref name="count"/> positions (voxels of the source).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void Sample(
         float* source,
         int nx,

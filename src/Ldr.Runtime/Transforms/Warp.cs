@@ -25,7 +25,30 @@ public static class Warp
     }
 
     /// <summary>
-    /// As <see cref="Linear"/>, but each voxel takes the value of the nearest voxel of the moving volume (ties go to the
+    /// As <see cref="Linear(Volume, DisplacementField, int)"/>, into a volume that is there already: its values are
+    /// overwritten.
+    /// </summary>
+    /// <param name="moving">The volume to sample.</param>
+    /// <param name="field">The displacement, on the fixed grid.</param>
+    /// <param name="moved">A volume on the field's grid.</param>
+    /// <param name="threads">How many threads at most; 0 for all. The result does not depend on it.</param>
+    /// <exception cref="ArgumentException">The volume for the result lies on another grid than the field.</exception>
+    public static void Linear(Volume moving, DisplacementField field, Volume moved, int threads = 0)
+    {
+        ArgumentNullException.ThrowIfNull(moving);
+        ArgumentNullException.ThrowIfNull(field);
+        ArgumentNullException.ThrowIfNull(moved);
+        if (!moved.Grid.SameAs(field.Grid))
+        {
+            throw new ArgumentException($"the result's grid ({moved.Grid}) is not the field's ({field.Grid})", nameof(moved));
+        }
+
+        Sampling.Linear(
+            moving.Values, moving.Grid, 1, field.Grid, field.Vectors, MapBetween(field.Grid, moving.Grid), threads, moved.Values);
+    }
+
+    /// <summary>
+    /// As <see cref="Linear(Volume, DisplacementField, int)"/>, but each voxel takes the value of the nearest voxel of the moving volume (ties go to the
     /// higher index), so no value is invented: for labels. Keeps the moving volume's number type.
     /// </summary>
     public static Volume Nearest(Volume moving, DisplacementField field, int threads = 0)
@@ -62,7 +85,7 @@ public static class Warp
     /// <summary>
     /// Grids that agree to a hundred-thousandth of a voxel count as equal: headers hold their maps in single precision.
     /// </summary>
-    private static Affine MapBetween(Grid from, Grid to)
+    internal static Affine MapBetween(Grid from, Grid to)
     {
         (double x, double y, double z) = from.Spacing;
         return from.SameAs(to, 1e-5 * Math.Min(x, Math.Min(y, z))) ? Affine.Identity : from.VoxelsTo(to, Affine.Identity);
