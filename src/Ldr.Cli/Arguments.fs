@@ -1,6 +1,7 @@
 module Ldr.Cli.Arguments
 
 open Argu
+open Ldr.Cli.TransformArguments
 
 type DeviceName =
     | Cpu
@@ -193,6 +194,13 @@ type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Teach of ParseResults<TeachArguments>
     | [<CliPrefix(CliPrefix.None)>] Register of ParseResults<RegisterArguments>
     | [<CliPrefix(CliPrefix.None)>] Evaluate of ParseResults<EvaluateArguments>
+    | [<CliPrefix(CliPrefix.None)>] Apply of ParseResults<ApplyArguments>
+    | [<CliPrefix(CliPrefix.None); CustomCommandLine "apply-points">] ApplyPoints of
+        ParseResults<ApplyPointsArguments>
+    | [<CliPrefix(CliPrefix.None)>] Invert of ParseResults<TransformVerbArguments>
+    | [<CliPrefix(CliPrefix.None)>] Compose of ParseResults<TransformVerbArguments>
+    | [<CliPrefix(CliPrefix.None)>] Convert of ParseResults<TransformVerbArguments>
+    | [<CliPrefix(CliPrefix.None)>] Jacobian of ParseResults<TransformVerbArguments>
     | [<CliPrefix(CliPrefix.None)>] Inspect of ParseResults<InspectArguments>
     | [<CliPrefix(CliPrefix.None)>] Validate of ParseResults<ValidateArguments>
     | [<CliPrefix(CliPrefix.None)>] Benchmark of ParseResults<BenchmarkArguments>
@@ -204,6 +212,12 @@ type Arguments =
             | Teach _ -> "write a teacher's fields for every pair that a training will see."
             | Register _ -> "register one pair of scans."
             | Evaluate _ -> "score a model on pairs of a labelled data set."
+            | Apply _ -> "move an image or a label map by transforms."
+            | ApplyPoints _ -> "move points by transforms."
+            | Invert _ -> "write the inverse of a transform."
+            | Compose _ -> "write several transforms as one."
+            | Convert _ -> "write a transform in another format."
+            | Jacobian _ -> "write how much a transform grows or shrinks each voxel; at or below 0 it folds."
             | Inspect _ -> "say what a scan, a model or a run is."
             | Validate _ -> "check an experiment before time is spent."
             | Benchmark _ -> "time the engine, and libtorch beside it."

@@ -70,6 +70,7 @@ type Command =
             Pairs: int
             Engine: EngineChoice
         |}
+    | OnTransforms of TransformCommand
     | Inspect of file: string
     | Validate of experiment: string * assignments: string list
     | Benchmark of BenchmarkOptions

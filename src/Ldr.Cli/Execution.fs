@@ -638,6 +638,16 @@ let private benchmark (request: Request) (options: BenchmarkOptions) =
     finally
         folder.Delete true
 
+let private onTransforms (request: Request) command =
+    TransformExecution.run request.Threads command
+    |> Result.map (fun said ->
+        if request.Json then
+            printJson said.Json
+        else
+            printfn "%s" said.Line
+
+        ExitCode.ok)
+
 /// Carries out a request; the exit code.
 let execute (request: Request) : int =
     let reporter = Progress.Reporter()
@@ -648,6 +658,7 @@ let execute (request: Request) : int =
         | Train asked -> train request reporter asked
         | Register r -> register request r
         | Evaluate e -> evaluate request reporter e.Model e.Data e.Split e.Output e.Seed e.Pairs e.Engine
+        | OnTransforms command -> onTransforms request command
         | Inspect file -> inspect request file
         | Validate(file, assignments) -> validate request file assignments
         | Benchmark options -> benchmark request options

@@ -3,6 +3,7 @@ module Ldr.Cli.Parsing
 
 open Argu
 open Ldr.Runtime
+open Ldr.Cli.TransformArguments
 open Ldr.Cli.Arguments
 
 /// What cannot be parsed: the text for stderr, or the help that was asked for.
@@ -177,6 +178,21 @@ let private evaluate (r: ParseResults<EvaluateArguments>) =
                 (r.Contains EvaluateArguments.Json)
                 (r.Contains EvaluateArguments.Verbose)
 
+/// A verb on transforms: they have no device.
+let private onTransforms (r: ParseResults<'a>) threads json verbose command =
+    command
+    |> Result.mapError Usage
+    |> Result.bind (fun command ->
+        Command.OnTransforms command |> request r threads Option.None json verbose)
+
+let private sharedTransform verb (r: ParseResults<TransformVerbArguments>) =
+    TransformParsing.onTransforms verb r
+    |> onTransforms
+        r
+        (r.TryGetResult TransformVerbArguments.Threads)
+        (r.Contains TransformVerbArguments.Json)
+        (r.Contains TransformVerbArguments.Verbose)
+
 let private inspect (r: ParseResults<InspectArguments>) =
     need "the file" (r.TryGetResult File)
     |> Result.bind (fun file ->
@@ -261,6 +277,24 @@ let parse (arguments: string[]) : Result<Request, Refusal> =
             | Arguments.Teach r -> teach r
             | Arguments.Register r -> register r
             | Arguments.Evaluate r -> evaluate r
+            | Arguments.Apply r ->
+                TransformParsing.apply r
+                |> onTransforms
+                    r
+                    (r.TryGetResult ApplyArguments.Threads)
+                    (r.Contains ApplyArguments.Json)
+                    (r.Contains ApplyArguments.Verbose)
+            | Arguments.ApplyPoints r ->
+                TransformParsing.applyPoints r
+                |> onTransforms
+                    r
+                    Option.None
+                    (r.Contains ApplyPointsArguments.Json)
+                    (r.Contains ApplyPointsArguments.Verbose)
+            | Arguments.Invert r -> sharedTransform TransformCommand.Invert r
+            | Arguments.Compose r -> sharedTransform TransformCommand.Compose r
+            | Arguments.Convert r -> sharedTransform TransformCommand.Convert r
+            | Arguments.Jacobian r -> sharedTransform TransformCommand.Jacobian r
             | Arguments.Inspect r -> inspect r
             | Arguments.Validate r -> validate r
             | Arguments.Benchmark r -> benchmark r
