@@ -21,6 +21,8 @@ let private all =
                     Runtime.WarpTests.tests
                     Runtime.FieldTests.tests
                     Runtime.MetricsTests.tests
+                    Runtime.TransformTests.tests
+                    Runtime.FormatTests.tests
                     Runtime.RegistrationTests.tests
                     Runtime.KernelTests.tests
                     Runtime.SurfaceTests.tests
@@ -44,6 +46,7 @@ let private all =
                     Core.ExperimentTests.tests
                 ]
             testList "cli" [ Cli.CliTests.tests; Cli.RegisterTests.tests; Cli.EngineCliTests.tests ]
+            testList "cli" [ Cli.CliTests.tests; Cli.RegisterTests.tests; Cli.TransformVerbTests.tests ]
             NativeFixTests.tests
         ]
 

@@ -18,9 +18,8 @@ public static class TransformFile
     /// <summary>Whether the name is one of a displacement field.</summary>
     public static bool IsFieldName(string path) => ImageFile.CanWrite(path);
 
-    /// <summary>Whether a file is HDF5, by its first bytes, or its name where it does not exist.</summary>
-    public static bool IsHdf5(string path) =>
-        File.Exists(path) ? FileKinds.Of(path) == FileKind.Hdf5 : FileKinds.OfName(path) == FileKind.Hdf5;
+    /// <summary>Whether a file is there and is HDF5: by its first bytes, or its name where they say nothing.</summary>
+    public static bool IsHdf5(string path) => File.Exists(path) && FileKinds.Of(path) == FileKind.Hdf5;
 
     /// <summary>Reads a transform.</summary>
     /// <param name="path">The file.</param>

@@ -18,7 +18,10 @@ public abstract class Transform
     /// Several transforms as one. An image goes through the first one named first, a point through the last one first. Neighbouring
     /// affine maps become one; the result of one transform is that transform.
     /// </summary>
-    public static Transform Compose(params IEnumerable<Transform> transforms)
+    public static Transform Compose(params Transform[] transforms) => Compose((IEnumerable<Transform>)transforms);
+
+    /// <inheritdoc cref="Compose(Transform[])"/>
+    public static Transform Compose(IEnumerable<Transform> transforms)
     {
         ArgumentNullException.ThrowIfNull(transforms);
         List<Transform> parts = [];
