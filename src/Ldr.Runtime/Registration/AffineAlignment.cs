@@ -48,8 +48,15 @@ public static class AffineAlignment
         ArgumentNullException.ThrowIfNull(movingScan);
         Volume reference = WorkImage.Normalise(fixedScan, fixedMask);
         Volume moving = WorkImage.Normalise(movingScan, movingMask);
-        AffineLevel[] levels = Array.ConvertAll(
-            LevelVoxels, voxels => new AffineLevel(reference, moving, fixedMask, voxels, threads));
+        AffineLevel[] levels = new AffineLevel[LevelVoxels.Length];
+        Volume? mask = fixedMask is null ? null : WorkImage.Binary(fixedMask);
+        (Volume finerFixed, Volume finerMoving, Volume? finerMask) = (reference, moving, mask);
+        for (int i = levels.Length - 1; i >= 0; i--)
+        {
+            levels[i] = new AffineLevel(finerFixed, finerMoving, finerMask, LevelVoxels[i], threads);
+            (finerFixed, finerMoving, finerMask) = (levels[i].Fixed, levels[i].Moving, levels[i].Mask);
+        }
+
         Affine header = initial ?? Affine.Identity;
         Moments own = Moments.Of(reference, fixedMask);
         Moments other = Moments.Of(moving, movingMask);

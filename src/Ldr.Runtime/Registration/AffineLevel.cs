@@ -24,9 +24,11 @@ internal sealed class AffineLevel
         this.threads = threads;
         double spacing = WorkImage.SpacingFor(reference.Grid, voxels);
         grid = WorkImage.Coarser(reference.Grid, spacing);
-        f = At(reference, grid, spacing, threads).Values;
-        this.moving = At(moving, WorkImage.Coarser(moving.Grid, spacing), spacing, threads);
-        weights = mask is null ? null : At(new Volume(mask.Grid, Array.ConvertAll(mask.Values, v => v > 0 ? 1f : 0f)), grid, spacing, threads).Values;
+        Fixed = WorkImage.Reduce(reference, grid, Affine.Identity, spacing, threads);
+        f = Fixed.Values;
+        this.moving = WorkImage.Reduce(moving, WorkImage.Coarser(moving.Grid, spacing), Affine.Identity, spacing, threads);
+        Mask = mask is null ? null : WorkImage.Reduce(mask, grid, Affine.Identity, spacing, threads);
+        weights = Mask?.Values;
         boxesX = (grid.Nx + Side - 1) / Side;
         boxesY = (grid.Ny + Side - 1) / Side;
         boxesZ = (grid.Nz + Side - 1) / Side;
@@ -50,6 +52,13 @@ internal sealed class AffineLevel
         }).ForEach(v => variance += v);
         allVariance = Math.Max(1e-12, variance);
     }
+
+    /// <summary>The fixed scan, the moving scan and the mask (of 0 to 1) on this level, to make the next coarser level from.</summary>
+    internal Volume Fixed { get; }
+
+    internal Volume Moving => moving;
+
+    internal Volume? Mask { get; }
 
     /// <summary>The size of each motion that moves voxels by about one voxel of this level.</summary>
     internal double[] MotionScale { get; }
@@ -82,11 +91,6 @@ internal sealed class AffineLevel
 
         return value / allVariance;
     }
-
-    private static Volume At(Volume volume, Grid grid, double spacing, int threads) =>
-        volume.Grid.Equals(grid)
-            ? volume
-            : Resampler.Apply(WorkImage.Blur(volume, spacing, threads), Transform.Identity, grid, Interpolation.Linear, null, threads);
 
     private double Weight(int i) => weights is null ? 1 : weights[i];
 

@@ -18,7 +18,7 @@ public sealed record RefinementOptions
     public int Radius { get; init; } = 2;
 
     /// <summary>Weight of the smoothness of the control points.</summary>
-    public double Smoothness { get; init; } = 0.02;
+    public double Smoothness { get; init; } = 0.04;
 
     /// <summary>The most voxels that the finest level works on.</summary>
     public double MostVoxels { get; init; } = 650_000;
@@ -77,13 +77,24 @@ public static class Refinement
         double before = double.NaN;
         double after = double.NaN;
         int taken = 0;
-        for (int level = options.Levels - 1; level >= 0; level--)
+        List<(Volume Fixed, Volume Moving)> levels = [];
+        for (int level = 0; level < options.Levels; level++)
         {
+            // Each level comes from the next finer one.
             double spacing = finest * (1 << level);
             Grid grid = WorkImage.Coarser(fixedScan.Grid, spacing);
+            (reference, moving) = (
+                WorkImage.Reduce(reference, grid, Affine.Identity, spacing, options.Threads),
+                WorkImage.Reduce(moving, grid, level == 0 ? initial : Affine.Identity, spacing, options.Threads));
+            levels.Add((reference, moving));
+        }
+
+        for (int level = options.Levels - 1; level >= 0; level--)
+        {
+            Grid grid = levels[level].Fixed.Grid;
             RefinementLevel work = new(
-                At(reference, grid, Affine.Identity, spacing, options.Threads),
-                At(moving, grid, initial, spacing, options.Threads),
+                levels[level].Fixed,
+                levels[level].Moving,
                 Weights(grid, initial, options),
                 field?.ResampleTo(grid, options.Threads),
                 options.ControlSpacingMm * (1 << level),
@@ -106,12 +117,6 @@ public static class Refinement
         return new Refined(field, before, after, taken, clock.Elapsed);
     }
 
-    private static Volume At(Volume volume, Grid grid, Affine map, double spacing, int threads) =>
-        map.Equals(Affine.Identity) && volume.Grid.Equals(grid)
-            ? volume
-            : Resampler.Apply(
-                WorkImage.Blur(volume, spacing, threads), new Transform.Linear(map), grid, Interpolation.Linear, null, threads);
-
     private static float[]? Weights(Grid grid, Affine initial, RefinementOptions options)
     {
         float[]? weights = null;
@@ -122,8 +127,7 @@ public static class Refinement
                 return;
             }
 
-            Volume binary = new(mask.Grid, Array.ConvertAll(mask.Values, v => v > 0 ? 1f : 0f));
-            float[] values = Resampler.Apply(binary, new Transform.Linear(map), grid, Interpolation.Linear, 0, options.Threads).Values;
+            float[] values = Resampler.Apply(WorkImage.Binary(mask), new Transform.Linear(map), grid, Interpolation.Linear, 0, options.Threads).Values;
             weights = weights is null ? values : [.. weights.Zip(values, (a, b) => a * b)];
         }
 

@@ -16,7 +16,15 @@ internal static class WorkImage
         float[] kept = volume.Values;
         if (mask is not null)
         {
-            kept = [.. kept.Where((_, i) => mask.Values[i] > 0)];
+            float[] inside = new float[kept.Length];
+            int count = 0;
+            for (int i = 0; i < kept.Length; i++)
+            {
+                inside[count] = kept[i];
+                count += mask.Values[i] > 0 ? 1 : 0;
+            }
+
+            kept = inside[..count];
         }
 
         double[] window = Percentile.Of(kept, LowPercent, HighPercent);
@@ -54,8 +62,18 @@ internal static class WorkImage
         return spacing;
     }
 
+    /// <summary>A volume on a coarser grid; itself where it lies on that grid.</summary>
+    internal static Volume Reduce(Volume volume, Grid grid, Affine map, double spacingMm, int threads) =>
+        map.Equals(Affine.Identity) && volume.Grid.Equals(grid)
+            ? volume
+            : Resampler.Apply(
+                Blur(volume, spacingMm, threads), new Transform.Linear(map), grid, Interpolation.Linear, null, threads);
+
+    /// <summary>Above 0 becomes 1, all else 0.</summary>
+    internal static Volume Binary(Volume mask) => new(mask.Grid, Array.ConvertAll(mask.Values, v => v > 0 ? 1f : 0f));
+
     /// <summary>Blurs as much as a lattice of the wanted spacing needs; each axis by a Gaussian.</summary>
-    internal static Volume Blur(Volume volume, double spacingMm, int threads)
+    private static Volume Blur(Volume volume, double spacingMm, int threads)
     {
         (double sx, double sy, double sz) = volume.Grid.Spacing;
         float[] values = volume.Values;
