@@ -34,7 +34,8 @@ let private read (fixedGrid: Grid option) movingGrid (names: TransformName list)
         if name.Inverse then transform.Inverse() else transform)
     |> Transform.Compose
 
-let private checkImageName (path: string) =
+/// Whether an image can be written under a name, found out before time is spent.
+let checkImageName (path: string) =
     if not (ImageFile.CanWrite path) then
         refuse path "is no name of an image file" $"let it end in {ImageFile.Extensions}"
 
@@ -94,7 +95,8 @@ let private applyPoints (o: ApplyPointsOptions) =
             "direction", text (if o.FromMoving then "moving-to-fixed" else "fixed-to-moving")
         ]
 
-let private checkTransformName (path: string) =
+/// Whether a transform can be written under a name, found out before time is spent.
+let checkTransformName (path: string) =
     if not (TransformStore.canWrite path) then
         refuse
             path

@@ -45,8 +45,14 @@ let private all =
                     Core.ScoresTests.tests
                     Core.ExperimentTests.tests
                 ]
-            testList "cli" [ Cli.CliTests.tests; Cli.RegisterTests.tests; Cli.EngineCliTests.tests ]
-            testList "cli" [ Cli.CliTests.tests; Cli.RegisterTests.tests; Cli.TransformVerbTests.tests ]
+            testList
+                "cli"
+                [
+                    Cli.CliTests.tests
+                    Cli.RegisterTests.tests
+                    Cli.EngineCliTests.tests
+                    Cli.TransformVerbTests.tests
+                ]
             NativeFixTests.tests
         ]
 

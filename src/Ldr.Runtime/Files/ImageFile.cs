@@ -30,6 +30,15 @@ public static class ImageFile
         _ => Nifti.ReadHeader(path).Grid,
     };
 
+    /// <summary>How many volumes, or numbers per voxel, a file holds.</summary>
+    /// <exception cref="InvalidFileException">The file cannot be read.</exception>
+    public static long CountVolumes(string path) => FileKinds.Of(path) switch
+    {
+        FileKind.MetaImage => MetaImage.ReadHeader(path).Components,
+        FileKind.Nrrd => Nrrd.ReadHeader(path).Components,
+        _ => Nifti.ReadHeader(path).Volumes,
+    };
+
     /// <summary>Writes a volume in the format of the name.</summary>
     /// <param name="path">The file to make or replace, atomically.</param>
     /// <param name="volume">The volume to write.</param>

@@ -64,7 +64,12 @@ public static class AffineAlignment
         Affine centres = InitialAlignment.FixedToMoving(fixedScan.Grid, movingScan.Grid, Alignment.Centres);
 
         AffineLevel coarse = levels[0];
-        double before = Math.Max(coarse.Similarity(header), coarse.Similarity(centres));
+        double before = levels[^1].Similarity(header);
+        if (initial is null)
+        {
+            before = Math.Max(before, levels[^1].Similarity(centres));
+        }
+
         List<Affine> starts = [header];
         foreach (Affine shift in initial is null ? new[] { centres, masses } : [])
         {

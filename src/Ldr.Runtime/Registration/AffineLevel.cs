@@ -97,7 +97,7 @@ internal sealed class AffineLevel
     private List<T> ForBoxes<T>(Func<int, int, int, T> body)
     {
         T[] results = new T[boxesX * boxesY * boxesZ];
-        ParallelOptions options = new() { MaxDegreeOfParallelism = threads == 0 ? -1 : threads };
+        ParallelOptions options = new() { MaxDegreeOfParallelism = threads == 0 ? Threads.Most : threads };
         Parallel.For(0, boxesZ * boxesY, options, row =>
         {
             for (int x = 0; x < boxesX; x++)

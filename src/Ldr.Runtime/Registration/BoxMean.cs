@@ -26,7 +26,7 @@ internal sealed class BoxMean(Grid grid, int radius, int threads)
 
                 Across(rows, 0, between, z * slice, nx, ny);
             });
-            Parallel.For(0, ny, new ParallelOptions { MaxDegreeOfParallelism = threads == 0 ? -1 : threads }, y =>
+            Parallel.For(0, ny, new ParallelOptions { MaxDegreeOfParallelism = threads == 0 ? Threads.Most : threads }, y =>
                 Across(between, y * nx, volume, y * nx, slice, nz));
         }
 

@@ -18,10 +18,10 @@ public sealed record RefinementOptions
     public int Radius { get; init; } = 2;
 
     /// <summary>Weight of the smoothness of the control points.</summary>
-    public double Smoothness { get; init; } = 0.04;
+    public double Smoothness { get; init; } = 0.06;
 
     /// <summary>The most voxels that the finest level works on.</summary>
-    public double MostVoxels { get; init; } = 650_000;
+    public double MostVoxels { get; init; } = 1_000_000;
 
     /// <summary>Levels, each at twice the spacing of the next.</summary>
     public int Levels { get; init; } = 3;

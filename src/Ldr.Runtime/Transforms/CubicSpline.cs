@@ -27,7 +27,7 @@ internal static class CubicSpline
                 Filter(data, (z * slice) + x, grid.Nx, grid.Ny, line);
             }
         });
-        Parallel.For(0, grid.Ny, new ParallelOptions { MaxDegreeOfParallelism = threads == 0 ? -1 : threads }, y =>
+        Parallel.For(0, grid.Ny, new ParallelOptions { MaxDegreeOfParallelism = threads == 0 ? Threads.Most : threads }, y =>
         {
             double[] line = new double[grid.Nz];
             for (int x = 0; x < grid.Nx; x++)
