@@ -26,6 +26,7 @@ let private all =
                     Runtime.RegistrationTests.tests
                     Runtime.KernelTests.tests
                     Runtime.SurfaceTests.tests
+                    Runtime.AlignmentTests.tests
                 ]
             testList
                 "core"

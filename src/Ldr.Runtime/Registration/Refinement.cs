@@ -15,13 +15,13 @@ public sealed record RefinementOptions
     public double ControlSpacingMm { get; init; } = 10;
 
     /// <summary>Halves of the side of the box in which intensities are correlated, voxels of the level.</summary>
-    public int Radius { get; init; } = 2;
+    public int Radius { get; init; } = 3;
 
     /// <summary>Weight of the smoothness of the control points.</summary>
     public double Smoothness { get; init; } = 0.06;
 
     /// <summary>The most voxels that the finest level works on.</summary>
-    public double MostVoxels { get; init; } = 1_000_000;
+    public double MostVoxels { get; init; } = 1_300_000;
 
     /// <summary>Levels, each at twice the spacing of the next.</summary>
     public int Levels { get; init; } = 3;

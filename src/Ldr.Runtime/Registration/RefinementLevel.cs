@@ -4,7 +4,7 @@ using System.Numerics;
 namespace Ldr.Runtime;
 
 /// <summary>
-/// One level of <see cref="Refinement"/>. The similarity is the mean over voxels w of cov² / (var_f · var_m) in the box around w;
+/// One level of <see cref="Refinement"/>. The similarity is the mean over voxels w, those where the fixed scan has structure, of cov² / (var_f · var_m) in the box around w;
 /// its gradient by the moved value at x is <c>f·B(a) − m·B(b) + B(b·μm − a·μf)</c>, where B is the box mean,
 /// a = 2 cov / (var_f var_m) and b = a · cov / var_m.
 /// </summary>
@@ -57,12 +57,17 @@ internal sealed class RefinementLevel
         meanF = (float[])f.Clone();
         varianceF = Array.ConvertAll(f, v => v * v);
         box.Apply(meanF, varianceF);
+        double structured = 0;
         for (int i = 0; i < n; i++)
         {
-            varianceF[i] = Math.Max(0, varianceF[i] - (meanF[i] * meanF[i])) + Noise;
+            float variance = Math.Max(0, varianceF[i] - (meanF[i] * meanF[i]));
+            varianceF[i] = variance + Noise;
+
+            // Empty background has no structure, and must not dilute what the smoothness is weighed against.
+            structured += (weights is null ? 1 : weights[i]) * variance / (variance + Noise);
         }
 
-        weight = weights is null ? n : Math.Max(1e-9, weights.Sum(w => (double)w));
+        weight = Math.Max(1e-3 * n, structured);
     }
 
     /// <summary>The mean squared local correlation of what is there now.</summary>
