@@ -352,7 +352,11 @@ let private pairOptions (request: Request) (r: RegisterOptions) (fixedScan: Volu
                 | _ ->
                     raise (
                         Error.Raised(
-                            BadFile(file, "is no affine map", "give auto, none, centres, rigid, full, or an affine map's file")
+                            BadFile(
+                                file,
+                                "is no affine map",
+                                "give auto, none, centres, rigid, full, or an affine map's file"
+                            )
                         )
                     )
         Start = start
@@ -384,7 +388,11 @@ let private register (request: Request) (r: RegisterOptions) =
 
     // Cheap checks first: everything that can be refused is refused before the model is loaded.
     let inputs () =
-        match transforms @ images |> List.countBy Path.GetFullPath |> List.tryFind (fun (_, n) -> n > 1) with
+        match
+            transforms @ images
+            |> List.countBy Path.GetFullPath
+            |> List.tryFind (fun (_, n) -> n > 1)
+        with
         | Some(path, _) ->
             raise (Error.Raised(BadFile(path, "is named as two outputs", "give each its own name")))
         | None -> ()
@@ -478,8 +486,7 @@ let private register (request: Request) (r: RegisterOptions) =
                             "sdlogj", number quality.Folding.SdLogJ
                             "mean_displacement_mm", number quality.MeanDisplacementMm
                             "initial_alignment", text result.StartedBy
-                            "affine",
-                            JsonArray(registered.Initial.ToRows() |> Array.map number)
+                            "affine", JsonArray(registered.Initial.ToRows() |> Array.map number)
                             "milliseconds",
                             object
                                 [

@@ -200,8 +200,7 @@ let private evaluate (r: ParseResults<EvaluateArguments>) =
 let private onTransforms (r: ParseResults<'a>) threads json verbose command =
     command
     |> Result.mapError Usage
-    |> Result.bind (fun command ->
-        Command.OnTransforms command |> request r threads Option.None json verbose)
+    |> Result.bind (fun command -> Command.OnTransforms command |> request r threads Option.None json verbose)
 
 let private sharedTransform verb (r: ParseResults<TransformVerbArguments>) =
     TransformParsing.onTransforms verb r

@@ -64,7 +64,10 @@ let private applyPoints (o: ApplyPointsOptions) =
     let points = PointFile.Read(o.Points, Option.toNullable o.Frame)
 
     if points.Frame = PointFrame.Voxel && (fixedGrid.IsNone || movingGrid.IsNone) then
-        refuse o.Points "has its points in voxels" "name the scans that they count in, with --fixed and --moving"
+        refuse
+            o.Points
+            "has its points in voxels"
+            "name the scans that they count in, with --fixed and --moving"
 
     let forward = read fixedGrid movingGrid o.Transforms
 
@@ -92,7 +95,13 @@ let private applyPoints (o: ApplyPointsOptions) =
         [
             "output", text o.Output
             "points", JsonValue.Create moved.Length
-            "direction", text (if o.FromMoving then "moving-to-fixed" else "fixed-to-moving")
+            "direction",
+            text (
+                if o.FromMoving then
+                    "moving-to-fixed"
+                else
+                    "fixed-to-moving"
+            )
         ]
 
 /// Whether a transform can be written under a name, found out before time is spent.
@@ -160,7 +169,11 @@ let private jacobian threads (o: TransformOptions) =
     let transform, reference = given o
 
     match reference |> Option.orElse (TransformStore.ownGrid transform) with
-    | None -> refuse o.Output "is to hold a map, and an affine map has no grid of its own" "give one with --reference"
+    | None ->
+        refuse
+            o.Output
+            "is to hold a map, and an affine map has no grid of its own"
+            "give one with --reference"
     | Some grid ->
         let map = Jacobian.Determinants(transform.ToField(grid, threads), threads)
         ImageFile.Write(o.Output, map)

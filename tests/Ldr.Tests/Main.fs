@@ -53,6 +53,7 @@ let private all =
                     Cli.RegisterTests.tests
                     Cli.EngineCliTests.tests
                     Cli.TransformVerbTests.tests
+                    Cli.PairTests.tests
                 ]
             NativeFixTests.tests
         ]

@@ -66,6 +66,7 @@ module PairRegistration =
         : PairResult =
         let total = Stopwatch.StartNew()
         let clock = Stopwatch.StartNew()
+
         let header () =
             options.Start |> Option.defaultValue Affine.Identity
 
@@ -151,13 +152,7 @@ module PairRegistration =
         let refined =
             options.Refinement
             |> Option.map (fun refinement ->
-                Refinement.Run(
-                    fixedScan,
-                    moving,
-                    registered.Initial,
-                    registered.Deformation,
-                    refinement
-                ))
+                Refinement.Run(fixedScan, moving, registered.Initial, registered.Deformation, refinement))
 
         let refinementMs = clock.Elapsed.TotalMilliseconds
 
@@ -178,7 +173,8 @@ module PairRegistration =
 
         let startedBy =
             match options.Prealignment, network with
-            | ByHeader _, Some _ when options.Start.IsNone && registered.Alignment = Alignment.Centres -> "centres"
+            | ByHeader _, Some _ when options.Start.IsNone && registered.Alignment = Alignment.Centres ->
+                "centres"
             | _ -> startedBy
 
         {

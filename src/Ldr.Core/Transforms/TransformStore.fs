@@ -26,7 +26,10 @@ module TransformStore =
                 dataset.Space.Dimensions |> Array.fold (fun n size -> n * bigint size) 1I
 
             if count * 4I > bigint length * 1032I || count > bigint Array.MaxLength then
-                bad path $"declares {count} numbers in {key}, more than it can hold" "copy or download it again"
+                bad
+                    path
+                    $"declares {count} numbers in {key}, more than it can hold"
+                    "copy or download it again"
 
             Some(read dataset)
 
@@ -146,7 +149,9 @@ module TransformStore =
 
     /// Whether a transform can be written under this name.
     let canWrite path =
-        isCompositeName path || TransformFile.IsFieldName path || TransformFile.IsAffineName path
+        isCompositeName path
+        || TransformFile.IsFieldName path
+        || TransformFile.IsAffineName path
 
     /// Reads a transform; the grids are those of the fixed and the moving scan, which only FSL's matrices need.
     let read (fixedGrid: Grid option) (movingGrid: Grid option) (path: string) : Transform =

@@ -80,8 +80,8 @@ public static class AffineAlignment
         }
 
         List<(double Similarity, Affine Map)> best = starts
-            .Select(map => (coarse.Similarity(map), map)).OrderByDescending(pair => pair.Item1).Take(4)
-            .Select(pair => Optimise(coarse, pair.map, rigid: true, 25)).OrderByDescending(pair => pair.Similarity).Take(2)
+            .Select(map => (coarse.Similarity(map), map)).OrderByDescending(pair => pair.Item1).Take(8)
+            .Select(pair => Optimise(coarse, pair.map, rigid: true, 25)).OrderByDescending(pair => pair.Similarity).Take(4)
             .ToList();
         (double similarity, Affine found) = best
             .Select(pair => freedom == AffineFreedom.Full ? Optimise(coarse, pair.Map, rigid: false, 25) : pair)
@@ -94,17 +94,16 @@ public static class AffineAlignment
         return new AffineResult(found, before, similarity);
     }
 
-    /// <summary>The identity, and turns by 25° about each world axis, both ways, through the centre of mass.</summary>
+    /// <summary>The identity, and turns by 25° and 50° about each world axis, both ways, through the centre of mass.</summary>
     private static IEnumerable<Affine> Turns(Moments about)
     {
         yield return Affine.Identity;
-        const double angle = 25 * Math.PI / 180;
         for (int axis = 0; axis < 3; axis++)
         {
-            foreach (double sign in (double[])[-1, 1])
+            foreach (double degrees in (double[])[-50, -25, 25, 50])
             {
                 double[] motion = new double[12];
-                motion[axis] = sign * angle;
+                motion[axis] = degrees * Math.PI / 180;
                 yield return Step(Affine.Identity, motion, (about.X, about.Y, about.Z));
             }
         }

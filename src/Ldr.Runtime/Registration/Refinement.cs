@@ -18,7 +18,7 @@ public sealed record RefinementOptions
     public int Radius { get; init; } = 3;
 
     /// <summary>Weight of the smoothness of the control points.</summary>
-    public double Smoothness { get; init; } = 0.06;
+    public double Smoothness { get; init; } = 0.03;
 
     /// <summary>The most voxels that the finest level works on.</summary>
     public double MostVoxels { get; init; } = 1_300_000;

@@ -21,7 +21,12 @@ let private smoothVolume (random: Random) (grid: Grid) =
             let x, y, z =
                 float (i % grid.Nx), float (i / grid.Nx % grid.Ny), float (i / (grid.Nx * grid.Ny))
 
-            float32 (100.0 * (sin (a[0] * x + a[1] * y) + cos (a[2] * y + a[3] * z) + sin (a[4] * z + a[5] * x))))
+            float32 (
+                100.0
+                * (sin (a[0] * x + a[1] * y)
+                   + cos (a[2] * y + a[3] * z)
+                   + sin (a[4] * z + a[5] * x))
+            ))
     )
 
 /// An oblique, anisotropic, left-handed pair of different sizes that covers the same place, a field and an affine map.
@@ -34,8 +39,7 @@ let private scene folder seed =
         let struct (sx, sy, sz) = Grid(2, 2, 2, turned).Spacing
         let struct (fx, fy, fz) = fixedGrid.Spacing
         // As long as the fixed scan's diagonal along each axis.
-        let reach =
-            sqrt ((30.0 * fx) ** 2.0 + (26.0 * fy) ** 2.0 + (22.0 * fz) ** 2.0)
+        let reach = sqrt ((30.0 * fx) ** 2.0 + (26.0 * fy) ** 2.0 + (22.0 * fz) ** 2.0)
 
         let count step = int (Math.Ceiling(1.2 * reach / step))
         let nx, ny, nz = count sx, count sy, count sz
@@ -159,7 +163,8 @@ let private transformix folder (lines: string list) (grid: Grid) (arguments: str
 
     run
         "transformix"
-        ([ "-out"; folder; "-tp"; folder </> "parameters.txt"; "-threads"; "1" ] @ arguments)
+        ([ "-out"; folder; "-tp"; folder </> "parameters.txt"; "-threads"; "1" ]
+         @ arguments)
     |> good
 
 let private fieldOf path =
@@ -341,7 +346,13 @@ let tests =
                 Expect.isLessThan (difference expected direct) 1e-4 "the library does the same"
 
                 for name, tolerance in
-                    [ "all.h5", 1e-4; "all.nii.gz", 1e-4; "all.mha", 1e-4; "all.nrrd", 1e-4; "disp_all.nii", 1e-4 ] do
+                    [
+                        "all.h5", 1e-4
+                        "all.nii.gz", 1e-4
+                        "all.mha", 1e-4
+                        "all.nrrd", 1e-4
+                        "disp_all.nii", 1e-4
+                    ] do
                     let layout =
                         if name.StartsWith "disp" then
                             [ "--layout"; "learn2reg" ]
@@ -362,13 +373,21 @@ let tests =
                     ]
 
                 let found = ours folder inverted "back.nii"
-                let plain = Resampler.Apply(moving, Transform.Identity, found.Grid, Interpolation.Linear)
+
+                let plain =
+                    Resampler.Apply(moving, Transform.Identity, found.Grid, Interpolation.Linear)
+
                 Expect.isLessThan (difference plain found) 0.001 "[T,inverse]"
 
                 let outcome =
                     ldr (
                         [ "invert"; "--json" ]
-                        @ [ "--transform"; folder </> "field.nii.gz"; "--output"; folder </> "inverse.mha" ]
+                        @ [
+                            "--transform"
+                            folder </> "field.nii.gz"
+                            "--output"
+                            folder </> "inverse.mha"
+                        ]
                     )
 
                 good outcome
@@ -424,7 +443,11 @@ let tests =
 
                     let moved = ImageFile.Read(folder </> "moved.nii.gz")
                     Expect.equal moved.StoredAs VoxelType.UInt8 "type"
-                    Expect.equal (moved.Values |> Array.distinct |> Array.sort) [| 0f; 7f; 14f |] interpolation
+
+                    Expect.equal
+                        (moved.Values |> Array.distinct |> Array.sort)
+                        [| 0f; 7f; 14f |]
+                        interpolation
 
                 let refused (words: string) code arguments =
                     let outcome = ldr arguments

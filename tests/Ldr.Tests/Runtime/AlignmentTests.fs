@@ -81,9 +81,7 @@ let tests =
 
                     // Another contrast: dark is bright.
                     let moving =
-                        under
-                            known
-                            (Volume(image.Grid, image.Values |> Array.map (fun v -> 100f - 80f * v)))
+                        under known (Volume(image.Grid, image.Values |> Array.map (fun v -> 100f - 80f * v)))
 
                     let found = AffineAlignment.Run(image, moving, AffineFreedom.Full)
                     Expect.isLessThan (apart image.Grid found.World known) 0.5 "mm, on average"
@@ -93,22 +91,25 @@ let tests =
             <| fun () ->
                 let random = Random 5
                 let image, _ = Anatomy.subject (anatomy 5) 0
-                let known = (turned random 15. image.Grid.Centre).Then(Affine.Translation(4., 5., -6.))
+
+                let known =
+                    (turned random 15. image.Grid.Centre).Then(Affine.Translation(4., 5., -6.))
+
                 let moving = under known image
                 let found = AffineAlignment.Run(image, moving, AffineFreedom.Rigid, threads = 1)
                 Expect.isLessThan (apart image.Grid found.World known) 0.3 "mm"
 
                 for a in 0..2 do
                     for b in 0..2 do
-                        let dot =
-                            [ 0..2 ] |> List.sumBy (fun r -> found.World[r, a] * found.World[r, b])
+                        let dot = [ 0..2 ] |> List.sumBy (fun r -> found.World[r, a] * found.World[r, b])
 
                         Expect.floatClose Accuracy.high dot (if a = b then 1. else 0.) "orthonormal"
 
                 let again = AffineAlignment.Run(image, moving, AffineFreedom.Rigid, threads = 2)
                 Expect.equal again.World found.World "threads"
 
-            testCase "refinement raises the overlap of structures, folds nothing, needs no more threads than one"
+            testCase
+                "refinement raises the overlap of structures, folds nothing, needs no more threads than one"
             <| fun () ->
                 let one, labelsOne = Anatomy.subject (anatomy 7) 0
                 let two, labelsTwo = Anatomy.subject (anatomy 7) 1
@@ -131,7 +132,8 @@ let tests =
                 Expect.isLessThan (Folding.Measure refined.Field).FoldedPercent 0.1 "folded"
                 Expect.equal (run 2).Field.Vectors refined.Field.Vectors "threads"
 
-            testCase "20 random headers of one pair, permuted, flipped, turned: one moved image in world space"
+            testCase
+                "20 random headers of one pair, permuted, flipped, turned: one moved image in world space"
             <| fun () ->
                 let one, labelsOne = Anatomy.subject (anatomy 9) 0
                 let two, labelsTwo = Anatomy.subject (anatomy 9) 1
@@ -139,7 +141,15 @@ let tests =
 
                 let score (first: Volume) (firstLabels: Volume) (second: Volume) (secondLabels: Volume) =
                     let affine = AffineAlignment.Run(first, second, AffineFreedom.Full)
-                    let refined = Refinement.Run(first, second, affine.World, null, RefinementOptions(ControlSpacingMm = 6.))
+
+                    let refined =
+                        Refinement.Run(
+                            first,
+                            second,
+                            affine.World,
+                            null,
+                            RefinementOptions(ControlSpacingMm = 6.)
+                        )
 
                     let whole =
                         Transform.Compose(Transform.Linear affine.World, Transform.Dense refined.Field)
@@ -175,8 +185,7 @@ let tests =
                             let toOld = Affine.FromRows rows
                             let n k = sizes[axis k]
 
-                            let grid =
-                                Grid(n 0, n 1, n 2, toOld.Then(v.Grid.VoxelToWorld).Then world)
+                            let grid = Grid(n 0, n 1, n 2, toOld.Then(v.Grid.VoxelToWorld).Then world)
 
                             let values =
                                 Array.init (int grid.Count) (fun i ->
@@ -229,7 +238,10 @@ let tests =
                             let refined = Refinement.Run(one, two, affine.World, null, RefinementOptions())
 
                             let whole =
-                                Transform.Compose(Transform.Linear affine.World, Transform.Dense refined.Field)
+                                Transform.Compose(
+                                    Transform.Linear affine.World,
+                                    Transform.Dense refined.Field
+                                )
 
                             let expected = ImageFile.Read labels[i]
 
@@ -249,12 +261,21 @@ let tests =
             testCase "lungs: landmarks, with masks"
             <| fun () ->
                 let folder = needData "Lung_CT"
-                let read name = ImageFile.Read(folder </> $"3DCT_lung_{name}.mha")
+
+                let read name =
+                    ImageFile.Read(folder </> $"3DCT_lung_{name}.mha")
+
                 let one, two = read "baseline", read "followup"
                 let maskOne, maskTwo = read "baseline_mask", read "followup_mask"
 
                 let affine =
-                    AffineAlignment.Run(one, two, AffineFreedom.Full, fixedMask = maskOne, movingMask = maskTwo)
+                    AffineAlignment.Run(
+                        one,
+                        two,
+                        AffineFreedom.Full,
+                        fixedMask = maskOne,
+                        movingMask = maskTwo
+                    )
 
                 let refined =
                     Refinement.Run(
@@ -272,7 +293,11 @@ let tests =
                     File.ReadAllLines(folder </> "landmarks_valid51_lps_mm.csv")
                     |> Array.skip 1
                     |> Array.map (fun line ->
-                        let p = line.Split ',' |> Array.map (fun w -> Double.Parse(w, Globalization.CultureInfo.InvariantCulture))
+                        let p =
+                            line.Split ','
+                            |> Array.map (fun w ->
+                                Double.Parse(w, Globalization.CultureInfo.InvariantCulture))
+
                         distance (whole.MapPoint(-p[0], -p[1], p[2])) (struct (-p[3], -p[4], p[5])))
 
                 Expect.isLessThanOrEqual (Array.average errors) 1.42 "mm, on average"

@@ -15,7 +15,8 @@ let private sameField tolerance (expected: DisplacementField) (found: Displaceme
     Expect.isTrue (expected.Grid.SameAs(found.Grid, 1e-3)) "grid"
 
     let worst =
-        Array.map2 (fun (a: float32) b -> abs (a - b)) expected.Vectors found.Vectors |> Array.max
+        Array.map2 (fun (a: float32) b -> abs (a - b)) expected.Vectors found.Vectors
+        |> Array.max
 
     Expect.isLessThanOrEqual worst tolerance "voxels"
 
@@ -30,9 +31,7 @@ let private mha (extra: string) (data: byte[]) =
 
 let private nrrd (extra: string) (data: byte[]) =
     Array.append
-        (Encoding.ASCII.GetBytes(
-            "NRRD0004\n# a comment\ndimension: 3\nsizes: 2 3 4\n" + extra + "\n"
-        ))
+        (Encoding.ASCII.GetBytes("NRRD0004\n# a comment\ndimension: 3\nsizes: 2 3 4\n" + extra + "\n"))
         data
 
 let private shorts big =
@@ -176,7 +175,8 @@ with h5py.File(sys.argv[1], 'r+') as f:
                     File.WriteAllText(path, "#Insight Transform File V1.0\n#Transform 0\n" + body)
                     (TransformFile.Read path :?> Transform.Linear).World
 
-                let close (a: Affine) (b: Affine) what = Expect.isTrue (a.IsCloseTo(b, 1e-9)) what
+                let close (a: Affine) (b: Affine) what =
+                    Expect.isTrue (a.IsCloseTo(b, 1e-9)) what
 
                 close
                     (read "Transform: TranslationTransform_double_3_3\nParameters: 1 2 3\nFixedParameters: \n")
@@ -184,8 +184,7 @@ with h5py.File(sys.argv[1], 'r+') as f:
                     "a translation in LPS"
 
                 // A quarter turn about z through (10, 0, 0): in LPS (x, y) → (10 − y, x − 10).
-                let quarter =
-                    Affine.FromRows(0., -1., 0., -10., 1., 0., 0., 10., 0., 0., 1., 0.)
+                let quarter = Affine.FromRows(0., -1., 0., -10., 1., 0., 0., 10., 0., 0., 1., 0.)
 
                 close
                     (read
@@ -269,7 +268,11 @@ with h5py.File(sys.argv[1], 'r+') as f:
                     (nrrd "type: short\nendian: little\nencoding: raw\nbyte skip: 4\ndata file: d.raw\n" [||])
                 |> ignore
 
-            hostile "short.mha" (mha "ElementType = MET_SHORT\n" (Array.take 40 (shorts false))) "truncated" image
+            hostile
+                "short.mha"
+                (mha "ElementType = MET_SHORT\n" (Array.take 40 (shorts false)))
+                "truncated"
+                image
             hostile
                 "huge.mha"
                 (text
@@ -293,9 +296,17 @@ with h5py.File(sys.argv[1], 'r+') as f:
                 (mha "ElementType = MET_SHORT\nTransformMatrix = 1 0 0 1 0 0 0 0 1\n" (shorts false))
                 "singular"
                 image
-            hostile "2d.mha" (text "NDims = 2\nDimSize = 2 3\nElementType = MET_FLOAT\nElementDataFile = LOCAL\n") "2-D" image
+            hostile
+                "2d.mha"
+                (text "NDims = 2\nDimSize = 2 3\nElementType = MET_FLOAT\nElementDataFile = LOCAL\n")
+                "2-D"
+                image
             hostile "bzip.nrrd" (nrrd "type: short\nencoding: bzip2\n" [||]) "bzip2" image
-            hostile "space.nrrd" (nrrd "type: short\nencoding: raw\nspace: scanner-xyz\n" [||]) "scanner-xyz" image
+            hostile
+                "space.nrrd"
+                (nrrd "type: short\nencoding: raw\nspace: scanner-xyz\n" [||])
+                "scanner-xyz"
+                image
             hostile
                 "ras-field.nrrd"
                 (text
@@ -305,12 +316,14 @@ with h5py.File(sys.argv[1], 'r+') as f:
             hostile "words.tfm" (text "hello") "no transform file" transform
             hostile
                 "bspline.tfm"
-                (text "#Insight Transform File V1.0\nTransform: BSplineTransform_double_3_3\nParameters: 1\nFixedParameters: 1\n")
+                (text
+                    "#Insight Transform File V1.0\nTransform: BSplineTransform_double_3_3\nParameters: 1\nFixedParameters: 1\n")
                 "BSplineTransform"
                 transform
             hostile
                 "few.tfm"
-                (text "#Insight Transform File V1.0\nTransform: AffineTransform_double_3_3\nParameters: 1 2\nFixedParameters: 0 0 0\n")
+                (text
+                    "#Insight Transform File V1.0\nTransform: AffineTransform_double_3_3\nParameters: 1 2\nFixedParameters: 0 0 0\n")
                 "12 are wanted"
                 transform
             hostile
@@ -319,27 +332,46 @@ with h5py.File(sys.argv[1], 'r+') as f:
                     "#Insight Transform File V1.0\nTransform: AffineTransform_double_3_3\nParameters: 1 0 0 1 0 0 0 0 1 0 0 0\nFixedParameters: 0 0 0\n")
                 "singular"
                 transform
-            hostile "damaged.h5" (Array.append [| 0x89uy; 72uy; 68uy; 70uy; 13uy; 10uy; 26uy; 10uy |] (Array.zeroCreate 40)) "HDF5" (fun path ->
-                TransformStore.read None None path |> ignore)
+            hostile
+                "damaged.h5"
+                (Array.append [| 0x89uy; 72uy; 68uy; 70uy; 13uy; 10uy; 26uy; 10uy |] (Array.zeroCreate 40))
+                "HDF5"
+                (fun path -> TransformStore.read None None path |> ignore)
 
             testInFolder "points: CSV, Slicer's .mrk.json and .fcsv keep what else they say"
             <| fun folder ->
-                let grid = Grid(10, 10, 10, Affine.FromRows(2., 0., 0., 1., 0., 2., 0., 2., 0., 0., 2., 3.))
+                let grid =
+                    Grid(10, 10, 10, Affine.FromRows(2., 0., 0., 1., 0., 2., 0., 2., 0., 0., 2., 3.))
 
-                let check name (content: string) frame (first: struct (float * float * float)) (kept: string) =
+                let check
+                    name
+                    (content: string)
+                    frame
+                    (first: struct (float * float * float))
+                    (kept: string)
+                    =
                     let path = folder </> name
                     File.WriteAllText(path, content)
                     let points = PointFile.Read path
                     Expect.equal points.Frame frame name
                     let world = points.ToWorld grid
                     Expect.isLessThan (distance world[0] first) 1e-9 "world"
-                    let moved = world |> Seq.map (fun struct (x, y, z) -> struct (x + 2., y, z)) |> Array.ofSeq
+
+                    let moved =
+                        world |> Seq.map (fun struct (x, y, z) -> struct (x + 2., y, z)) |> Array.ofSeq
+
                     points.Write(path, moved, grid)
                     let again = PointFile.Read(path).ToWorld grid
                     Expect.isLessThan (distance again[0] moved[0]) 1e-5 "moved"
                     Expect.stringContains (File.ReadAllText path) kept "kept"
 
-                check "a.csv" "name,x_lps,y_lps,z_lps\ncarina,1,2,3\n" PointFrame.Lps (struct (-1., -2., 3.)) "carina"
+                check
+                    "a.csv"
+                    "name,x_lps,y_lps,z_lps\ncarina,1,2,3\n"
+                    PointFrame.Lps
+                    (struct (-1., -2., 3.))
+                    "carina"
+
                 check "b.csv" "# voxel\nx,y,z\n1,1,1\n" PointFrame.Voxel (struct (3., 4., 5.)) "# voxel"
 
                 check

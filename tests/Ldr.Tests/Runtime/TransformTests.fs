@@ -13,15 +13,10 @@ let smoothField (random: Random) (grid: Grid) size =
     let coarse =
         let step n = float (max 1 (n - 1)) / 4.0
 
-        Grid(
-            5,
-            5,
-            5,
-            Affine.Scaling(step grid.Nx, step grid.Ny, step grid.Nz).Then grid.VoxelToWorld
-        )
+        Grid(5, 5, 5, Affine.Scaling(step grid.Nx, step grid.Ny, step grid.Nz).Then grid.VoxelToWorld)
 
     let millimetres = randomFloats random (3 * 125) -size size
-    let vectors = Array.zeroCreate<float32> (3 * 125)
+    let vectors = Array.zeroCreate<float32>(3 * 125)
 
     for i in 0..124 do
         let struct (x, y, z) =
@@ -105,7 +100,11 @@ let tests =
                 let grid, field, affine = scene random
 
                 let transform =
-                    Transform.Compose(Transform.Linear affine, Transform.Dense field, Transform.Linear affine)
+                    Transform.Compose(
+                        Transform.Linear affine,
+                        Transform.Dense field,
+                        Transform.Linear affine
+                    )
 
                 let struct (x, y, z) = inside random grid
                 let struct (mx, my, mz) = transform.MapPoint(x, y, z)
@@ -142,7 +141,9 @@ let tests =
                 let grid, field, affine = scene random
                 Expect.equal ((Transform.Dense field).ToField grid) field "the same object"
                 let expected = field.After affine
-                let found = Transform.Compose(Transform.Linear affine, Transform.Dense field).ToField grid
+
+                let found =
+                    Transform.Compose(Transform.Linear affine, Transform.Dense field).ToField grid
 
                 let worst =
                     Array.map2 (fun a b -> abs (a - b)) expected.Vectors found.Vectors |> Array.max
@@ -153,6 +154,7 @@ let tests =
                 let grid, field, _ = scene random
                 let moving = randomVolume random (Grid(15, 16, 13, grid.VoxelToWorld))
                 let transform = Transform.Dense field
+
                 let check (expected: Volume) (found: Volume) tolerance share =
                     let off =
                         Array.map2 (fun a b -> abs (a - b) > tolerance) expected.Values found.Values
@@ -180,7 +182,8 @@ let tests =
                 let volume = randomVolume random grid
                 let same = Resampler.Apply(volume, Transform.Identity, grid, Interpolation.Cubic)
 
-                let worst = Array.map2 (fun a b -> abs (a - b)) same.Values volume.Values |> Array.max
+                let worst =
+                    Array.map2 (fun a b -> abs (a - b)) same.Values volume.Values |> Array.max
 
                 Expect.isLessThan worst 1e-2f "of 200"
                 let labels = Volume(grid, volume.Values |> Array.map (fun v -> float32 (int v % 4)))
@@ -193,7 +196,9 @@ let tests =
                 let weights =
                     [ -3f .. 3f ]
                     |> List.map (fun l ->
-                        let one = Volume(grid, labels.Values |> Array.map (fun v -> if v = l then 1f else 0f))
+                        let one =
+                            Volume(grid, labels.Values |> Array.map (fun v -> if v = l then 1f else 0f))
+
                         l, (Resampler.Apply(one, map, grid, Interpolation.Linear)).Values)
 
                 for i in 0 .. found.Values.Length - 1 do
@@ -214,7 +219,8 @@ let tests =
 
                 Expect.allEqual away.Values -7f "outside")
 
-            testInFolder "linear and cubic agree with scipy, on oblique grids of different size and handedness"
+            testInFolder
+                "linear and cubic agree with scipy, on oblique grids of different size and handedness"
             <| fun folder ->
                 let random = Random 11
 
@@ -236,8 +242,7 @@ let tests =
                         |> Array.map (fun v -> v.ToString("R", CultureInfo.InvariantCulture))
                         |> String.concat " "
 
-                    let voxels =
-                        reference.VoxelToWorld.Then(map).Then(moving.Grid.WorldToVoxel)
+                    let voxels = reference.VoxelToWorld.Then(map).Then(moving.Grid.WorldToVoxel)
 
                     File.WriteAllText(folder </> "map.txt", rows voxels)
 
@@ -261,8 +266,7 @@ for order in (1, 3):
                     for order, interpolation in [ 1, Interpolation.Linear; 3, Interpolation.Cubic ] do
                         let bytes = File.ReadAllBytes(folder </> $"{order}.raw")
 
-                        let ours =
-                            Resampler.Apply(moving, Transform.Linear map, reference, interpolation)
+                        let ours = Resampler.Apply(moving, Transform.Linear map, reference, interpolation)
 
                         let worst =
                             ours.Values
