@@ -1,15 +1,11 @@
 module Ldr.Cli.Arguments
 
 open Argu
+open Ldr.Cli.TransformArguments
 
 type DeviceName =
     | Cpu
     | Cuda
-
-type AffineChoice =
-    | Auto
-    | None
-    | Centres
 
 type EngineName =
     | Managed
@@ -82,7 +78,13 @@ type RegisterArguments =
     | [<Unique>] Transform of file: string
     | [<Unique>] Labels of file: string
     | [<Unique>] Moved_Labels of file: string
-    | [<Unique>] Affine of AffineChoice
+    | [<Unique>] Inverse_Transform of file: string
+    | [<Unique>] Affine of choice: string
+    | [<Unique>] Init of file: string
+    | [<Unique>] Refine of steps: int
+    | [<Unique>] Budget of seconds: float
+    | [<Unique>] Fixed_Mask of file: string
+    | [<Unique>] Moving_Mask of file: string
     | [<Unique>] Volume of index: int
     | [<Unique>] Threads of count: int
     | [<Unique>] Engine of EngineName
@@ -93,16 +95,25 @@ type RegisterArguments =
     interface IArgParserTemplate with
         member this.Usage =
             match this with
-            | Fixed _ -> "the scan whose grid the result has (NIfTI)."
-            | Moving _ -> "the scan that is deformed onto it (NIfTI)."
-            | Model _ -> "a model's file, or its name in models/."
-            | Moved _ -> "write the moved scan here (.nii or .nii.gz)."
+            | Fixed _ -> "the scan whose grid the result has (NIfTI, MetaImage or NRRD)."
+            | Moving _ -> "the scan that is deformed onto it; of any size, spacing and orientation."
+            | Model _ ->
+                "a model's file, or its name in models/; none for alignment and refinement without a network."
+            | Moved _ -> "write the moved scan here (.nii, .nii.gz, .mha, .mhd, .nrrd or .nhdr)."
             | Transform _ ->
-                "write the displacement field here (NIfTI, mm, LPS: ITK, ANTs, plastimatch and elastix read it)."
+                "write the whole transform here: as a displacement field (.nii, .nii.gz, .mha, .mhd, .nrrd, .nhdr; mm, LPS: ITK, ANTs, plastimatch and elastix read it) or as ITK's list of an affine map and a field (.h5)."
+            | Inverse_Transform _ ->
+                "write its inverse here, from the moving to the fixed scan, on the moving scan's grid."
             | Labels _ -> "a label map of the moving scan."
             | Moved_Labels _ -> "write the moved label map here."
             | Affine _ ->
-                "how the scans are laid over each other first: auto (as the model was trained; by centres when they hardly overlap), none (world positions), centres."
+                "how the scans are laid over each other first: none (world positions), centres, rigid or full (optimised: 6 or 12 numbers), auto (optimised, kept where it helps), or a FILE with an affine map. Without this option: as the model was trained (by centres when the scans hardly overlap); auto with --model none."
+            | Init _ ->
+                "a transform to start from (any format of ldr-fs convert). An affine map is where the optimisation of --affine starts, or the alignment itself; a displacement field needs --model none."
+            | Refine _ -> "refine the deformation for this pair, with so many gradient steps at each level."
+            | Budget _ -> "refine, and begin no step after so many seconds."
+            | Fixed_Mask _ -> "where the fixed scan counts in alignment and refinement (above 0)."
+            | Moving_Mask _ -> "where the moving scan counts (above 0)."
             | Volume _ -> "which volume of the files that hold several, from 0."
             | Threads _ -> "threads to compute with (default: all cores)."
             | Engine _ ->
@@ -193,6 +204,13 @@ type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Teach of ParseResults<TeachArguments>
     | [<CliPrefix(CliPrefix.None)>] Register of ParseResults<RegisterArguments>
     | [<CliPrefix(CliPrefix.None)>] Evaluate of ParseResults<EvaluateArguments>
+    | [<CliPrefix(CliPrefix.None)>] Apply of ParseResults<ApplyArguments>
+    | [<CliPrefix(CliPrefix.None); CustomCommandLine "apply-points">] ApplyPoints of
+        ParseResults<ApplyPointsArguments>
+    | [<CliPrefix(CliPrefix.None)>] Invert of ParseResults<TransformVerbArguments>
+    | [<CliPrefix(CliPrefix.None)>] Compose of ParseResults<TransformVerbArguments>
+    | [<CliPrefix(CliPrefix.None)>] Convert of ParseResults<TransformVerbArguments>
+    | [<CliPrefix(CliPrefix.None)>] Jacobian of ParseResults<TransformVerbArguments>
     | [<CliPrefix(CliPrefix.None)>] Inspect of ParseResults<InspectArguments>
     | [<CliPrefix(CliPrefix.None)>] Validate of ParseResults<ValidateArguments>
     | [<CliPrefix(CliPrefix.None)>] Benchmark of ParseResults<BenchmarkArguments>
@@ -204,6 +222,12 @@ type Arguments =
             | Teach _ -> "write a teacher's fields for every pair that a training will see."
             | Register _ -> "register one pair of scans."
             | Evaluate _ -> "score a model on pairs of a labelled data set."
+            | Apply _ -> "move an image or a label map by transforms."
+            | ApplyPoints _ -> "move points by transforms."
+            | Invert _ -> "write the inverse of a transform."
+            | Compose _ -> "write several transforms as one."
+            | Convert _ -> "write a transform in another format."
+            | Jacobian _ -> "write how much a transform grows or shrinks each voxel; at or below 0 it folds."
             | Inspect _ -> "say what a scan, a model or a run is."
             | Validate _ -> "check an experiment before time is spent."
             | Benchmark _ -> "time the engine, and libtorch beside it."

@@ -9,18 +9,33 @@ type EngineChoice =
     | ManagedEngine
     | TorchEngine
 
+/// How the scans are laid over each other first.
+type AffineRequest =
+    /// As named; nothing means as the model was trained.
+    | Header of Alignment option
+    | Optimise of AffineFreedom
+    | KeepWhereItHelps
+    | FromFile of string
+
 /// One pair to register: the files that are read and written.
 type RegisterOptions =
     {
         Fixed: string
         Moving: string
-        Model: string
+        /// Nothing for a registration without a network.
+        Model: string option
         Moved: string option
         Transform: string option
+        InverseTransform: string option
         /// The moving scan's label map, and where the moved one goes.
         Labels: (string * string) option
-        /// How the scans are laid over each other first; nothing means as the model was trained.
-        Alignment: Alignment option
+        Affine: AffineRequest
+        Init: string option
+        /// Gradient steps at each level.
+        Refine: int option
+        BudgetSeconds: float option
+        FixedMask: string option
+        MovingMask: string option
         Volume: int option
         Engine: EngineChoice
     }
@@ -70,6 +85,7 @@ type Command =
             Pairs: int
             Engine: EngineChoice
         |}
+    | OnTransforms of TransformCommand
     | Inspect of file: string
     | Validate of experiment: string * assignments: string list
     | Benchmark of BenchmarkOptions

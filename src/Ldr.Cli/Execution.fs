@@ -94,18 +94,6 @@ let private withEngine
             use registrar = new Registrar(model, request.Threads |> Option.defaultValue 0)
             action (Registration.managed registrar))
 
-/// Whether a file can be written, found out before time is spent: its folder must be there and take a new file.
-let private checkOutput (path: string) =
-    if
-        not (
-            path.EndsWith(".nii", StringComparison.OrdinalIgnoreCase)
-            || path.EndsWith(".nii.gz", StringComparison.OrdinalIgnoreCase)
-        )
-    then
-        raise (Error.Raised(BadFile(path, "is no name of a NIfTI file", "let it end in .nii or .nii.gz")))
-
-    AtomicFile.CheckWritable path
-
 /// A token that the first Ctrl-C (or a scheduler's SIGTERM) cancels, so that work ends at a good place; a second one ends the
 /// program.
 type private Stopping() =
@@ -285,9 +273,9 @@ let private verdictWord verdict =
 /// Reads the files of a pair: --volume is for those that hold several volumes, and one of them must.
 let private volumeReader (r: RegisterOptions) : string -> Volume =
     match r.Volume with
-    | None -> fun path -> Nifti.Read path
+    | None -> fun path -> ImageFile.Read path
     | Some index ->
-        let holdsSeveral path = (Nifti.ReadHeader path).Volumes > 1L
+        let holdsSeveral path = ImageFile.CountVolumes path > 1L
         let files = r.Fixed :: r.Moving :: (r.Labels |> Option.map fst |> Option.toList)
 
         if not (files |> List.exists holdsSeveral) then
@@ -297,28 +285,136 @@ let private volumeReader (r: RegisterOptions) : string -> Volume =
 
         fun path ->
             if holdsSeveral path then
-                Nifti.Read(path, index)
+                ImageFile.Read(path, index)
             else
-                Nifti.Read path
+                ImageFile.Read path
+
+/// What is done with the pair beside the network: files read, sizes checked.
+let private pairOptions (request: Request) (r: RegisterOptions) (fixedScan: Volume) (moving: Volume) =
+    let mask (scan: Volume) (scanName: string) (file: string option) =
+        file
+        |> Option.map (fun file ->
+            let mask = ImageFile.Read file
+
+            if not (mask.Grid.SameAs scan.Grid) then
+                raise (
+                    Error.Raised(
+                        BadFile(file, $"lies on another grid than the {scanName} scan", "give its own mask")
+                    )
+                )
+
+            if not (mask.Values |> Array.exists (fun v -> v > 0.0f)) then
+                raise (Error.Raised(BadFile(file, "is empty", "mark what counts with numbers above 0")))
+
+            mask)
+
+    let fixedMask = mask fixedScan "fixed" r.FixedMask
+    let movingMask = mask moving "moving" r.MovingMask
+
+    let read file =
+        TransformStore.read (Some fixedScan.Grid) (Some moving.Grid) file
+
+    let start, startField =
+        match r.Init |> Option.map (fun file -> file, read file) with
+        | None -> None, None
+        | Some(_, (:? Transform.Linear as linear)) -> Some linear.World, None
+        | Some(file, transform) ->
+            match r.Model, r.Affine with
+            | None, (KeepWhereItHelps | Header _) -> None, Some(transform.ToField fixedScan.Grid)
+            | _ ->
+                raise (
+                    Error.Raised(
+                        BadFile(
+                            file,
+                            "holds a displacement field",
+                            "give an affine map to --init, or add --model none and leave --affine out"
+                        )
+                    )
+                )
+
+    let steps =
+        match r.Refine, r.BudgetSeconds, r.Model with
+        | Some steps, _, _ -> Some steps
+        | None, Some _, _
+        | None, None, None -> Some(RefinementOptions().Steps)
+        | None, None, Some _ -> None
+
+    {
+        Prealignment =
+            match r.Affine with
+            | _ when startField.IsSome -> ByHeader None
+            | Header alignment -> ByHeader alignment
+            | Optimise freedom -> Optimised freedom
+            | KeepWhereItHelps -> WhereItHelps
+            | FromFile file ->
+                match read file with
+                | :? Transform.Linear as linear -> Given linear.World
+                | _ ->
+                    raise (
+                        Error.Raised(
+                            BadFile(
+                                file,
+                                "is no affine map",
+                                "give auto, none, centres, rigid, full, or an affine map's file"
+                            )
+                        )
+                    )
+        Start = start
+        StartField = startField
+        Refinement =
+            steps
+            |> Option.map (fun steps ->
+                RefinementOptions(
+                    Steps = steps,
+                    Budget = (r.BudgetSeconds |> Option.map TimeSpan.FromSeconds |> Option.toNullable),
+                    FixedMask = Option.toObj fixedMask,
+                    MovingMask = Option.toObj movingMask,
+                    Threads = defaultArg request.Threads 0,
+                    Progress =
+                        (if request.Json then
+                             null
+                         else
+                             Action<int, int, float>(fun level step similarity ->
+                                 if step = 0 then
+                                     eprintfn "refining, level %d: local correlation %.4f" level similarity))
+                ))
+        FixedMask = fixedMask
+        MovingMask = movingMask
+    }
 
 let private register (request: Request) (r: RegisterOptions) =
-    let outputs = List.choose id [ r.Moved; r.Transform; r.Labels |> Option.map snd ]
+    let transforms = List.choose id [ r.Transform; r.InverseTransform ]
+    let images = List.choose id [ r.Moved; r.Labels |> Option.map snd ]
 
     // Cheap checks first: everything that can be refused is refused before the model is loaded.
     let inputs () =
-        match outputs |> List.countBy Path.GetFullPath |> List.tryFind (fun (_, n) -> n > 1) with
+        match
+            transforms @ images
+            |> List.countBy Path.GetFullPath
+            |> List.tryFind (fun (_, n) -> n > 1)
+        with
         | Some(path, _) ->
             raise (Error.Raised(BadFile(path, "is named as two outputs", "give each its own name")))
         | None -> ()
 
-        for path in outputs do
-            checkOutput path
+        for path in images do
+            TransformExecution.checkImageName path
 
-        let modelFile = ModelFile.resolve r.Model |> Error.orRaise
-        let card, file = ModelFile.inspect modelFile |> Error.orRaise
+        for path in transforms do
+            TransformExecution.checkTransformName path
+
+        let modelFile =
+            r.Model
+            |> Option.map (fun name ->
+                let file = ModelFile.resolve name |> Error.orRaise
+                let card, content = ModelFile.inspect file |> Error.orRaise
+                (file, content), card)
+
         let read = volumeReader r
         let fixedScan, moving = read r.Fixed, read r.Moving
-        Registration.grid card r.Fixed fixedScan.Grid |> ignore
+
+        modelFile
+        |> Option.iter (fun (_, card) -> Registration.grid card r.Fixed fixedScan.Grid |> ignore)
 
         let labels =
             r.Labels
@@ -338,28 +434,46 @@ let private register (request: Request) (r: RegisterOptions) =
 
                 labels)
 
-        (modelFile, file), fixedScan, moving, labels
+        Option.map fst modelFile, fixedScan, moving, labels, pairOptions request r fixedScan moving
+
+    let withNetwork model action =
+        match model with
+        | None -> action None
+        | Some(path, file) -> withEngine request r.Engine path file (fun registering -> action (Some registering))
 
     Error.guard inputs
-    |> Result.bind (fun ((path, file), fixedScan, moving, labels) ->
-        withEngine request r.Engine path file (fun registering ->
+    |> Result.bind (fun (model, fixedScan, moving, labels, options) ->
+        withNetwork model (fun network ->
             Error.guard (fun () ->
-                let registered = registering r.Alignment fixedScan moving
+                let result = PairRegistration.run network options fixedScan moving
+                let registered = result.Registered
                 let quality = Registration.quality fixedScan moving registered
                 let word, reasons = verdictWord quality.Verdict
-                r.Moved |> Option.iter (fun file -> Nifti.Write(file, registered.Moved))
+                r.Moved |> Option.iter (fun file -> ImageFile.Write(file, registered.Moved))
+
+                let whole =
+                    Transform.Compose(
+                        Transform.Linear registered.Initial,
+                        Transform.Dense registered.Deformation
+                    )
 
                 r.Transform
-                |> Option.iter (fun file -> Nifti.WriteField(file, registered.Field))
+                |> Option.iter (fun file ->
+                    if TransformStore.isCompositeName file then
+                        TransformStore.write None false file whole
+                    else
+                        TransformStore.write None false file (Transform.Dense registered.Field))
+
+                let inverse =
+                    r.InverseTransform
+                    |> Option.map (fun file ->
+                        let field = Transform.Dense(whole.Inverse().ToField moving.Grid)
+                        TransformStore.write None false file field
+                        InverseConsistency.Measure(whole, field, moving.Grid))
 
                 match labels, r.Labels with
-                | Some map, Some(_, file) -> Nifti.Write(file, Warp.Nearest(map, registered.Field))
+                | Some map, Some(_, file) -> ImageFile.Write(file, Warp.Nearest(map, registered.Field))
                 | _ -> ()
-
-                let alignment =
-                    match registered.Alignment with
-                    | Alignment.Centres -> "centres"
-                    | _ -> "world"
 
                 if request.Json then
                     object
@@ -371,14 +485,29 @@ let private register (request: Request) (r: RegisterOptions) =
                             "folded_percent", number quality.Folding.FoldedPercent
                             "sdlogj", number quality.Folding.SdLogJ
                             "mean_displacement_mm", number quality.MeanDisplacementMm
-                            "initial_alignment", text alignment
+                            "initial_alignment", text result.StartedBy
+                            "affine", JsonArray(registered.Initial.ToRows() |> Array.map number)
                             "milliseconds",
                             object
                                 [
+                                    "affine", number result.AffineMs
                                     "network", number registered.NetworkMs
+                                    "refinement", number result.RefinementMs
                                     "warp", number registered.WarpMs
                                     "total", number registered.TotalMs
                                 ]
+                            match result.Refined with
+                            | Some refined ->
+                                "local_correlation_before", number refined.Before
+                                "local_correlation_after", number refined.After
+                                "refinement_steps", JsonValue.Create refined.Steps
+                            | None -> ()
+                            match inverse with
+                            | Some error ->
+                                "inverse_transform", r.InverseTransform |> Option.map text |> Option.toObj
+                                "inverse_residual_mean_mm", number error.MeanMm
+                                "inverse_residual_max_mm", number error.MaxMm
+                            | None -> ()
                             "peak_mb", number (peakMegabytes ())
                             "verdict", text word
                             "reasons", JsonArray(reasons |> List.map (fun s -> text s) |> Array.ofList)
@@ -392,8 +521,18 @@ let private register (request: Request) (r: RegisterOptions) =
                         (fixedPoint 3 quality.SimilarityAfter)
                         (fixedPoint 2 quality.Folding.FoldedPercent)
                         (fixedPoint 2 quality.MeanDisplacementMm)
-                        alignment
+                        result.StartedBy
                         (fixedPoint 0 registered.TotalMs)
+
+                    match result.Refined with
+                    | Some refined ->
+                        printfn
+                            "refinement: local correlation %s before, %s after; %d steps, %s ms"
+                            (fixedPoint 4 refined.Before)
+                            (fixedPoint 4 refined.After)
+                            refined.Steps
+                            (fixedPoint 0 result.RefinementMs)
+                    | None -> ()
 
                 for reason in reasons do
                     eprintfn "%s: %s" word reason
@@ -638,6 +777,16 @@ let private benchmark (request: Request) (options: BenchmarkOptions) =
     finally
         folder.Delete true
 
+let private onTransforms (request: Request) command =
+    TransformExecution.run request.Threads command
+    |> Result.map (fun said ->
+        if request.Json then
+            printJson said.Json
+        else
+            printfn "%s" said.Line
+
+        ExitCode.ok)
+
 /// Carries out a request; the exit code.
 let execute (request: Request) : int =
     let reporter = Progress.Reporter()
@@ -648,6 +797,7 @@ let execute (request: Request) : int =
         | Train asked -> train request reporter asked
         | Register r -> register request r
         | Evaluate e -> evaluate request reporter e.Model e.Data e.Split e.Output e.Seed e.Pairs e.Engine
+        | OnTransforms command -> onTransforms request command
         | Inspect file -> inspect request file
         | Validate(file, assignments) -> validate request file assignments
         | Benchmark options -> benchmark request options

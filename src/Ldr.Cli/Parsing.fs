@@ -3,6 +3,7 @@ module Ldr.Cli.Parsing
 
 open Argu
 open Ldr.Runtime
+open Ldr.Cli.TransformArguments
 open Ldr.Cli.Arguments
 
 /// What cannot be parsed: the text for stderr, or the help that was asked for.
@@ -109,29 +110,47 @@ let private register (r: ParseResults<RegisterArguments>) =
             | Option.None, Option.None -> Ok Option.None
             | _ -> Error(Usage "--labels and --moved-labels go together")
 
+        let inverse = r.TryGetResult Inverse_Transform
+        let network = if model = "none" then Option.None else Some model
+        let refine, budget = r.TryGetResult Refine, r.TryGetResult Budget
+
         match
             labels, engine (r.TryGetResult RegisterArguments.Engine) (r.TryGetResult RegisterArguments.Device)
         with
         | Error e, _
         | _, Error e -> Error e
         | Ok labels, Ok engine ->
-            if moved.IsNone && transform.IsNone && labels.IsNone then
+            if moved.IsNone && transform.IsNone && labels.IsNone && inverse.IsNone then
                 Error(Usage "nothing to write: give --moved, --transform, or --labels with --moved-labels")
+            elif refine |> Option.exists (fun n -> n < 1) then
+                Error(Usage "--refine: give a whole number above 0")
+            elif budget |> Option.exists (fun s -> not (s > 0.0 && s < 1e6)) then
+                Error(Usage "--budget: give seconds, a number above 0")
             else
                 Command.Register
                     {
                         Fixed = fixedFile
                         Moving = moving
-                        Model = model
+                        Model = network
                         Moved = moved
                         Transform = transform
+                        InverseTransform = inverse
                         Labels = labels
-                        Alignment =
-                            match r.TryGetResult Affine with
-                            | Some AffineChoice.None -> Some Alignment.World
-                            | Some Centres -> Some Alignment.Centres
-                            | Some Auto
-                            | Option.None -> Option.None
+                        Affine =
+                            match r.TryGetResult Affine, network with
+                            | Some "none", _ -> Header(Some Alignment.World)
+                            | Some "centres", _ -> Header(Some Alignment.Centres)
+                            | Some "rigid", _ -> Optimise AffineFreedom.Rigid
+                            | Some "full", _ -> Optimise AffineFreedom.Full
+                            | Some "auto", _
+                            | Option.None, Option.None -> KeepWhereItHelps
+                            | Option.None, Some _ -> Header Option.None
+                            | Some file, _ -> FromFile file
+                        Init = r.TryGetResult Init
+                        Refine = refine
+                        BudgetSeconds = budget
+                        FixedMask = r.TryGetResult Fixed_Mask
+                        MovingMask = r.TryGetResult Moving_Mask
                         Volume = r.TryGetResult RegisterArguments.Volume
                         Engine = engine
                     }
@@ -176,6 +195,20 @@ let private evaluate (r: ParseResults<EvaluateArguments>) =
                 (r.TryGetResult EvaluateArguments.Device)
                 (r.Contains EvaluateArguments.Json)
                 (r.Contains EvaluateArguments.Verbose)
+
+/// A verb on transforms: they have no device.
+let private onTransforms (r: ParseResults<'a>) threads json verbose command =
+    command
+    |> Result.mapError Usage
+    |> Result.bind (fun command -> Command.OnTransforms command |> request r threads Option.None json verbose)
+
+let private sharedTransform verb (r: ParseResults<TransformVerbArguments>) =
+    TransformParsing.onTransforms verb r
+    |> onTransforms
+        r
+        (r.TryGetResult TransformVerbArguments.Threads)
+        (r.Contains TransformVerbArguments.Json)
+        (r.Contains TransformVerbArguments.Verbose)
 
 let private inspect (r: ParseResults<InspectArguments>) =
     need "the file" (r.TryGetResult File)
@@ -261,6 +294,24 @@ let parse (arguments: string[]) : Result<Request, Refusal> =
             | Arguments.Teach r -> teach r
             | Arguments.Register r -> register r
             | Arguments.Evaluate r -> evaluate r
+            | Arguments.Apply r ->
+                TransformParsing.apply r
+                |> onTransforms
+                    r
+                    (r.TryGetResult ApplyArguments.Threads)
+                    (r.Contains ApplyArguments.Json)
+                    (r.Contains ApplyArguments.Verbose)
+            | Arguments.ApplyPoints r ->
+                TransformParsing.applyPoints r
+                |> onTransforms
+                    r
+                    Option.None
+                    (r.Contains ApplyPointsArguments.Json)
+                    (r.Contains ApplyPointsArguments.Verbose)
+            | Arguments.Invert r -> sharedTransform TransformCommand.Invert r
+            | Arguments.Compose r -> sharedTransform TransformCommand.Compose r
+            | Arguments.Convert r -> sharedTransform TransformCommand.Convert r
+            | Arguments.Jacobian r -> sharedTransform TransformCommand.Jacobian r
             | Arguments.Inspect r -> inspect r
             | Arguments.Validate r -> validate r
             | Arguments.Benchmark r -> benchmark r

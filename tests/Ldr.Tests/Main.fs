@@ -21,9 +21,12 @@ let private all =
                     Runtime.WarpTests.tests
                     Runtime.FieldTests.tests
                     Runtime.MetricsTests.tests
+                    Runtime.TransformTests.tests
+                    Runtime.FormatTests.tests
                     Runtime.RegistrationTests.tests
                     Runtime.KernelTests.tests
                     Runtime.SurfaceTests.tests
+                    Runtime.AlignmentTests.tests
                 ]
             testList
                 "core"
@@ -43,7 +46,15 @@ let private all =
                     Core.ScoresTests.tests
                     Core.ExperimentTests.tests
                 ]
-            testList "cli" [ Cli.CliTests.tests; Cli.RegisterTests.tests; Cli.EngineCliTests.tests ]
+            testList
+                "cli"
+                [
+                    Cli.CliTests.tests
+                    Cli.RegisterTests.tests
+                    Cli.EngineCliTests.tests
+                    Cli.TransformVerbTests.tests
+                    Cli.PairTests.tests
+                ]
             NativeFixTests.tests
         ]
 

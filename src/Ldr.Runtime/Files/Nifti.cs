@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace Ldr.Runtime;
 
 /// <summary>
@@ -93,14 +91,44 @@ public static class Nifti
             throw new InvalidFileException(path, $"has {grid.Count} vectors", $"at most {Array.MaxLength / 3} can be read");
         }
 
-        float[] vectors = reader.ReadVoxels(0, 3 * grid.Count);
-        if (vectors.AsSpan().ContainsAnyNonFinite())
+        return FieldVectors.FromLps(path, grid, reader.ReadVoxels(0, 3 * grid.Count));
+    }
+
+    /// <summary>
+    /// Reads a displacement field as Learn2Reg has it (<c>disp_0001_0002.nii.gz</c>): nx × ny × nz × 3, in voxels of the fixed
+    /// scan, whose grid is the file's; its moving scan has that grid too.
+    /// </summary>
+    /// <exception cref="InvalidFileException">Not a NIfTI file, not such a field, or vectors that are not finite.</exception>
+    public static DisplacementField ReadVoxelField(string path)
+    {
+        using NiftiReader reader = NiftiReader.Open(path);
+        Grid grid = reader.Header.Grid;
+        if (!reader.Header.IsVoxelField)
         {
-            throw new InvalidFileException(path, "holds vectors that are not finite", "compute the field again");
+            throw new InvalidFileException(
+                path,
+                $"is not a displacement field of Learn2Reg (its sizes are {string.Join('×', reader.Header.Dimensions)})",
+                "such a field is nx×ny×nz×3, in voxels");
         }
 
-        Turn(vectors, Affine.Scaling(-1, -1, 1).Then(grid.WorldToVoxel), grid, vectors);
+        if (3 * grid.Count > Array.MaxLength)
+        {
+            throw new InvalidFileException(path, $"has {grid.Count} vectors", $"at most {Array.MaxLength / 3} can be read");
+        }
+
+        float[] vectors = reader.ReadVoxels(0, 3 * grid.Count);
+        FieldVectors.CheckFinite(path, vectors);
         return new DisplacementField(grid, vectors);
+    }
+
+    /// <summary>Writes a displacement field in the layout that <see cref="ReadVoxelField"/> reads; float32.</summary>
+    /// <exception cref="InvalidFileException">The file cannot be written there.</exception>
+    public static void WriteVoxelField(string path, DisplacementField field)
+    {
+        ArgumentNullException.ThrowIfNull(field);
+        Grid grid = field.Grid;
+        NiftiWriter.Write(
+            path, grid, new long[] { grid.Nx, grid.Ny, grid.Nz, 3 }, field.Vectors, VoxelType.Float32, intent: 0);
     }
 
     /// <summary>Writes a displacement field in the layout that <see cref="ReadField"/> reads; float32.</summary>
@@ -109,48 +137,12 @@ public static class Nifti
     {
         ArgumentNullException.ThrowIfNull(field);
         Grid grid = field.Grid;
-        float[] vectors = GC.AllocateUninitializedArray<float>(field.Vectors.Length);
-        Turn(field.Vectors, grid.VoxelToWorld.Then(Affine.Scaling(-1, -1, 1)), grid, vectors);
         NiftiWriter.Write(
             path,
             grid,
             new long[] { grid.Nx, grid.Ny, grid.Nz, 1, 3 },
-            vectors,
+            FieldVectors.ToLps(field),
             VoxelType.Float32,
             NiftiHeader.VectorIntent);
-    }
-
-    private static void Turn(float[] from, Affine map, Grid grid, float[] to)
-    {
-        double[] m = map.ToRows();
-        Slices.ForEach(grid, 0, z => Turn(from, m, z * grid.Nx * grid.Ny, grid.Nx * grid.Ny, to));
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Turn(float[] from, ReadOnlySpan<double> m, int first, int count, float[] to)
-    {
-        int plane = from.Length / 3;
-        for (int i = first; i < first + count; i++)
-        {
-            double x = from[i];
-            double y = from[plane + i];
-            double z = from[(2 * plane) + i];
-            to[i] = (float)((m[0] * x) + (m[1] * y) + (m[2] * z));
-            to[plane + i] = (float)((m[4] * x) + (m[5] * y) + (m[6] * z));
-            to[(2 * plane) + i] = (float)((m[8] * x) + (m[9] * y) + (m[10] * z));
-        }
-    }
-
-    private static bool ContainsAnyNonFinite(this Span<float> values)
-    {
-        foreach (float value in values)
-        {
-            if (!float.IsFinite(value))
-            {
-                return true;
-            }
-        }
-
-        return false;
     }
 }

@@ -52,6 +52,9 @@ public sealed record NiftiHeader
     public bool IsField =>
         Dimensions.Count == 5 && Dimensions[3] == 1 && Dimensions[4] == 3 && Intent == VectorIntent;
 
+    /// <summary>Whether the file may be a displacement field in the layout of Learn2Reg: nx × ny × nz × 3.</summary>
+    public bool IsVoxelField => Dimensions.Count == 4 && Dimensions[3] == 3;
+
     /// <summary>Whether stored numbers are scaled on reading.</summary>
     public bool IsScaled => Slope != 1 || Intercept != 0;
 }

@@ -5,10 +5,6 @@ namespace Ldr.Runtime;
 /// <summary>An open NIfTI file: its checked header, and its voxels on demand.</summary>
 internal sealed class NiftiReader : IDisposable
 {
-    /// <summary>Deflate's best ratio is 1032:1 (zlib's technical details); a declared size beyond it is a lie.</summary>
-    private const long MostDeflate = 1032;
-
-    private const string CopyAgain = "copy or download it again";
     private readonly string path;
     private readonly Stream data;
 
@@ -30,14 +26,14 @@ internal sealed class NiftiReader : IDisposable
         {
             if (file.Length == 0)
             {
-                throw new InvalidFileException(path, "is empty", CopyAgain);
+                throw new InvalidFileException(path, "is empty", VoxelStream.CopyAgain);
             }
 
             Span<byte> start = stackalloc byte[4];
             bool compressed = file.ReadAtLeast(start[..2], 2, throwOnEndOfStream: false) == 2 && start[0] == 0x1F && start[1] == 0x8B;
             file.Position = 0;
             data = compressed ? new GZipStream(file, CompressionMode.Decompress) : file;
-            NiftiHeader header = Guard(path, () => ReadHeader(path, data, compressed));
+            NiftiHeader header = VoxelStream.Guard(path, () => ReadHeader(path, data, compressed));
             CheckLength(path, header, file.Length);
             return new NiftiReader(path, data, header);
         }
@@ -50,30 +46,10 @@ internal sealed class NiftiReader : IDisposable
     }
 
     /// <summary>Reads a run of voxels as float32, scaled.</summary>
-    internal float[] ReadVoxels(long skip, long count) => Guard(path, () => ReadVoxelsUnguarded(skip, count));
+    internal float[] ReadVoxels(long skip, long count) => VoxelStream.Guard(path, () => ReadVoxelsUnguarded(skip, count));
 
     /// <inheritdoc/>
     public void Dispose() => data.Dispose();
-
-    private static T Guard<T>(string path, Func<T> read)
-    {
-        try
-        {
-            return read();
-        }
-        catch (InvalidDataException error)
-        {
-            throw new InvalidFileException(path, "its compressed data are damaged or cut off", CopyAgain, error);
-        }
-        catch (IOException error)
-        {
-            throw new InvalidFileException(path, $"cannot be read ({error.Message})", "check the file and its disk", error);
-        }
-        catch (OutOfMemoryException error)
-        {
-            throw new InvalidFileException(path, "is too large for this machine's memory", "crop or resample it first", error);
-        }
-    }
 
     private static NiftiHeader ReadHeader(string path, Stream data, bool compressed)
     {
@@ -85,7 +61,7 @@ internal sealed class NiftiReader : IDisposable
         length += data.ReadAtLeast(bytes.AsSpan(4, size - 4), size - 4, throwOnEndOfStream: false);
         return length == size
             ? NiftiParser.Parse(path, bytes.AsSpan(0, size), version, bigEndian, compressed)
-            : throw new InvalidFileException(path, $"ends within its header, after {length} of {size} bytes", CopyAgain);
+            : throw new InvalidFileException(path, $"ends within its header, after {length} of {size} bytes", VoxelStream.CopyAgain);
     }
 
     private static void CheckLength(string path, NiftiHeader header, long length)
@@ -94,44 +70,17 @@ internal sealed class NiftiReader : IDisposable
         if (!header.Compressed && header.VoxelOffset > length)
         {
             throw new InvalidFileException(
-                path, $"says its voxels start at byte {header.VoxelOffset} (vox_offset) and ends at byte {length}", CopyAgain);
+                path, $"says its voxels start at byte {header.VoxelOffset} (vox_offset) and ends at byte {length}", VoxelStream.CopyAgain);
         }
 
-        if (!header.Compressed && voxels > length - header.VoxelOffset)
-        {
-            throw new InvalidFileException(
-                path, $"is truncated: {length - header.VoxelOffset} of {voxels} bytes of voxels are there", CopyAgain);
-        }
-
-        if (header.Compressed && (Int128)header.VoxelOffset + voxels > ((Int128)length * MostDeflate) + MostDeflate)
-        {
-            throw new InvalidFileException(
-                path, $"declares {voxels} bytes of voxels, more than its {length} compressed bytes can hold", CopyAgain);
-        }
+        VoxelStream.CheckLength(path, header.VoxelOffset, voxels, length, header.Compressed);
     }
 
     private float[] ReadVoxelsUnguarded(long skip, long count)
     {
-        int size = VoxelCodec.Size(Header.StoredAs);
-        Skip(Header.VoxelOffset + (skip * size));
-        float[] values = GC.AllocateUninitializedArray<float>(checked((int)count));
-        byte[] buffer = new byte[1 << 18];
-        int perChunk = buffer.Length / size;
-        for (int done = 0; done < values.Length;)
-        {
-            int voxels = Math.Min(perChunk, values.Length - done);
-            Span<byte> chunk = buffer.AsSpan(0, voxels * size);
-            int read = data.ReadAtLeast(chunk, chunk.Length, throwOnEndOfStream: false);
-            if (read < chunk.Length)
-            {
-                throw Truncated(((long)done * size) + read, count * size);
-            }
-
-            VoxelCodec.Decode(
-                Header.StoredAs, Header.BigEndian, chunk, Header.Slope, Header.Intercept, values.AsSpan(done, voxels));
-            done += voxels;
-        }
-
+        Skip(Header.VoxelOffset + (skip * VoxelCodec.Size(Header.StoredAs)));
+        float[] values = VoxelStream.Read(
+            path, data, Header.StoredAs, Header.BigEndian, Header.Slope, Header.Intercept, count);
         if (Header.Compressed && skip + count == Header.Grid.Count * Header.Volumes)
         {
             // Asking for one byte more makes the decoder reach the checksum and compare it.
@@ -157,13 +106,10 @@ internal sealed class NiftiReader : IDisposable
             int read = data.Read(buffer, 0, (int)Math.Min(left, buffer.Length));
             if (read == 0)
             {
-                throw Truncated(0, Header.Grid.Count * VoxelCodec.Size(Header.StoredAs));
+                throw VoxelStream.Truncated(path, 0, Header.Grid.Count * VoxelCodec.Size(Header.StoredAs));
             }
 
             left -= read;
         }
     }
-
-    private InvalidFileException Truncated(long there, long wanted) =>
-        new(path, $"is truncated: {there} of {wanted} bytes of voxels are there", CopyAgain);
 }

@@ -28,16 +28,7 @@ internal static class NiftiWriter
     private static void WriteTo(Stream stream, byte[] header, float[] values, VoxelType type)
     {
         stream.Write(header);
-        int size = VoxelCodec.Size(type);
-        byte[] buffer = new byte[1 << 18];
-        int perChunk = buffer.Length / size;
-        for (int done = 0; done < values.Length; done += perChunk)
-        {
-            int voxels = Math.Min(perChunk, values.Length - done);
-            Span<byte> chunk = buffer.AsSpan(0, voxels * size);
-            VoxelCodec.Encode(type, values.AsSpan(done, voxels), chunk);
-            stream.Write(chunk);
-        }
+        VoxelStream.Write(stream, values, type);
     }
 
     /// <summary>The header with the four bytes that say that no extension follows.</summary>

@@ -95,9 +95,7 @@ internal static unsafe class Sampling
                     (double px, double py, double pz) = vectors is null
                         ? map.Apply(x, y, z)
                         : map.Apply(x + (double)vectors[i], y + (double)vectors[plane + i], z + (double)vectors[(2 * plane) + i]);
-                    int voxel = Round(px, sourceGrid.Nx)
-                        + (sourceGrid.Nx * (Round(py, sourceGrid.Ny) + (sourceGrid.Ny * Round(pz, sourceGrid.Nz))));
-                    result[i] = source[voxel];
+                    result[i] = source[NearestIndex(sourceGrid, px, py, pz)];
                 }
             }
         });
@@ -112,6 +110,44 @@ internal static unsafe class Sampling
             Trilinear.Sample(from, grid.Nx, grid.Ny, grid.Nz, values.Length, &x, &y, &z, 1, to, 1);
         }
     }
+
+    /// <summary>Trilinear values of three planes at up to <paramref name="stride"/> positions, given and returned as planes.</summary>
+    internal static void LinearAt(
+        float[] source, Grid grid, Span<float> positions, Span<float> values, int stride, int count)
+    {
+        fixed (float* from = source, at = positions, to = values)
+        {
+            Trilinear.Sample(
+                from, grid.Nx, grid.Ny, grid.Nz, 3, at, at + stride, at + (2 * stride), count, to, stride);
+        }
+    }
+
+    /// <summary>Trilinear values of one plane at a row of positions.</summary>
+    internal static void LinearRow(
+        float[] source, Grid grid, Span<double> px, Span<double> py, Span<double> pz, Span<float> row)
+    {
+        float* at = stackalloc float[3 * Chunk];
+        fixed (float* from = source, to = row)
+        {
+            for (int start = 0; start < row.Length; start += Chunk)
+            {
+                int count = Math.Min(Chunk, row.Length - start);
+                for (int i = 0; i < count; i++)
+                {
+                    at[i] = (float)px[start + i];
+                    at[Chunk + i] = (float)py[start + i];
+                    at[(2 * Chunk) + i] = (float)pz[start + i];
+                }
+
+                Trilinear.Sample(
+                    from, grid.Nx, grid.Ny, grid.Nz, 1, at, at + Chunk, at + (2 * Chunk), count, to + start, 0);
+            }
+        }
+    }
+
+    /// <summary>Where in a plane the voxel nearest to a position lies; halves go to the higher index.</summary>
+    internal static int NearestIndex(Grid grid, double x, double y, double z) =>
+        Round(x, grid.Nx) + (grid.Nx * (Round(y, grid.Ny) + (grid.Ny * Round(z, grid.Nz))));
 
     /// <summary>The nearest index of an axis. The comparisons are written so that NaN becomes 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

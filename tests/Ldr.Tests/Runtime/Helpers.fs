@@ -86,7 +86,7 @@ let obliqueAffine (random: Random) leftHanded =
         .Then(rotateZ)
         .Then(Affine.Translation(offset (), offset (), offset ()))
 
-/// Runs Python; skips the test where Python or nibabel is not installed.
+/// Runs Python; skips the test where Python, nibabel, scipy or h5py is not installed.
 let python (script: string) (arguments: string list) =
     let run (script: string) arguments =
         let start = ProcessStartInfo "/usr/bin/python3"
@@ -103,10 +103,10 @@ let python (script: string) (arguments: string list) =
 
     let available =
         File.Exists "/usr/bin/python3"
-        && (let code, _, _ = run "import nibabel" [] in code = 0)
+        && (let code, _, _ = run "import nibabel, scipy, h5py" [] in code = 0)
 
     if not available then
-        Tests.skiptest "nibabel is not installed for /usr/bin/python3"
+        Tests.skiptest "nibabel, scipy or h5py is not installed for /usr/bin/python3"
 
     let code, output, errors = run script arguments
     Expect.equal code 0 $"Python says: {errors}"

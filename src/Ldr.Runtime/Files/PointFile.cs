@@ -1,0 +1,271 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace Ldr.Runtime;
+
+/// <summary>What the numbers of a point file count.</summary>
+public enum PointFrame
+{
+    /// <summary>Millimetres: right, anterior, superior (NIfTI, Slicer since 4.11 on choice).</summary>
+    Ras,
+
+    /// <summary>Millimetres: left, posterior, superior (DICOM, ITK).</summary>
+    Lps,
+
+    /// <summary>Voxel indices from 0.</summary>
+    Voxel,
+}
+
+/// <summary>
+/// Points in a file: CSV (with a header that names the frame), Slicer's .mrk.json and .fcsv. All else that the file says is kept
+/// when moved points are written.
+/// </summary>
+public sealed class PointFile
+{
+    private readonly Func<IReadOnlyList<(double X, double Y, double Z)>, string> render;
+
+    private PointFile(
+        PointFrame frame,
+        IReadOnlyList<(double X, double Y, double Z)> points,
+        Func<IReadOnlyList<(double X, double Y, double Z)>, string> render)
+    {
+        Frame = frame;
+        Points = points;
+        this.render = render;
+    }
+
+    /// <summary>What the numbers count.</summary>
+    public PointFrame Frame { get; }
+
+    /// <summary>The points, as the file has them.</summary>
+    public IReadOnlyList<(double X, double Y, double Z)> Points { get; }
+
+    /// <summary>Reads points.</summary>
+    /// <param name="path">A .csv, .mrk.json or .fcsv file.</param>
+    /// <param name="frame">What the numbers count, where the file does not say it; otherwise the two must agree.</param>
+    /// <exception cref="InvalidFileException">Not such a file, or the frame is nowhere said.</exception>
+    public static PointFile Read(string path, PointFrame? frame = null)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        string text = VoxelStream.Guard(path, () =>
+        {
+            using StreamReader reader = new(InputFile.Open(path));
+            return reader.ReadToEnd();
+        });
+        PointFile file = path.EndsWith(".json", StringComparison.OrdinalIgnoreCase) ? Json(path, text)
+            : path.EndsWith(".fcsv", StringComparison.OrdinalIgnoreCase) ? Fcsv(path, text)
+            : Csv(path, text, frame);
+        return frame is null || file.Frame == frame
+            ? file
+            : throw new InvalidFileException(path, $"says that its points are {Name(file.Frame)}", $"leave the option out, which says {Name(frame.Value)}");
+    }
+
+    /// <summary>The points in world millimetres, RAS+.</summary>
+    /// <param name="grid">The grid that voxel indices belong to; needed for these only.</param>
+    public IReadOnlyList<(double X, double Y, double Z)> ToWorld(Grid? grid) => Points.Select(p => Frame switch
+    {
+        PointFrame.Ras => p,
+        PointFrame.Lps => (-p.X, -p.Y, p.Z),
+        _ => (grid ?? throw new ArgumentNullException(nameof(grid))).VoxelToWorld.Apply(p.X, p.Y, p.Z),
+    }).ToList();
+
+    /// <summary>Writes the file again with other points, in its own frame.</summary>
+    /// <param name="path">The file to make or replace, atomically.</param>
+    /// <param name="world">As many points, in world millimetres, RAS+.</param>
+    /// <param name="grid">The grid that voxel indices are to belong to; needed for these only.</param>
+    public void Write(string path, IReadOnlyList<(double X, double Y, double Z)> world, Grid? grid)
+    {
+        ArgumentNullException.ThrowIfNull(world);
+        if (world.Count != Points.Count)
+        {
+            throw new ArgumentException($"{world.Count} points for a file of {Points.Count}", nameof(world));
+        }
+
+        List<(double X, double Y, double Z)> own = world.Select(p => Frame switch
+        {
+            PointFrame.Ras => p,
+            PointFrame.Lps => (-p.X, -p.Y, p.Z),
+            _ => (grid ?? throw new ArgumentNullException(nameof(grid))).WorldToVoxel.Apply(p.X, p.Y, p.Z),
+        }).ToList();
+        byte[] bytes = Encoding.UTF8.GetBytes(render(own));
+        AtomicFile.Write(path, file => file.Write(bytes));
+    }
+
+    private static string Name(PointFrame frame) => frame switch
+    {
+        PointFrame.Ras => "RAS",
+        PointFrame.Lps => "LPS",
+        _ => "voxel indices",
+    };
+
+    private static string Text(double value) => Math.Round(value, 6).ToString("0.######", CultureInfo.InvariantCulture);
+
+    private static PointFrame? FrameOf(string text)
+    {
+        string lower = text.ToLowerInvariant();
+        List<PointFrame> found = [];
+        if (lower.Contains("ras", StringComparison.Ordinal))
+        {
+            found.Add(PointFrame.Ras);
+        }
+
+        if (lower.Contains("lps", StringComparison.Ordinal))
+        {
+            found.Add(PointFrame.Lps);
+        }
+
+        if (lower.Contains("vox", StringComparison.Ordinal) || lower.Replace(" ", string.Empty, StringComparison.Ordinal).StartsWith("i,j,k", StringComparison.Ordinal))
+        {
+            found.Add(PointFrame.Voxel);
+        }
+
+        return found is [PointFrame one] ? one : null;
+    }
+
+    /// <summary>
+    /// Lines of text fields; the columns of x, y and z are those whose names start with these letters (or i, j, k), else the first
+    /// three. Comments start with #. The frame is named in the comments or the column names, such as x_lps.
+    /// </summary>
+    private static PointFile Csv(string path, string text, PointFrame? wanted)
+    {
+        string[] lines = text.Replace("\r", string.Empty, StringComparison.Ordinal).Split('\n');
+        int header = Array.FindIndex(lines, line => line.Length > 0 && line[0] != '#');
+        if (header < 0 || header == lines.Length - 1)
+        {
+            throw new InvalidFileException(path, "holds no points", "a header such as x_lps,y_lps,z_lps and a line for each point are wanted");
+        }
+
+        string[] names = lines[header].Split(',').Select(name => name.Trim().Trim('"')).ToArray();
+        if (names.All(name => double.TryParse(name, CultureInfo.InvariantCulture, out _)))
+        {
+            throw new InvalidFileException(path, "has no header", "let its first line say the frame, such as x_lps,y_lps,z_lps");
+        }
+
+        string said = string.Join('\n', lines[..(header + 1)]);
+        PointFrame frame = FrameOf(said) ?? FrameOf(lines[header]) ?? wanted
+            ?? throw new InvalidFileException(
+                path, "does not say what its numbers count", "name the columns x_ras, x_lps or x_voxel, or give --frame ras|lps|voxel");
+        int[] columns = Columns(names);
+        return Lines(path, lines, header + 1, columns, frame);
+    }
+
+    private static int[] Columns(string[] names)
+    {
+        int Find(string letters) => Array.FindIndex(
+            names, name => name.Length > 0 && letters.Contains(char.ToLowerInvariant(name[0]), StringComparison.Ordinal) && (name.Length == 1 || !char.IsLetter(name[1])));
+        int[] columns = [Find("xi"), Find("yj"), Find("zk")];
+        return columns.Contains(-1) ? [0, 1, 2] : columns;
+    }
+
+    private static PointFile Fcsv(string path, string text)
+    {
+        string[] lines = text.Replace("\r", string.Empty, StringComparison.Ordinal).Split('\n');
+        string said = lines.FirstOrDefault(line => line.StartsWith("# CoordinateSystem", StringComparison.Ordinal)) ?? "= 0";
+        PointFrame frame = said[(said.IndexOf('=', StringComparison.Ordinal) + 1)..].Trim() switch
+        {
+            "0" or "RAS" => PointFrame.Ras,
+            "1" or "LPS" => PointFrame.Lps,
+            string other => throw new InvalidFileException(path, $"has the coordinate system {other}", "0 (RAS) or 1 (LPS) is wanted"),
+        };
+        return Lines(path, lines, 0, [1, 2, 3], frame);
+    }
+
+    private static PointFile Lines(string path, string[] lines, int start, int[] columns, PointFrame frame)
+    {
+        List<(double X, double Y, double Z)> points = [];
+        List<int> places = [];
+        for (int i = start; i < lines.Length; i++)
+        {
+            if (lines[i].Trim().Length == 0 || lines[i][0] == '#')
+            {
+                continue;
+            }
+
+            string[] words = lines[i].Split(',');
+            double Number(int column) => column < words.Length
+                && double.TryParse(words[column], CultureInfo.InvariantCulture, out double value) && double.IsFinite(value)
+                    ? value
+                    : throw new InvalidFileException(path, $"has no number in line {i + 1}, column {column + 1}", "three coordinates are wanted in each line");
+            points.Add((Number(columns[0]), Number(columns[1]), Number(columns[2])));
+            places.Add(i);
+        }
+
+        return new PointFile(frame, points, moved =>
+        {
+            string[] result = (string[])lines.Clone();
+            for (int i = 0; i < places.Count; i++)
+            {
+                string[] words = result[places[i]].Split(',');
+                words[columns[0]] = Text(moved[i].X);
+                words[columns[1]] = Text(moved[i].Y);
+                words[columns[2]] = Text(moved[i].Z);
+                result[places[i]] = string.Join(',', words);
+            }
+
+            return string.Join('\n', result);
+        });
+    }
+
+    private static PointFile Json(string path, string text)
+    {
+        JsonNode Parse()
+        {
+            try
+            {
+                return JsonNode.Parse(text) ?? throw new JsonException("empty");
+            }
+            catch (JsonException error)
+            {
+                throw new InvalidFileException(path, $"is no JSON ({error.Message})", "name a .mrk.json file of Slicer", error);
+            }
+        }
+
+        InvalidFileException Wrong(string where) =>
+            new(path, $"has no {where}", "name a .mrk.json file of Slicer");
+        static IEnumerable<JsonObject> Objects(JsonNode? node) => node is JsonArray array ? array.OfType<JsonObject>() : [];
+        static IEnumerable<JsonObject> ControlPoints(JsonNode root) => Objects(root is JsonObject top ? top["markups"] : null)
+            .SelectMany(markup => Objects(markup["controlPoints"]))
+            .Where(point => point["position"] is JsonArray);
+        JsonNode root = Parse();
+        string[] systems = Objects(root is JsonObject o ? o["markups"] : null)
+            .Select(markup => markup["coordinateSystem"]?.ToString() ?? "LPS").Distinct().ToArray();
+        PointFrame frame = systems switch
+        {
+            ["LPS"] or ["1"] => PointFrame.Lps,
+            ["RAS"] or ["0"] => PointFrame.Ras,
+            _ => throw Wrong("markups in one coordinate system, LPS or RAS"),
+        };
+        List<(double X, double Y, double Z)> points = [];
+        foreach (JsonObject point in ControlPoints(root))
+        {
+            JsonArray position = (JsonArray)point["position"]!;
+            double[] numbers = position.Select(n => n is JsonValue v && v.TryGetValue(out double d) ? d : double.NaN).ToArray();
+            if (numbers.Length != 3 || !Array.TrueForAll(numbers, double.IsFinite))
+            {
+                throw Wrong("three numbers in a 'position'");
+            }
+
+            points.Add((numbers[0], numbers[1], numbers[2]));
+        }
+
+        return new PointFile(frame, points, moved =>
+        {
+            JsonNode copy = root.DeepClone();
+            foreach ((JsonObject point, (double x, double y, double z)) in ControlPoints(copy).Zip(moved))
+            {
+                point["position"] = new JsonArray(JsonValue.Create(x), JsonValue.Create(y), JsonValue.Create(z));
+            }
+
+            // Not JsonNode.ToJsonString with options: that needs reflection.
+            using MemoryStream bytes = new();
+            using (Utf8JsonWriter writer = new(bytes, new JsonWriterOptions { Indented = true }))
+            {
+                copy.WriteTo(writer);
+            }
+
+            return Encoding.UTF8.GetString(bytes.ToArray()) + "\n";
+        });
+    }
+}

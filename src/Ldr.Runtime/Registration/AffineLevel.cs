@@ -1,0 +1,286 @@
+namespace Ldr.Runtime;
+
+/// <summary>One level of <see cref="AffineAlignment"/>: the similarity of a map, and its gradient.</summary>
+internal sealed class AffineLevel
+{
+    /// <summary>Voxels along a side of a box.</summary>
+    private const int Side = 6;
+
+    /// <summary>Keeps flat boxes from mattering.</summary>
+    private const double Noise = 1e-4;
+
+    private readonly Grid grid;
+    private readonly float[] f;
+    private readonly float[]? weights;
+    private readonly Volume moving;
+    private readonly int threads;
+    private readonly int boxesX;
+    private readonly int boxesY;
+    private readonly int boxesZ;
+    private readonly double allVariance;
+
+    internal AffineLevel(Volume reference, Volume moving, Volume? mask, int voxels, int threads)
+    {
+        this.threads = threads;
+        double spacing = WorkImage.SpacingFor(reference.Grid, voxels);
+        grid = WorkImage.Coarser(reference.Grid, spacing);
+        Fixed = WorkImage.Reduce(reference, grid, Affine.Identity, spacing, threads);
+        f = Fixed.Values;
+        this.moving = WorkImage.Reduce(moving, WorkImage.Coarser(moving.Grid, spacing), Affine.Identity, spacing, threads);
+        Mask = mask is null ? null : WorkImage.Reduce(mask, grid, Affine.Identity, spacing, threads);
+        weights = Mask?.Values;
+        boxesX = (grid.Nx + Side - 1) / Side;
+        boxesY = (grid.Ny + Side - 1) / Side;
+        boxesZ = (grid.Nz + Side - 1) / Side;
+        (double cx, double cy, double cz) = grid.Centre;
+        double radius = 0;
+        for (int corner = 0; corner < 8; corner++)
+        {
+            (double x, double y, double z) = grid.VoxelToWorld.Apply(
+                (corner & 1) * (grid.Nx - 1), ((corner >> 1) & 1) * (grid.Ny - 1), (corner >> 2) * (grid.Nz - 1));
+            radius = Math.Max(radius, Math.Sqrt(((x - cx) * (x - cx)) + ((y - cy) * (y - cy)) + ((z - cz) * (z - cz))));
+        }
+
+        double turn = spacing / (0.6 * radius);
+        MotionScale = [turn, turn, turn, spacing, spacing, spacing, turn, turn, turn, turn, turn, turn];
+        double variance = 0;
+        ForBoxes((x0, y0, z0) =>
+        {
+            Sums sums = default;
+            Visit(x0, y0, z0, (i, _, _, _) => sums.Add(Weight(i), f[i], 0));
+            return sums.VarianceF;
+        }).ForEach(v => variance += v);
+        allVariance = Math.Max(1e-12, variance);
+    }
+
+    /// <summary>The fixed scan, the moving scan and the mask (of 0 to 1) on this level, to make the next coarser level from.</summary>
+    internal Volume Fixed { get; }
+
+    internal Volume Moving => moving;
+
+    internal Volume? Mask { get; }
+
+    /// <summary>The size of each motion that moves voxels by about one voxel of this level.</summary>
+    internal double[] MotionScale { get; }
+
+    /// <summary>Where motions turn: the fixed grid's centre, in the moving world.</summary>
+    internal (double X, double Y, double Z) Pivot(Affine map)
+    {
+        (double x, double y, double z) = grid.Centre;
+        return map.Apply(x, y, z);
+    }
+
+    /// <summary>The share of the fixed variance that is explained, 0 to 1; and its gradient by small motions after the map.</summary>
+    internal double Similarity(Affine map, double[]? gradient = null)
+    {
+        Affine toVoxel = grid.VoxelsTo(moving.Grid, map);
+        Affine worldToVoxel = moving.Grid.WorldToVoxel;
+        (double px, double py, double pz) = Pivot(map);
+        List<(double Value, double[]? Gradient)> parts = ForBoxes((x0, y0, z0) =>
+            Box(x0, y0, z0, map, toVoxel, worldToVoxel, (px, py, pz), gradient is not null));
+        double value = 0;
+        gradient?.AsSpan().Clear();
+        foreach ((double part, double[]? slope) in parts)
+        {
+            value += part;
+            for (int i = 0; slope is not null && i < 12; i++)
+            {
+                gradient![i] += slope[i] / allVariance;
+            }
+        }
+
+        return value / allVariance;
+    }
+
+    private double Weight(int i) => weights is null ? 1 : weights[i];
+
+    private List<T> ForBoxes<T>(Func<int, int, int, T> body)
+    {
+        T[] results = new T[boxesX * boxesY * boxesZ];
+        ParallelOptions options = new() { MaxDegreeOfParallelism = threads == 0 ? Threads.Most : threads };
+        Parallel.For(0, boxesZ * boxesY, options, row =>
+        {
+            for (int x = 0; x < boxesX; x++)
+            {
+                results[(row * boxesX) + x] = body(Side * x, Side * (row % boxesY), Side * (row / boxesY));
+            }
+        });
+        return [.. results];
+    }
+
+    private void Visit(int x0, int y0, int z0, Action<int, int, int, int> voxel)
+    {
+        for (int z = z0; z < Math.Min(z0 + Side, grid.Nz); z++)
+        {
+            for (int y = y0; y < Math.Min(y0 + Side, grid.Ny); y++)
+            {
+                for (int x = x0; x < Math.Min(x0 + Side, grid.Nx); x++)
+                {
+                    voxel(x + (grid.Nx * (y + (grid.Ny * z))), x, y, z);
+                }
+            }
+        }
+    }
+
+    /// <summary>
+    /// cov² / var_m of one box (sums over its voxels, not means), and its gradient: by the value of a voxel it is
+    /// w · (2 cov / var_m · (f − μf) − 2 (cov / var_m)² · (m − μm)).
+    /// </summary>
+    private (double Value, double[]? Gradient) Box(
+        int x0, int y0, int z0, Affine map, Affine toVoxel, Affine worldToVoxel, (double X, double Y, double Z) pivot, bool wantGradient)
+    {
+        const int most = Side * Side * Side;
+        Span<int> index = stackalloc int[most];
+        Span<double> value = stackalloc double[most];
+        Span<double> slopes = stackalloc double[wantGradient ? 3 * most : 0];
+        int count = 0;
+        Sums sums = default;
+        for (int z = z0; z < Math.Min(z0 + Side, grid.Nz); z++)
+        {
+            for (int y = y0; y < Math.Min(y0 + Side, grid.Ny); y++)
+            {
+                for (int x = x0; x < Math.Min(x0 + Side, grid.Nx); x++)
+                {
+                    int i = x + (grid.Nx * (y + (grid.Ny * z)));
+                    double weight = Weight(i);
+                    (double vx, double vy, double vz) = toVoxel.Apply(x, y, z);
+                    if (weight > 0 && Sample(vx, vy, vz, out double m, out double gx, out double gy, out double gz))
+                    {
+                        index[count] = i;
+                        value[count] = m;
+                        if (wantGradient)
+                        {
+                            slopes[3 * count] = gx;
+                            slopes[(3 * count) + 1] = gy;
+                            slopes[(3 * count) + 2] = gz;
+                        }
+
+                        count++;
+                        sums.Add(weight, f[i], m);
+                    }
+                }
+            }
+        }
+
+        if (count < 8)
+        {
+            return (0, null);
+        }
+
+        double variance = sums.VarianceM + (Noise * sums.Weight);
+        double covariance = sums.Covariance;
+        double ratio = covariance / variance;
+        double[]? gradient = null;
+        if (wantGradient && covariance != 0)
+        {
+            gradient = new double[12];
+            for (int k = 0; k < count; k++)
+            {
+                int i = index[k];
+                double force = 2 * Weight(i) * ratio * ((f[i] - sums.MeanF) - (ratio * (value[k] - sums.MeanM)));
+
+                // From moving voxels to the moving world: the slope's covector through the map.
+                double wx = (slopes[3 * k] * worldToVoxel[0, 0]) + (slopes[(3 * k) + 1] * worldToVoxel[1, 0]) + (slopes[(3 * k) + 2] * worldToVoxel[2, 0]);
+                double wy = (slopes[3 * k] * worldToVoxel[0, 1]) + (slopes[(3 * k) + 1] * worldToVoxel[1, 1]) + (slopes[(3 * k) + 2] * worldToVoxel[2, 1]);
+                double wz = (slopes[3 * k] * worldToVoxel[0, 2]) + (slopes[(3 * k) + 1] * worldToVoxel[1, 2]) + (slopes[(3 * k) + 2] * worldToVoxel[2, 2]);
+                wx *= force;
+                wy *= force;
+                wz *= force;
+                int plane = grid.Nx * grid.Ny;
+                (double ux, double uy, double uz) = grid.VoxelToWorld.Apply(i % grid.Nx, i % plane / grid.Nx, i / plane);
+                (double qx, double qy, double qz) = map.Apply(ux, uy, uz);
+                qx -= pivot.X;
+                qy -= pivot.Y;
+                qz -= pivot.Z;
+                gradient[0] += (wz * qy) - (wy * qz);
+                gradient[1] += (wx * qz) - (wz * qx);
+                gradient[2] += (wy * qx) - (wx * qy);
+                gradient[3] += wx;
+                gradient[4] += wy;
+                gradient[5] += wz;
+                gradient[6] += wx * qx;
+                gradient[7] += wy * qy;
+                gradient[8] += wz * qz;
+                gradient[9] += (wx * qy) + (wy * qx);
+                gradient[10] += (wx * qz) + (wz * qx);
+                gradient[11] += (wy * qz) + (wz * qy);
+            }
+        }
+
+        return (ratio * covariance, gradient);
+    }
+
+    /// <summary>The trilinear value and its exact slopes (per voxel); false outside the moving grid.</summary>
+    private bool Sample(double x, double y, double z, out double value, out double gx, out double gy, out double gz)
+    {
+        Grid g = moving.Grid;
+        if (!(x >= 0 && y >= 0 && z >= 0 && x <= g.Nx - 1 && y <= g.Ny - 1 && z <= g.Nz - 1))
+        {
+            value = gx = gy = gz = 0;
+            return false;
+        }
+
+        int ix = Math.Min((int)x, Math.Max(0, g.Nx - 2));
+        int iy = Math.Min((int)y, Math.Max(0, g.Ny - 2));
+        int iz = Math.Min((int)z, Math.Max(0, g.Nz - 2));
+        double fx = x - ix;
+        double fy = y - iy;
+        double fz = z - iz;
+        int dx = g.Nx > 1 ? 1 : 0;
+        int dy = g.Ny > 1 ? g.Nx : 0;
+        int dz = g.Nz > 1 ? g.Nx * g.Ny : 0;
+        float[] v = moving.Values;
+        int i = ix + (g.Nx * (iy + (g.Ny * iz)));
+        double a00 = v[i];
+        double a10 = v[i + dy];
+        double a01 = v[i + dz];
+        double a11 = v[i + dy + dz];
+        double d00 = v[i + dx] - a00;
+        double d10 = v[i + dx + dy] - a10;
+        double d01 = v[i + dx + dz] - a01;
+        double d11 = v[i + dx + dy + dz] - a11;
+        double b00 = a00 + (fx * d00);
+        double b10 = a10 + (fx * d10);
+        double b01 = a01 + (fx * d01);
+        double b11 = a11 + (fx * d11);
+        double c0 = b00 + (fy * (b10 - b00));
+        double c1 = b01 + (fy * (b11 - b01));
+        value = c0 + (fz * (c1 - c0));
+        gx = ((1 - fz) * (d00 + (fy * (d10 - d00)))) + (fz * (d01 + (fy * (d11 - d01))));
+        gy = ((1 - fz) * (b10 - b00)) + (fz * (b11 - b01));
+        gz = c1 - c0;
+        return true;
+    }
+
+    /// <summary>Weighted sums of two values and their products.</summary>
+    private struct Sums
+    {
+        private double f;
+        private double m;
+        private double ff;
+        private double mm;
+        private double fm;
+
+        internal double Weight { get; private set; }
+
+        internal readonly double MeanF => f / Weight;
+
+        internal readonly double MeanM => m / Weight;
+
+        internal readonly double VarianceF => Weight > 0 ? Math.Max(0, ff - (f * f / Weight)) : 0;
+
+        internal readonly double VarianceM => Math.Max(0, mm - (m * m / Weight));
+
+        internal readonly double Covariance => fm - (f * m / Weight);
+
+        internal void Add(double weight, double a, double b)
+        {
+            Weight += weight;
+            f += weight * a;
+            m += weight * b;
+            ff += weight * a * a;
+            mm += weight * b * b;
+            fm += weight * a * b;
+        }
+    }
+}

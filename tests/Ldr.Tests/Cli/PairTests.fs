@@ -1,0 +1,174 @@
+/// `register` without a network: alignment, refinement, masks, the inverse, files of other formats.
+module Ldr.Tests.Cli.PairTests
+
+open System
+open System.IO
+open System.Text.Json.Nodes
+open Expecto
+open Ldr
+open Ldr.Runtime
+open Ldr.Tests.Runtime.Helpers
+open Ldr.Tests.Runtime.TransformTests
+open Ldr.Tests.Cli.Process
+
+let private anatomy =
+    {
+        Size = 36, 40, 32
+        Subjects = 2
+        Structures = 5
+        Deformation = 1.5
+        Noise = 0.01
+        Seed = 3
+    }
+
+/// Two subjects; the moving one lies 60 mm away, turned by 20°.
+let private scene folder =
+    let fixedScan, fixedLabels = Anatomy.subject anatomy 0
+    let moving, labels = Anatomy.subject anatomy 1
+    let c, s = cos 0.35, sin 0.35
+
+    let map =
+        Affine.FromRows(c, -s, 0., 0., s, c, 0., 0., 0., 0., 1., 0.).Then(Affine.Translation(60., 5., -20.))
+
+    let moved (v: Volume) =
+        let g = v.Grid
+        Volume(Grid(g.Nx, g.Ny, g.Nz, g.VoxelToWorld.Then map), v.Values, v.StoredAs)
+
+    ImageFile.Write(folder </> "fixed.nrrd", fixedScan)
+    ImageFile.Write(folder </> "moving.mha", moved moving)
+    ImageFile.Write(folder </> "labels.nii.gz", moved labels)
+    fixedScan, fixedLabels, moved moving
+
+let private register folder (arguments: string list) =
+    ldr (
+        [
+            "register"
+            "--model"
+            "none"
+            "--fixed"
+            folder </> "fixed.nrrd"
+            "--moving"
+            folder </> "moving.mha"
+            "--json"
+        ]
+        @ arguments
+    )
+
+let private json (outcome: Outcome) =
+    (JsonNode.Parse outcome.Output |> nonNull).AsObject()
+
+let private value (node: JsonObject) (key: string) = (nonNull node[key]).GetValue<float>()
+
+let private startedBy (node: JsonObject) = string node["initial_alignment"]
+
+let private dice (a: Volume) (b: Volume) =
+    Overlap.Measure(a, b, Overlap.Labels a) |> Seq.averageBy (fun o -> o.Dice)
+
+let tests =
+    testList
+        "pairs"
+        [
+            testInFolder "without a network: aligned, refined, with labels, list, inverse"
+            <| fun folder ->
+                let fixedScan, fixedLabels, moving = scene folder
+
+                let outcome =
+                    register
+                        folder
+                        [
+                            "--moved"
+                            folder </> "moved.mha"
+                            "--labels"
+                            folder </> "labels.nii.gz"
+                            "--moved-labels"
+                            folder </> "moved-labels.nii.gz"
+                            "--transform"
+                            folder </> "all.h5"
+                            "--inverse-transform"
+                            folder </> "inverse.nii.gz"
+                        ]
+
+                Expect.equal outcome.Code 0 (outcome.Output + outcome.Errors)
+                let said = json outcome
+                Expect.equal (string said["initial_alignment"]) "affine" "start"
+
+                Expect.isGreaterThan
+                    (value said "local_correlation_after")
+                    (value said "local_correlation_before")
+                    "refined"
+
+                Expect.isLessThan (value said "inverse_residual_mean_mm") 0.1 "inverse"
+                let moved = ImageFile.Read(folder </> "moved.mha")
+                Expect.isTrue (moved.Grid.SameAs fixedScan.Grid) "the fixed scan's grid"
+
+                Expect.isGreaterThan
+                    (dice fixedLabels (ImageFile.Read(folder </> "moved-labels.nii.gz")))
+                    0.6
+                    "Dice"
+
+                // The list gives the same image.
+                let whole = TransformStore.read None None (folder </> "all.h5")
+                let again = Resampler.Apply(moving, whole, moved.Grid, Interpolation.Linear)
+
+                let off =
+                    Array.map2 (fun a b -> abs (float a - float b)) again.Values moved.Values
+                    |> Array.average
+
+                Expect.isLessThan off 1e-3 "of 1"
+                // The inverse lies on the moving scan's grid.
+                Expect.isTrue
+                    ((ImageFile.ReadGrid(folder </> "inverse.nii.gz")).SameAs moving.Grid)
+                    "its grid"
+
+            testInFolder "--affine rigid, none and FILE; --init; --budget"
+            <| fun folder ->
+                let _ = scene folder
+
+                let start arguments =
+                    let outcome =
+                        register folder (arguments @ [ "--moved"; folder </> "m.nii"; "--refine"; "2" ])
+
+                    Expect.isTrue (outcome.Code = 0 || outcome.Code = 3) outcome.Errors
+                    json outcome
+
+                Expect.equal (start [ "--affine"; "rigid" ] |> startedBy) "rigid" "rigid"
+                // The scans do not overlap in the world.
+                Expect.equal (start [ "--affine"; "none" ] |> startedBy) "centres" "headers"
+                TransformFile.WriteAffine(folder </> "a.tfm", Affine.Translation(60., 5., -20.))
+
+                for option in [ "--affine"; "--init" ] do
+                    let said =
+                        start (
+                            [ option; folder </> "a.tfm" ]
+                            @ (if option = "--init" then [ "--affine"; "none" ] else [])
+                        )
+
+                    Expect.equal (string said["initial_alignment"]) "given" option
+
+                    Expect.floatClose
+                        Accuracy.medium
+                        ((nonNull (said["affine"]) :?> JsonArray).[3] |> nonNull |> _.GetValue<float>())
+                        60.
+                        "the map of the file"
+
+                let said = start [ "--budget"; "0.001" ]
+                Expect.isLessThan (value said "refinement_steps") 6. "a budget of nothing"
+
+            testInFolder "refusals are one line"
+            <| fun folder ->
+                let _ = scene folder
+
+                let refused (words: string) code arguments =
+                    let outcome = register folder arguments
+                    Expect.equal outcome.Code code outcome.Errors
+                    Expect.hasLength (outcome.Errors.TrimEnd('\n').Split '\n') 1 outcome.Errors
+                    Expect.stringContains outcome.Errors words "the line"
+
+                let moved = [ "--moved"; folder </> "m.nii" ]
+                refused "nothing to write" 2 []
+                refused "no name of an image" 1 [ "--moved"; folder </> "m.png" ]
+                refused "another grid" 1 (moved @ [ "--fixed-mask"; folder </> "labels.nii.gz" ])
+                refused "does not exist" 1 (moved @ [ "--affine"; folder </> "no.tfm" ])
+                refused "--refine" 2 (moved @ [ "--refine"; "0" ])
+                refused "--budget" 2 (moved @ [ "--budget"; "-1" ])
+        ]
