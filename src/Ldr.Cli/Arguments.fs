@@ -40,7 +40,7 @@ type TrainArguments =
             | Only _ -> "limit the run to this training, and the teachers that it needs (may be repeated)."
             | Page _ -> "write the table into this Markdown file too, between its two comments."
             | Set _ ->
-                "change a value of the experiment: PATH=VALUE, such as data.root=/data or train.student.steps=500."
+                "change a value of the experiment: PATH=VALUE, such as data.root=/data or train.0.steps=500 (trainings by place or name)."
             | Threads _ -> "threads to compute with (default: all cores)."
             | Device _ -> "where to compute."
             | Json -> "print one JSON object to stdout: run, steps, model, table."

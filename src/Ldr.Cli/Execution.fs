@@ -388,14 +388,11 @@ let private register (request: Request) (r: RegisterOptions) =
 
     // Cheap checks first: everything that can be refused is refused before the model is loaded.
     let inputs () =
-        match
-            transforms @ images
-            |> List.countBy Path.GetFullPath
-            |> List.tryFind (fun (_, n) -> n > 1)
-        with
-        | Some(path, _) ->
-            raise (Error.Raised(BadFile(path, "is named as two outputs", "give each its own name")))
-        | None -> ()
+        TransformExecution.checkDistinct
+            (r.Fixed
+             :: r.Moving
+             :: List.choose id [ r.Labels |> Option.map fst; r.Model; r.Init; r.FixedMask; r.MovingMask ])
+            (transforms @ images)
 
         for path in images do
             TransformExecution.checkImageName path
@@ -439,7 +436,8 @@ let private register (request: Request) (r: RegisterOptions) =
     let withNetwork model action =
         match model with
         | None -> action None
-        | Some(path, file) -> withEngine request r.Engine path file (fun registering -> action (Some registering))
+        | Some(path, file) ->
+            withEngine request r.Engine path file (fun registering -> action (Some registering))
 
     Error.guard inputs
     |> Result.bind (fun (model, fixedScan, moving, labels, options) ->

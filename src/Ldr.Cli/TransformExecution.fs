@@ -2,6 +2,7 @@
 module Ldr.Cli.TransformExecution
 
 open System
+open System.IO
 open System.Text.Json.Nodes
 open Ldr
 open Ldr.Runtime
@@ -33,6 +34,28 @@ let private read (fixedGrid: Grid option) movingGrid (names: TransformName list)
         let transform = TransformStore.read fixedGrid movingGrid name.File
         if name.Inverse then transform.Inverse() else transform)
     |> Transform.Compose
+
+/// Refuses an output that is one of the files that are read, under whatever name, and two outputs of one name.
+let checkDistinct (inputs: string list) (outputs: string list) =
+    let real (path: string) =
+        let full = Path.GetFullPath path
+
+        try
+            match File.ResolveLinkTarget(full, true) with
+            | null -> full
+            | target -> target.FullName
+        with :? IOException ->
+            full
+
+    let read = inputs |> List.map real
+
+    for path in outputs do
+        if List.contains (real path) read then
+            refuse path "is read too, and would be overwritten" "give the output its own name"
+
+    match outputs |> List.countBy real |> List.tryFind (fun (_, n) -> n > 1) with
+    | Some(path, _) -> refuse path "is named as two outputs" "give each its own name"
+    | None -> ()
 
 /// Whether an image can be written under a name, found out before time is spent.
 let checkImageName (path: string) =
@@ -197,7 +220,22 @@ let private jacobian threads (o: TransformOptions) =
 let run (threads: int option) (command: TransformCommand) : Result<Said, Error> =
     let threads = defaultArg threads 0
 
+    let files (transforms: TransformName list) others =
+        (transforms |> List.map _.File) @ others
+
     Error.guard (fun () ->
+        match command with
+        | Apply o -> checkDistinct (files o.Transforms [ o.Moving; o.Reference ]) [ o.Output ]
+        | ApplyPoints o ->
+            checkDistinct
+                (files o.Transforms (o.Points :: List.choose id [ o.Fixed; o.Moving ]))
+                [ o.Output ]
+        | Invert o
+        | Compose o
+        | Convert o
+        | Jacobian o ->
+            checkDistinct (files o.Transforms (List.choose id [ o.Reference; o.Moving ])) [ o.Output ]
+
         match command with
         | Apply o -> apply threads o
         | ApplyPoints o -> applyPoints o

@@ -246,6 +246,6 @@ module ModelFile =
                 BadFile(
                     nameOrPath,
                     "no such model",
-                    "give a .safetensors file that `ldr-fs train` wrote, or the folder of a run"
+                    "give a .safetensors file that `ldr-fs train` wrote, the folder of a run, or a NAME of models/NAME.safetensors"
                 )
             )

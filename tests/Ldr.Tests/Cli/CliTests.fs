@@ -186,6 +186,17 @@ let tests =
                     Safetensors.Write(path, metadata, file.Tensors)
                     [])
             bad "a model that is not there" [ "brain"; "no such model" ] (fun _ -> [ "--model", "brain" ])
+            testInFolder "an output that is an input is refused, and the input stays" (fun folder ->
+                scene folder
+                let before = File.ReadAllBytes(folder </> "fixed.nii.gz")
+
+                File.CreateSymbolicLink(folder </> "link.nii.gz", folder </> "fixed.nii.gz")
+                |> ignore
+
+                for name in [ "fixed.nii.gz"; "link.nii.gz"; "out/../fixed.nii.gz" ] do
+                    refused folder (register folder [ "--moved", folder </> name ]) [ name; "is read too" ]
+
+                Expect.equal (File.ReadAllBytes(folder </> "fixed.nii.gz")) before "the scan")
             testInFolder "a run's folder stands for its model" (fun folder ->
                 scene folder
                 let outcome = register folder [ "--model", folder ]
@@ -563,7 +574,7 @@ let tests =
 
                 File.WriteAllText(
                     page,
-                    "# A page\n\n<!-- table: made by ldr-fs train -->\nold\n<!-- end of the table -->\n\nThe end.\n"
+                    "# A page\n\n<!-- table: made by ldr-fs train -->\nstale row\n<!-- end of the table -->\n\nThe end.\n"
                 )
 
                 let second =
@@ -594,7 +605,7 @@ let tests =
                 Expect.stringContains text "student-aldk − student-reconstruction: " "the comparison"
                 Expect.stringStarts text "# A page\n" "what is above"
                 Expect.stringEnds text "The end.\n" "what is below"
-                Expect.isFalse (text.Contains "old") "the old table"
+                Expect.isFalse (text.Contains "stale row") "the old table"
                 let unknown = ldr (tiny run @ short @ seeds @ [ "--only"; "studnt"; "--resume" ])
                 Expect.equal unknown.Code 1 unknown.Errors)
 
