@@ -439,7 +439,8 @@ let private register (request: Request) (r: RegisterOptions) =
     let withNetwork model action =
         match model with
         | None -> action None
-        | Some(path, file) -> withEngine request r.Engine path file (fun registering -> action (Some registering))
+        | Some(path, file) ->
+            withEngine request r.Engine path file (fun registering -> action (Some registering))
 
     Error.guard inputs
     |> Result.bind (fun (model, fixedScan, moving, labels, options) ->
