@@ -7,7 +7,7 @@
 Python 3 with nibabel and numpy; the VoxelMorph row needs torch for the same Python. Scans and the model's weights are made
 here: only time is compared, not accuracy.
 """
-import argparse, json, os, re, shutil, statistics, subprocess, sys, tempfile, time
+import argparse, json, os, re, shlex, shutil, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -196,8 +196,15 @@ def main():
             (folder / "elastix.txt").write_text(ELASTIX)
             (folder / "out").mkdir()
             version = run(["elastix", "--version"])[2].split()[-1]
-            add("elastix", ["elastix", "-f", at("fixed.nii"), "-m", at("moving.nii"), "-p", at("elastix.txt"), "-out", at("out"),
-                            "-threads", threads], f"{version}; B-spline, 3 levels × 500 iterations, NCC; moved scan, no field", 1)
+            optimise = ["elastix", "-f", at("fixed.nii"), "-m", at("moving.nii"), "-p", at("elastix.txt"), "-out", at("out"),
+                        "-threads", threads]
+            field = ["transformix", "-def", "all", "-tp", at("out/TransformParameters.0.txt"), "-out", at("out"),
+                     "-threads", threads]
+            note = f"{version}; B-spline, 3 levels × 500 iterations, NCC"
+            add("elastix, moved scan only", optimise, note, 1)
+            if shutil.which("transformix"):
+                add("elastix and transformix", ["sh", "-c", '"$@" && exec ' + shlex.join(field), "sh", *optimise],
+                    "the same; moved scan and field", 1)
         if shutil.which("plastimatch"):
             (folder / "plastimatch.txt").write_text(PLASTIMATCH.format(
                 fixed=at("fixed.nii"), moving=at("moving.nii"), moved=outputs[0], field=at("field.mha")))

@@ -2,6 +2,7 @@ namespace Ldr
 
 open System.Diagnostics
 open System.Threading
+open System.Threading.Tasks
 open TorchSharp
 open Ldr.Runtime
 
@@ -166,11 +167,14 @@ module Registration =
     /// alike than before. `look`: more than 1 % of the voxels fold, the field is near identity, or the similarity went down
     /// within the tolerance or cannot be measured.
     let quality (fixedScan: Volume) (movingScan: Volume) (registered: Registered) : Quality =
-        let before =
-            Ldr.Runtime.Similarity.Correlation(fixedScan, untouched fixedScan movingScan registered)
+        // Three measures that know nothing of each other, on as many threads.
+        let correlation (scan: unit -> Volume) =
+            Task.Run(fun () -> Ldr.Runtime.Similarity.Correlation(fixedScan, scan ()))
 
-        let after = Ldr.Runtime.Similarity.Correlation(fixedScan, registered.Moved)
+        let before = correlation (fun () -> untouched fixedScan movingScan registered)
+        let after = correlation (fun () -> registered.Moved)
         let folding = Folding.Measure registered.Field
+        let before, after = before.Result, after.Result
         let length = registered.Deformation.MeanLengthMm
         let struct (sx, sy, sz) = fixedScan.Grid.Spacing
         let finite = System.Double.IsFinite length
