@@ -267,9 +267,9 @@ module Scores =
     /// A probability with two digits, or how small it is at least.
     let probability (p: float) =
         if p < 1e-4 then
-            "< 0.0001"
+            "p < 0.0001"
         else
-            p.ToString("G2", CultureInfo.InvariantCulture)
+            "p = " + p.ToString("G2", CultureInfo.InvariantCulture)
 
     let private columns: (string * (Summary -> string)) list =
         [

@@ -475,7 +475,7 @@ module Run =
                             ""
 
                             for name, test in comparisons do
-                                $"- {name}: {Scores.signed 4 test.MeanDifference}, p = {Scores.probability test.P}"
+                                $"- {name}: {Scores.signed 4 test.MeanDifference}, {Scores.probability test.P}"
                     ]
                     |> String.concat "\n"
 
