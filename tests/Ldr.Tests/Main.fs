@@ -40,6 +40,7 @@ let private all =
                     Core.DataTests.tests
                     Core.StepTests.tests
                     Core.AldkTests.tests
+                    Core.AugmentationTests.tests
                     Core.TrainerTests.tests
                     Core.ModelFileTests.tests
                     Core.RegistrationTests.tests

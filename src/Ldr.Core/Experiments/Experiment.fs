@@ -149,6 +149,19 @@ module Experiment =
                         Problem = $"\"{training.Name}\" is the name of an earlier training; choose another"
                     }
 
+                match training.Augmentation, training.Distillation with
+                | Some augmentation, Some { Teacher = teacher } when
+                    Augmentation.isGeometric augmentation
+                    && not (List.contains teacher earlier)
+                    && Directory.Exists teacher
+                    ->
+                    {
+                        Path = $"$.train[{index}].augmentation"
+                        Problem =
+                            $"moves the images, and the stored fields of \"{teacher}\" fit them as they are; leave flip, affine_probability and elastic_probability at 0, or name the teacher's model file"
+                    }
+                | _ -> ()
+
                 match training.Distillation with
                 | Some { Teacher = teacher } when
                     not (List.contains teacher earlier || File.Exists teacher || Directory.Exists teacher)

@@ -240,7 +240,10 @@ module Run =
             let networkOf (training: TrainingOptions) (name: string) (path: string) =
                 let network = (readModel path).Network
 
-                if training.Pairs.IsSome then
+                let varied =
+                    training.Augmentation |> Option.exists Augmentation.isGeometric
+
+                if training.Pairs.IsSome && not varied then
                     let folder = Path.Combine(options.Folder, "fields", name)
                     Directory.CreateDirectory(Path.Combine(options.Folder, "fields")) |> ignore
 

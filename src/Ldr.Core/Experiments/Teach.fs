@@ -51,6 +51,10 @@ module Teach =
             let data = experiment.Data
             let training, distillation = trainingOf options.Training experiment
 
+            if training.Augmentation |> Option.exists Augmentation.isGeometric then
+                bad
+                    $"the augmentation of {training.Name} moves the images, stored fields would not fit them; let the teacher run beside the student"
+
             if not (File.Exists distillation.Teacher) then
                 bad
                     $"the teacher of {training.Name}, \"{distillation.Teacher}\", is no model file; name one by --set train.{training.Name}.distillation.teacher=FILE"

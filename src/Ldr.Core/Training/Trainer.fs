@@ -17,6 +17,8 @@ type TrainingOptions =
         Batch: int
         /// How many different pairs are learnt from, over and over; nothing: new ones at every step.
         Pairs: int option
+        /// How the pairs are varied, if they are.
+        Augmentation: Augmentation option
         LearningRate: LearningRate
         /// The norm to which the gradient of a step is cut, if any.
         Clip: float option
@@ -79,7 +81,7 @@ type TrainingJob =
 module TrainingOptions =
     let codec: Codec<TrainingOptions> =
         Codec.record
-            (fun name seeds architecture steps batch pairs rate clip loss distillation validate checkpoint ->
+            (fun name seeds architecture steps batch pairs augmentation rate clip loss distillation validate checkpoint ->
                 {
                     Name = name
                     Seeds = seeds
@@ -87,6 +89,7 @@ module TrainingOptions =
                     Steps = steps
                     Batch = batch
                     Pairs = pairs
+                    Augmentation = augmentation
                     LearningRate = rate
                     Clip = clip
                     Loss = loss
@@ -105,6 +108,7 @@ module TrainingOptions =
         |> Codec.required "steps" Codec.positiveInt _.Steps
         |> Codec.optional "batch" Codec.positiveInt 2 _.Batch
         |> Codec.maybe "pairs" Codec.positiveInt _.Pairs
+        |> Codec.maybe "augmentation" Augmentation.codec _.Augmentation
         |> Codec.optional
             "learning_rate"
             LearningRate.codec
@@ -146,7 +150,13 @@ module Trainer =
         |> Seq.distinct
         |> List.ofSeq
 
-    let private iteration (job: TrainingJob) (student: Network) (turn: Turn) (subjects: (int * int) list) =
+    let private iteration
+        (job: TrainingJob)
+        (student: Network)
+        (index: int)
+        (turn: Turn)
+        (subjects: (int * int) list)
+        =
         let set = job.Set
         let pairs = subjects |> List.map (fun own -> own, TrainingSet.pair set own)
         let grid = (snd pairs.Head).Grid
@@ -166,9 +176,6 @@ module Trainer =
         let images pick =
             pairs |> List.map (snd >> pick) |> tensor 1
 
-        let fixedImage = images _.Fixed
-        let moving = images _.Moving
-
         let labels =
             if job.Options.Loss.Dice > 0.0 then
                 let maps = pairs |> List.map (fun (own, pair) -> TrainingSet.labelsOf set own pair)
@@ -177,12 +184,38 @@ module Trainer =
             else
                 None
 
+        let drawn = job.Seed |> Seed.split "augmentation" |> Seed.at index
+
+        let vary change value =
+            match job.Options.Augmentation with
+            | Some augmentation -> change augmentation drawn value
+            | None -> value
+
+        // The teacher sees the pair deformed as the student does, but its intensities as they are.
+        let plain: Augmentation.Batch =
+            {
+                Fixed = images _.Fixed
+                Moving = images _.Moving
+                Mask = images _.Inside
+                Labels = labels
+            }
+
+        let clean =
+            plain
+            |> vary (fun options seed -> Augmentation.deform options seed grid)
+
+        let seen name =
+            vary (fun options seed -> Augmentation.intensities options seed name)
+
+        let fixedImage = clean.Fixed |> seen "fixed"
+        let moving = clean.Moving |> seen "moving"
+
         {
             Turn = turn
             Fixed = fixedImage
             Moving = moving
-            Mask = images _.Inside
-            Labels = labels
+            Mask = clean.Mask
+            Labels = clean.Labels
             Student = lazy student.Predict(fixedImage, moving)
             TeacherField =
                 lazy
@@ -190,7 +223,7 @@ module Trainer =
 
                      let ask (teacher: Network) =
                          use _ = torch.no_grad ()
-                         teacher.Predict(fixedImage, moving).Field
+                         teacher.Predict(clean.Fixed, clean.Moving).Field
 
                      let read store =
                          pairs
@@ -327,7 +360,7 @@ module Trainer =
             let report =
                 use _ = torch.NewDisposeScope()
                 // The images come first: they alone would use up what a protected call may allocate.
-                let iteration = iteration job student (turn index) (subjects index)
+                let iteration = iteration job student index (turn index) (subjects index)
 
                 NativeCalls.protect (fun () ->
                     let report = step index iteration

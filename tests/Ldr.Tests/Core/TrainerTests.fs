@@ -45,6 +45,7 @@ let private options: TrainingOptions =
         Steps = 8
         Batch = 1
         Pairs = None
+        Augmentation = None
         LearningRate =
             {
                 Initial = 1e-3

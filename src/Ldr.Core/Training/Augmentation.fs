@@ -1,0 +1,274 @@
+namespace Ldr
+
+open System
+open TorchSharp
+open Ldr.Runtime
+
+/// Which image of a pair is deformed: the two by draws of their own, or the moving one.
+type Deformed =
+    | BothImages
+    | MovingImage
+
+/// How training pairs are varied. A part with probability 0 does not happen. Lengths are mm along the training grid's axes.
+type Augmentation =
+    {
+        /// The probability that both images are mirrored together, along x, y, z.
+        Flip: float * float * float
+        Deformed: Deformed
+        /// Rotation about every axis (degrees), scale along every axis (a factor e^±scale) and shift (mm) are uniform up to
+        /// these bounds.
+        AffineProbability: float
+        Rotation: float
+        Scale: float
+        Shift: float
+        /// A free-form deformation by cubic B-splines (Rueckert et al., 1999): the knots' distance, and the bound of
+        /// their uniform displacements along every axis, mm.
+        ElasticProbability: float
+        ElasticSpacing: float
+        ElasticAmplitude: float
+        /// Intensities in [0, 1] to the power e^±gamma.
+        GammaProbability: float
+        Gamma: float
+        /// The deviation of normal noise.
+        NoiseProbability: float
+        Noise: float
+        /// A smooth factor, between e^−bias and e^bias.
+        BiasProbability: float
+        Bias: float
+    }
+
+module Augmentation =
+    /// Bias fields have so many knots' distances along an axis.
+    let private biasCells = 3
+
+    let codec: Codec<Augmentation> =
+        let bounded what most =
+            Codec.notNegative |> Codec.where what (fun v -> v <= most)
+
+        Codec.record (fun flip deformed pa rotation scale shift pe spacing amplitude pg gamma pn noise pb bias ->
+            {
+                Flip = flip
+                Deformed = deformed
+                AffineProbability = pa
+                Rotation = rotation
+                Scale = scale
+                Shift = shift
+                ElasticProbability = pe
+                ElasticSpacing = spacing
+                ElasticAmplitude = amplitude
+                GammaProbability = pg
+                Gamma = gamma
+                NoiseProbability = pn
+                Noise = noise
+                BiasProbability = pb
+                Bias = bias
+            })
+        |> Codec.optional "flip" (Codec.triple Codec.fraction) (0.0, 0.0, 0.0) _.Flip
+        |> Codec.optional
+            "deformed"
+            (Codec.choice [ "both", BothImages; "moving", MovingImage ])
+            BothImages
+            _.Deformed
+        |> Codec.optional "affine_probability" Codec.fraction 0.0 _.AffineProbability
+        |> Codec.optional "rotation" (bounded "degrees from 0 to 180" 180.0) 10.0 _.Rotation
+        |> Codec.optional "scale" (bounded "a number from 0 to 1" 1.0) 0.1 _.Scale
+        |> Codec.optional "shift" Codec.notNegative 2.0 _.Shift
+        |> Codec.optional "elastic_probability" Codec.fraction 0.0 _.ElasticProbability
+        |> Codec.optional
+            "elastic_spacing"
+            (Codec.finite |> Codec.where "a number of mm, 1 or more" (fun v -> v >= 1.0))
+            16.0
+            _.ElasticSpacing
+        |> Codec.optional "elastic_amplitude" Codec.notNegative 3.0 _.ElasticAmplitude
+        |> Codec.optional "gamma_probability" Codec.fraction 0.0 _.GammaProbability
+        |> Codec.optional "gamma" (bounded "a number from 0 to 3" 3.0) 0.3 _.Gamma
+        |> Codec.optional "noise_probability" Codec.fraction 0.0 _.NoiseProbability
+        |> Codec.optional "noise" Codec.notNegative 0.02 _.Noise
+        |> Codec.optional "bias_probability" Codec.fraction 0.0 _.BiasProbability
+        |> Codec.optional "bias" (bounded "a number from 0 to 3" 3.0) 0.2 _.Bias
+        |> Codec.seal
+
+    /// Whether images are moved, so that fields made for the pair as it was do not fit.
+    let isGeometric (options: Augmentation) =
+        let x, y, z = options.Flip
+
+        x + y + z > 0.0
+        || options.AffineProbability > 0.0
+        || options.ElasticProbability > 0.0
+
+    let private happens probability purpose seed =
+        probability > 0.0
+        && (Seed.random (Seed.split purpose seed)).NextDouble() < probability
+
+    let private product (a: float[,]) (b: float[,]) =
+        Array2D.init 3 3 (fun i j -> Seq.sum (seq { for k in 0..2 -> a[i, k] * b[k, j] }))
+
+    /// The cubic B-splines of knots `spacing` voxels apart at the voxels of an axis, [size, knots]; rows sum to 1.
+    let private basis (size: int) (spacing: float) : torch.Tensor =
+        let knots = int (ceil (float (size - 1) / spacing)) + 3
+
+        let value voxel knot =
+            let t = abs (float voxel / spacing - float (knot - 1))
+            float32 ((pown (max 0.0 (2.0 - t)) 3 - 4.0 * pown (max 0.0 (1.0 - t)) 3) / 6.0)
+
+        torch.tensor(Array.init (size * knots) (fun i -> value (i / knots) (i % knots))).view (int64 size, int64 knots)
+
+    /// A spline with the bases of x, y, z; the knots' values come from `value`. [channels, Z, Y, X].
+    let private spline (channels: int) (bx: torch.Tensor, by: torch.Tensor, bz: torch.Tensor) (value: int -> float) =
+        let count = channels * int (bx.shape[1] * by.shape[1] * bz.shape[1])
+        let perChannel = count / channels
+        let knots = torch.tensor(Array.init count (fun i -> float32 (value (i / perChannel))))
+        let knots = knots.view (int64 channels, bz.shape[1], by.shape[1], bx.shape[1])
+        let rows = torch.matmul (by, torch.matmul (knots, bx.t ()))
+        let planes = rows.view (int64 channels, bz.shape[1], -1L)
+        torch.matmul(bz, planes).view (int64 channels, bz.shape[0], by.shape[0], bx.shape[0])
+
+    let private uniform (random: Random) bound = bound * (2.0 * random.NextDouble() - 1.0)
+
+    /// The displacement of one image, [1, 3, Z, Y, X] in voxels: mirrored as its pair is, and deformed if it is to be.
+    let private displacement (options: Augmentation) (grid: Grid) (pair: Seed) (image: Seed) (deform: bool) =
+        let struct (sx, sy, sz) = grid.Spacing
+        let spacing = [| sx; sy; sz |]
+        let px, py, pz = options.Flip
+
+        let mirror =
+            [| "x", px; "y", py; "z", pz |]
+            |> Array.map (fun (axis, p) -> if happens p ("flip " + axis) pair then -1.0 else 1.0)
+
+        let diagonal (d: float[]) = Array2D.init 3 3 (fun i j -> if i = j then d[i] else 0.0)
+
+        let linear, shift =
+            if deform && happens options.AffineProbability "affine?" image then
+                let random = Seed.random (Seed.split "affine" image)
+
+                let turn axis =
+                    let angle = uniform random options.Rotation * Math.PI / 180.0
+                    let a, b = (axis + 1) % 3, (axis + 2) % 3
+                    let r = diagonal [| 1.0; 1.0; 1.0 |]
+                    r[a, a] <- cos angle
+                    r[b, b] <- cos angle
+                    r[a, b] <- -(sin angle)
+                    r[b, a] <- sin angle
+                    r
+
+                let turns = [ for axis in 0..2 -> turn axis ] |> List.reduce product
+                let scales = Array.init 3 (fun _ -> exp (uniform random options.Scale))
+                let inMm = product turns (diagonal scales)
+                let shift = Array.init 3 (fun i -> uniform random options.Shift / spacing[i])
+                Array2D.init 3 3 (fun i j -> inMm[i, j] * spacing[j] / spacing[i]), shift
+            else
+                diagonal [| 1.0; 1.0; 1.0 |], [| 0.0; 0.0; 0.0 |]
+
+        let total = product (diagonal mirror) linear
+
+        let w =
+            torch.tensor(Array.init 9 (fun i -> float32 (total[i / 3, i % 3] - (if i / 3 = i % 3 then 1.0 else 0.0))))
+                .view (1L, 3L, 3L)
+
+        let b =
+            torch.tensor(Array.init 3 (fun i -> float32 (mirror[i] * shift[i]))).view (1L, 3L)
+
+        let elastic =
+            if deform && happens options.ElasticProbability "elastic?" image then
+                let random = Seed.random (Seed.split "elastic" image)
+                let step i = options.ElasticSpacing / spacing[i]
+
+                let bases =
+                    basis grid.Nx (step 0), basis grid.Ny (step 1), basis grid.Nz (step 2)
+
+                (spline 3 bases (fun channel -> uniform random options.ElasticAmplitude / spacing[channel])).unsqueeze 0L
+            else
+                torch.zeros [| 1L; 3L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
+
+        Field.underAffine w b elastic
+
+    /// 1 where a displacement stays on the grid (up to half a voxel), else 0; [N, 1, Z, Y, X].
+    let private onGrid (displacement: torch.Tensor) =
+        let size = displacement.shape
+        let places = displacement + Field.coordinates (size[2], size[3], size[4])
+        let half = torch.tensor([| float32 size[4]; float32 size[3]; float32 size[2] |]).view (1L, 3L, 1L, 1L, 1L) / 2.0
+        places.abs().le(half).all(1L, true).``to`` torch.float32
+
+    /// A pair's tensors, [N, C, Z, Y, X] each: images, the fixed one's mask, label maps.
+    [<NoEquality; NoComparison>]
+    type Batch =
+        {
+            Fixed: torch.Tensor
+            Moving: torch.Tensor
+            Mask: torch.Tensor
+            Labels: (torch.Tensor * torch.Tensor) option
+        }
+
+    /// The seed of an item of a batch.
+    let private own (step: Seed) item = Seed.at item step
+
+    /// Mirrors and deforms a batch: images, mask and labels of one image by one displacement and one interpolation, continued
+    /// at the border; the mask is 0 where it was continued. The draws depend on the step's seed alone.
+    let deform (options: Augmentation) (step: Seed) (grid: Grid) (batch: Batch) : Batch =
+        if not (isGeometric options) then
+            batch
+        else
+            use scope = torch.NewDisposeScope()
+            use _ = torch.no_grad ()
+            let items = int batch.Fixed.shape[0]
+            let device = batch.Fixed.device
+
+            let displacements purpose moved =
+                [|
+                    for item in 0 .. items - 1 do
+                        let pair = own step item
+                        displacement options grid pair (Seed.split purpose pair) moved
+                |]
+                |> fun fields -> torch.cat (fields, 0L)
+
+            let apply (field: torch.Tensor) (parts: torch.Tensor list) =
+                let moved = Field.warp (field.``to`` device) (torch.cat (Array.ofList parts, 1L))
+                let widths = parts |> List.map (fun p -> p.shape[1]) |> Array.ofList
+                moved.split (widths, 1L) |> Array.map (fun part -> scope.MoveToOuter(part.contiguous().clone ()))
+
+            let labels pick = batch.Labels |> Option.map pick |> Option.toList
+            let ofFixed = displacements "fixed" (options.Deformed = BothImages)
+            let fixedParts = apply ofFixed ([ batch.Fixed; batch.Mask ] @ labels fst)
+            let movingParts = apply (displacements "moving" true) (batch.Moving :: labels snd)
+
+            {
+                Fixed = fixedParts[0]
+                Moving = movingParts[0]
+                Mask = scope.MoveToOuter(fixedParts[1] * (onGrid ofFixed).``to`` device)
+                Labels = batch.Labels |> Option.map (fun _ -> fixedParts[2], movingParts[1])
+            }
+
+    /// Changes the intensities of images [N, 1, Z, Y, X] in [0, 1], each by draws of its own, and keeps them in [0, 1]; `name`
+    /// tells the fixed images from the moving ones.
+    let intensities (options: Augmentation) (step: Seed) (name: string) (images: torch.Tensor) : torch.Tensor =
+        if options.GammaProbability + options.NoiseProbability + options.BiasProbability = 0.0 then
+            images
+        else
+            use scope = torch.NewDisposeScope()
+            use _ = torch.no_grad ()
+
+            let vary item =
+                let seed = own step item |> Seed.split (name + " intensities")
+                let random purpose = Seed.random (Seed.split purpose seed)
+                let mutable image = images.narrow (0L, int64 item, 1L)
+
+                if happens options.GammaProbability "gamma?" seed then
+                    let power = exp (uniform (random "gamma") options.Gamma)
+                    image <- image.clamp(0.0.ToScalar(), 1.0.ToScalar()).pow (power.ToScalar())
+
+                if happens options.BiasProbability "bias?" seed then
+                    let random = random "bias"
+                    let axis (size: int64) = basis (int size) (float (size - 1L) / float biasCells)
+                    let s = images.shape
+                    let factor = spline 1 (axis s[4], axis s[3], axis s[2]) (fun _ -> exp (uniform random options.Bias))
+                    image <- image * factor.``to`` images.device
+
+                if happens options.NoiseProbability "noise?" seed then
+                    use generator = new torch.Generator(uint64 (Seed.toInt64 (Seed.split "noise" seed)))
+                    let noise = torch.randn (image.shape, generator = generator)
+                    image <- image + (noise * options.Noise.ToScalar()).``to`` images.device
+
+                image
+
+            let all = torch.cat ([| for item in 0 .. int images.shape[0] - 1 -> vary item |], 0L)
+            scope.MoveToOuter(all.clamp (0.0.ToScalar(), 1.0.ToScalar()))
