@@ -240,8 +240,7 @@ module Run =
             let networkOf (training: TrainingOptions) (name: string) (path: string) =
                 let network = (readModel path).Network
 
-                let varied =
-                    training.Augmentation |> Option.exists Augmentation.isGeometric
+                let varied = training.Augmentation |> Option.exists Augmentation.isGeometric
 
                 if training.Pairs.IsSome && not varied then
                     let folder = Path.Combine(options.Folder, "fields", name)

@@ -45,24 +45,25 @@ module Augmentation =
         let bounded what most =
             Codec.notNegative |> Codec.where what (fun v -> v <= most)
 
-        Codec.record (fun flip deformed pa rotation scale shift pe spacing amplitude pg gamma pn noise pb bias ->
-            {
-                Flip = flip
-                Deformed = deformed
-                AffineProbability = pa
-                Rotation = rotation
-                Scale = scale
-                Shift = shift
-                ElasticProbability = pe
-                ElasticSpacing = spacing
-                ElasticAmplitude = amplitude
-                GammaProbability = pg
-                Gamma = gamma
-                NoiseProbability = pn
-                Noise = noise
-                BiasProbability = pb
-                Bias = bias
-            })
+        Codec.record
+            (fun flip deformed pa rotation scale shift pe spacing amplitude pg gamma pn noise pb bias ->
+                {
+                    Flip = flip
+                    Deformed = deformed
+                    AffineProbability = pa
+                    Rotation = rotation
+                    Scale = scale
+                    Shift = shift
+                    ElasticProbability = pe
+                    ElasticSpacing = spacing
+                    ElasticAmplitude = amplitude
+                    GammaProbability = pg
+                    Gamma = gamma
+                    NoiseProbability = pn
+                    Noise = noise
+                    BiasProbability = pb
+                    Bias = bias
+                })
         |> Codec.optional "flip" (Codec.triple Codec.fraction) (0.0, 0.0, 0.0) _.Flip
         |> Codec.optional
             "deformed"
@@ -111,19 +112,29 @@ module Augmentation =
             let t = abs (float voxel / spacing - float (knot - 1))
             float32 ((pown (max 0.0 (2.0 - t)) 3 - 4.0 * pown (max 0.0 (1.0 - t)) 3) / 6.0)
 
-        torch.tensor(Array.init (size * knots) (fun i -> value (i / knots) (i % knots))).view (int64 size, int64 knots)
+        torch
+            .tensor(Array.init (size * knots) (fun i -> value (i / knots) (i % knots)))
+            .view(int64 size, int64 knots)
 
     /// A spline with the bases of x, y, z; the knots' values come from `value`. [channels, Z, Y, X].
-    let private spline (channels: int) (bx: torch.Tensor, by: torch.Tensor, bz: torch.Tensor) (value: int -> float) =
+    let private spline
+        (channels: int)
+        (bx: torch.Tensor, by: torch.Tensor, bz: torch.Tensor)
+        (value: int -> float)
+        =
         let count = channels * int (bx.shape[1] * by.shape[1] * bz.shape[1])
         let perChannel = count / channels
-        let knots = torch.tensor(Array.init count (fun i -> float32 (value (i / perChannel))))
+
+        let knots =
+            torch.tensor (Array.init count (fun i -> float32 (value (i / perChannel))))
+
         let knots = knots.view (int64 channels, bz.shape[1], by.shape[1], bx.shape[1])
         let rows = torch.matmul (by, torch.matmul (knots, bx.t ()))
         let planes = rows.view (int64 channels, bz.shape[1], -1L)
-        torch.matmul(bz, planes).view (int64 channels, bz.shape[0], by.shape[0], bx.shape[0])
+        torch.matmul(bz, planes).view(int64 channels, bz.shape[0], by.shape[0], bx.shape[0])
 
-    let private uniform (random: Random) bound = bound * (2.0 * random.NextDouble() - 1.0)
+    let private uniform (random: Random) bound =
+        bound * (2.0 * random.NextDouble() - 1.0)
 
     /// The displacement of one image, [1, 3, Z, Y, X] in voxels: mirrored as its pair is, and deformed if it is to be.
     let private displacement (options: Augmentation) (grid: Grid) (pair: Seed) (image: Seed) (deform: bool) =
@@ -135,7 +146,8 @@ module Augmentation =
             [| "x", px; "y", py; "z", pz |]
             |> Array.map (fun (axis, p) -> if happens p ("flip " + axis) pair then -1.0 else 1.0)
 
-        let diagonal (d: float[]) = Array2D.init 3 3 (fun i j -> if i = j then d[i] else 0.0)
+        let diagonal (d: float[]) =
+            Array2D.init 3 3 (fun i j -> if i = j then d[i] else 0.0)
 
         let linear, shift =
             if deform && happens options.AffineProbability "affine?" image then
@@ -162,21 +174,26 @@ module Augmentation =
         let total = product (diagonal mirror) linear
 
         let w =
-            torch.tensor(Array.init 9 (fun i -> float32 (total[i / 3, i % 3] - (if i / 3 = i % 3 then 1.0 else 0.0))))
-                .view (1L, 3L, 3L)
+            torch
+                .tensor(
+                    Array.init 9 (fun i ->
+                        float32 (total[i / 3, i % 3] - (if i / 3 = i % 3 then 1.0 else 0.0)))
+                )
+                .view(1L, 3L, 3L)
 
         let b =
-            torch.tensor(Array.init 3 (fun i -> float32 (mirror[i] * shift[i]))).view (1L, 3L)
+            torch.tensor(Array.init 3 (fun i -> float32 (mirror[i] * shift[i]))).view(1L, 3L)
 
         let elastic =
             if deform && happens options.ElasticProbability "elastic?" image then
                 let random = Seed.random (Seed.split "elastic" image)
                 let step i = options.ElasticSpacing / spacing[i]
 
-                let bases =
-                    basis grid.Nx (step 0), basis grid.Ny (step 1), basis grid.Nz (step 2)
+                let bases = basis grid.Nx (step 0), basis grid.Ny (step 1), basis grid.Nz (step 2)
 
-                (spline 3 bases (fun channel -> uniform random options.ElasticAmplitude / spacing[channel])).unsqueeze 0L
+                (spline 3 bases (fun channel -> uniform random options.ElasticAmplitude / spacing[channel]))
+                    .unsqueeze
+                    0L
             else
                 torch.zeros [| 1L; 3L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
 
@@ -186,7 +203,11 @@ module Augmentation =
     let private onGrid (displacement: torch.Tensor) =
         let size = displacement.shape
         let places = displacement + Field.coordinates (size[2], size[3], size[4])
-        let half = torch.tensor([| float32 size[4]; float32 size[3]; float32 size[2] |]).view (1L, 3L, 1L, 1L, 1L) / 2.0
+
+        let half =
+            torch.tensor([| float32 size[4]; float32 size[3]; float32 size[2] |]).view(1L, 3L, 1L, 1L, 1L)
+            / 2.0
+
         places.abs().le(half).all(1L, true).``to`` torch.float32
 
     /// A pair's tensors, [N, C, Z, Y, X] each: images, the fixed one's mask, label maps.
@@ -224,9 +245,13 @@ module Augmentation =
             let apply (field: torch.Tensor) (parts: torch.Tensor list) =
                 let moved = Field.warp (field.``to`` device) (torch.cat (Array.ofList parts, 1L))
                 let widths = parts |> List.map (fun p -> p.shape[1]) |> Array.ofList
-                moved.split (widths, 1L) |> Array.map (fun part -> scope.MoveToOuter(part.contiguous().clone ()))
 
-            let labels pick = batch.Labels |> Option.map pick |> Option.toList
+                moved.split (widths, 1L)
+                |> Array.map (fun part -> scope.MoveToOuter(part.contiguous().clone()))
+
+            let labels pick =
+                batch.Labels |> Option.map pick |> Option.toList
+
             let ofFixed = displacements "fixed" (options.Deformed = BothImages)
             let fixedParts = apply ofFixed ([ batch.Fixed; batch.Mask ] @ labels fst)
             let movingParts = apply (displacements "moving" true) (batch.Moving :: labels snd)
@@ -240,7 +265,12 @@ module Augmentation =
 
     /// Changes the intensities of images [N, 1, Z, Y, X] in [0, 1], each by draws of its own, and keeps them in [0, 1]; `name`
     /// tells the fixed images from the moving ones.
-    let intensities (options: Augmentation) (step: Seed) (name: string) (images: torch.Tensor) : torch.Tensor =
+    let intensities
+        (options: Augmentation)
+        (step: Seed)
+        (name: string)
+        (images: torch.Tensor)
+        : torch.Tensor =
         if options.GammaProbability + options.NoiseProbability + options.BiasProbability = 0.0 then
             images
         else
@@ -254,13 +284,20 @@ module Augmentation =
 
                 if happens options.GammaProbability "gamma?" seed then
                     let power = exp (uniform (random "gamma") options.Gamma)
-                    image <- image.clamp(0.0.ToScalar(), 1.0.ToScalar()).pow (power.ToScalar())
+                    image <- image.clamp(0.0.ToScalar(), 1.0.ToScalar()).pow(power.ToScalar())
 
                 if happens options.BiasProbability "bias?" seed then
                     let random = random "bias"
-                    let axis (size: int64) = basis (int size) (float (size - 1L) / float biasCells)
+
+                    let axis (size: int64) =
+                        basis (int size) (float (size - 1L) / float biasCells)
+
                     let s = images.shape
-                    let factor = spline 1 (axis s[4], axis s[3], axis s[2]) (fun _ -> exp (uniform random options.Bias))
+
+                    let factor =
+                        spline 1 (axis s[4], axis s[3], axis s[2]) (fun _ ->
+                            exp (uniform random options.Bias))
+
                     image <- image * factor.``to`` images.device
 
                 if happens options.NoiseProbability "noise?" seed then
@@ -270,5 +307,7 @@ module Augmentation =
 
                 image
 
-            let all = torch.cat ([| for item in 0 .. int images.shape[0] - 1 -> vary item |], 0L)
+            let all =
+                torch.cat ([| for item in 0 .. int images.shape[0] - 1 -> vary item |], 0L)
+
             scope.MoveToOuter(all.clamp (0.0.ToScalar(), 1.0.ToScalar()))

@@ -81,7 +81,20 @@ type TrainingJob =
 module TrainingOptions =
     let codec: Codec<TrainingOptions> =
         Codec.record
-            (fun name seeds architecture steps batch pairs augmentation rate clip loss distillation validate checkpoint ->
+            (fun
+                name
+                seeds
+                architecture
+                steps
+                batch
+                pairs
+                augmentation
+                rate
+                clip
+                loss
+                distillation
+                validate
+                checkpoint ->
                 {
                     Name = name
                     Seeds = seeds
@@ -201,8 +214,7 @@ module Trainer =
             }
 
         let clean =
-            plain
-            |> vary (fun options seed -> Augmentation.deform options seed grid)
+            plain |> vary (fun options seed -> Augmentation.deform options seed grid)
 
         let seen name =
             vary (fun options seed -> Augmentation.intensities options seed name)

@@ -121,6 +121,24 @@ let tests =
                     ]
                     "lines"
             }
+            test "stored fields do not teach pairs that are deformed" {
+                let read folder =
+                    Experiment.read
+                        quickstart
+                        [
+                            $"train.student-aldk.distillation.teacher={folder}"
+                            "train.student-aldk.augmentation.flip=[0.5, 0, 0]"
+                        ]
+
+                Expect.equal
+                    (lines (read shipped))
+                    [
+                        $"{quickstart}: $.train[2].augmentation: moves the images, and the stored fields of \"{shipped}\" fit them as they are; leave flip, affine_probability and elastic_probability at 0, or name the teacher's model file"
+                    ]
+                    "lines"
+
+                Expect.isOk (read "teacher") "a network is asked"
+            }
             test "the digest tells experiments apart" {
                 let read assignments =
                     Experiment.read quickstart assignments |> Error.orRaise

@@ -129,6 +129,48 @@ let tests =
 
                     Expect.equal resumed whole "resumed")
 
+            testInFolder "a stopped run with augmentation goes on bit by bit" (fun folder ->
+                let varied =
+                    """{"flip": [0.5, 0.5, 0.5], "affine_probability": 1, "elastic_probability": 1,
+                        "gamma_probability": 1, "noise_probability": 1, "bias_probability": 1}"""
+                    |> Codec.ofText "" Augmentation.codec
+                    |> Error.orRaise
+
+                let job name resume =
+                    let job = job (folder </> name) resume CancellationToken.None ignoreEvents
+
+                    { job with
+                        Options =
+                            { job.Options with
+                                Augmentation = Some varied
+                            }
+                    }
+
+                let whole = Trainer.run (job "whole" false) |> weights
+                use stop = new CancellationTokenSource()
+
+                Trainer.run
+                    { job "cut" false with
+                        Stop = stop.Token
+                        Validate =
+                            fun _ ->
+                                stop.Cancel()
+                                []
+                    }
+                |> ignore
+
+                Expect.equal (Trainer.run (job "cut" true) |> weights) whole "resumed"
+
+                let plain =
+                    Trainer.run (
+                        { job "plain" false with
+                            Options = options
+                        }
+                    )
+                    |> weights
+
+                Expect.notEqual plain whole "without augmentation")
+
             testInFolder
                 "scans that lie apart are brought together by their centres, as in a registration"
                 (fun folder ->
