@@ -40,7 +40,7 @@ module Anatomy =
         |> Codec.optional
             "subjects"
             (Codec.int
-             |> Codec.where "a whole number from 1 to 100000" (fun n -> n >= 1 && n <= 100000))
+             |> Codec.where "a whole number from 1 to 10000" (fun n -> n >= 1 && n <= 10000))
             80
             _.Subjects
         |> Codec.optional

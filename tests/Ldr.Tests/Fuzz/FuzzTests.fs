@@ -23,7 +23,7 @@ let private total =
 let private patience = 5.0
 
 /// Bytes that may be allocated: as many as this for each byte that the file can stand for, and so many more.
-let private perByte, private basis = 16L, 8L * 1024L * 1024L
+let private perByte, private basis = 64L, 8L * 1024L * 1024L
 
 /// Characters that a line of an error may have beside the file's name.
 let private longest = 1000
