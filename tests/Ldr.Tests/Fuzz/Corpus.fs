@@ -56,7 +56,8 @@ let private written (action: string -> unit) : (string * byte[]) list =
         action folder.FullName
 
         [
-            for file in Directory.GetFiles folder.FullName |> Array.sort -> Path.GetFileName file, File.ReadAllBytes file
+            for file in Directory.GetFiles folder.FullName |> Array.sort ->
+                Path.GetFileName file, File.ReadAllBytes file
         ]
     finally
         folder.Delete true
@@ -98,12 +99,29 @@ let private nifti =
     [
         image "a.nii"
         [ "a.nii", byHand NiftiBytes.plain ]
-        [ "a.nii", byHand { NiftiBytes.plain with Big = true; Qform = 1; Slope = 2.0 } ]
+        [
+            "a.nii",
+            byHand
+                { NiftiBytes.plain with
+                    Big = true
+                    Qform = 1
+                    Slope = 2.0
+                }
+        ]
         [ "a.nii", byHand NiftiBytes.second ]
-        [ "a.nii", byHand { NiftiBytes.second with Big = true; Sform = 0; Qform = 1 } ]
+        [
+            "a.nii",
+            byHand
+                { NiftiBytes.second with
+                    Big = true
+                    Sform = 0
+                    Qform = 1
+                }
+        ]
     ]
 
-let private packed = List.map (List.map (fun (name, bytes) -> name + ".gz", Mutation.gzip bytes))
+let private packed =
+    List.map (List.map (fun (name, bytes) -> name + ".gz", Mutation.gzip bytes))
 
 let private mhaHead =
     "ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = 2 3 4\nElementSpacing = 1 2 3\nOffset = 5 6 7\n"
@@ -152,7 +170,8 @@ let private readPoints path =
     let world = file.ToWorld grid
     file.Write(path + ".out", world, grid)
 
-let private model = written (fun folder -> Cli.Process.writeModel (folder </> "m.safetensors"))
+let private model =
+    written (fun folder -> Cli.Process.writeModel (folder </> "m.safetensors"))
 
 /// Changes the text of one entry of a model's metadata, as a hostile model would have it.
 let private insideModel (change: byte[] -> byte[]) (data: byte[]) =
@@ -238,7 +257,10 @@ let targets: Target list =
                 [
                     "a.mha",
                     Array.append
-                        (latin (mhaHead + "ElementType = MET_SHORT\nElementByteOrderMSB = True\nElementDataFile = LOCAL\n"))
+                        (latin (
+                            mhaHead
+                            + "ElementType = MET_SHORT\nElementByteOrderMSB = True\nElementDataFile = LOCAL\n"
+                        ))
                         (NiftiBytes.shorts true)
                 ]
                 [
@@ -250,7 +272,8 @@ let targets: Target list =
                     )
                 ]
                 [
-                    "a.mhd", latin (mhaHead + "ElementType = MET_SHORT\nHeaderSize = -1\nElementDataFile = a.raw\n")
+                    "a.mhd",
+                    latin (mhaHead + "ElementType = MET_SHORT\nHeaderSize = -1\nElementDataFile = a.raw\n")
                     "a.raw", NiftiBytes.shorts false
                 ]
             ]
@@ -265,7 +288,9 @@ let targets: Target list =
             "nrrd"
             Mixed
             [
-                [ "a.nrrd", Array.append (latin (nrrdHead + "encoding: raw\n\n")) (NiftiBytes.shorts true) ]
+                [
+                    "a.nrrd", Array.append (latin (nrrdHead + "encoding: raw\n\n")) (NiftiBytes.shorts true)
+                ]
                 [ "a.nrrd", latin (nrrdHead + "encoding: ascii\n\n" + numbers) ]
                 [
                     "a.nhdr", latin (nrrdHead + "encoding: raw\ndata file: a.raw\nbyte skip: -1\n\n")
@@ -283,7 +308,10 @@ let targets: Target list =
         make
             "itk-mat"
             Binary
-            [ written (fun folder -> TransformFile.WriteAffine(folder </> "t.mat", obliqueAffine (random ()) true)) ]
+            [
+                written (fun folder ->
+                    TransformFile.WriteAffine(folder </> "t.mat", obliqueAffine (random ()) true))
+            ]
             (runtime readTransform)
         make "fsl" Text [ [ "t.mat", fsl ] ] (runtime readTransform)
         make "lta" Text [ [ "t.lta", lta 0 ]; [ "t.lta", lta 1 ] ] (runtime readTransform)
@@ -330,7 +358,8 @@ let targets: Target list =
                         |> Result.bind (Dataset.split experiment.Data.Split)
                         |> Result.map ignore
                         // Its own words say which file: the experiment's.
-                        |> Result.mapError (fun error -> BadInput $"{path}: {Error.lines error |> List.head}")
+                        |> Result.mapError (fun error ->
+                            BadInput $"{path}: {Error.lines error |> List.head}")
                     | _ -> Ok())))
         make
             "msd"
@@ -342,7 +371,8 @@ let targets: Target list =
             Text
             (one "store.json" store)
             (core (fun path ->
-                Error.guard (fun () -> Path.GetDirectoryName path |> string |> FieldStore.openFolder |> ignore)))
+                Error.guard (fun () ->
+                    Path.GetDirectoryName path |> string |> FieldStore.openFolder |> ignore)))
         make
             "scores"
             Text

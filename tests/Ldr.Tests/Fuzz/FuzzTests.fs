@@ -72,7 +72,12 @@ type private Tally() =
     member val Since = 0L with get, set
 
 /// One trial in a folder; what is wrong with the outcome.
-let private judge (folder: string) (target: Target) (files: (string * byte[]) list) (tally: Tally) : string option =
+let private judge
+    (folder: string)
+    (target: Target)
+    (files: (string * byte[]) list)
+    (tally: Tally)
+    : string option =
     for name, bytes in files do
         File.WriteAllBytes(folder </> name, bytes)
 
@@ -108,7 +113,8 @@ let private judge (folder: string) (target: Target) (files: (string * byte[]) li
         match lines |> List.tryFind (clear >> not) with
         | Some line -> Some $"no clear line: {line[.. min line.Length 2000 - 1]}"
         | None when lines.Length > 25 -> Some $"{lines.Length} lines"
-        | None when taken > allowed -> Some $"{taken} bytes allocated for files of {size}; {allowed} are allowed"
+        | None when taken > allowed ->
+            Some $"{taken} bytes allocated for files of {size}; {allowed} are allowed"
         | None when seconds > patience -> Some $"{seconds} s"
         | None -> None
 

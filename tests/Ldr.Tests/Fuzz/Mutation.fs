@@ -106,13 +106,15 @@ let private byteChanges: (Random -> byte[] -> byte[])[] =
             splice data at 1 [| data[at] ^^^ (1uy <<< random.Next 8) |]
         // A byte.
         fun random data ->
-            let value = pick random [| 0uy; 1uy; 10uy; 127uy; 128uy; 255uy; byte (random.Next 256) |]
+            let value =
+                pick random [| 0uy; 1uy; 10uy; 127uy; 128uy; 255uy; byte (random.Next 256) |]
+
             splice data (place random data 1) 1 [| value |]
         // The end is missing.
         fun random data -> data[.. place random data 1 - 1]
         // More bytes.
         fun random data ->
-            let more = Array.zeroCreate<byte> (1 + random.Next(pick random [| 4; 64; 4096 |]))
+            let more = Array.zeroCreate<byte>(1 + random.Next(pick random [| 4; 64; 4096 |]))
             random.NextBytes more
             splice data (place random data 1) 0 more
         // Fewer bytes.
@@ -127,7 +129,9 @@ let private byteChanges: (Random -> byte[] -> byte[])[] =
             splice data into over data[at .. at + length - 1]
         // A long run of one byte: what packs well.
         fun random data ->
-            let run = Array.create (pick random [| 300; 70000; 1 <<< 20 |]) (pick random [| 0uy; 32uy; 255uy |])
+            let run =
+                Array.create (pick random [| 300; 70000; 1 <<< 20 |]) (pick random [| 0uy; 32uy; 255uy |])
+
             splice data (place random data 1) 0 run
         setNumber
         setNumber
@@ -189,7 +193,10 @@ let private words =
 
 /// Words, numbers, quoted texts, line ends and single signs, in their order.
 let private tokens (text: string) =
-    RegularExpressions.Regex.Matches(text, "\"(?:[^\"\\\\\n]|\\\\.)*\"|[A-Za-z_]+|[-+]?[0-9][0-9.eE+-]*|\\s+|.")
+    RegularExpressions.Regex.Matches(
+        text,
+        "\"(?:[^\"\\\\\n]|\\\\.)*\"|[A-Za-z_]+|[-+]?[0-9][0-9.eE+-]*|\\s+|."
+    )
     |> Seq.map _.Value
     |> Array.ofSeq
 
@@ -217,7 +224,14 @@ let private tokenChange (random: Random) (parts: string array) : string array =
         replace 0 parts[from .. min (parts.Length - 1) (from + length)]
     | 3 -> replace 1 [| pick random parts |]
     | 4 when random.Next 4 = 0 -> replace 1 [| String('x', pick random [| 500; 100000 |]) |]
-    | 5 when random.Next 4 = 0 -> replace 1 [| String.replicate (pick random [| 100; 20000 |]) (pick random [| "["; "{\"a\":"; "1,"; "1 " |] : string) |]
+    | 5 when random.Next 4 = 0 ->
+        replace
+            1
+            [|
+                String.replicate
+                    (pick random [| 100; 20000 |])
+                    (pick random [| "["; "{\"a\":"; "1,"; "1 " |]: string)
+            |]
     | 6 -> replace 1 [| "\"" + String('\\', 1 + random.Next 3) + "n\"" |]
     | _ when significant.Length > 0 ->
         // A number or a word for another, which is what a program must understand.
