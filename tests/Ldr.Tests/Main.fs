@@ -56,6 +56,7 @@ let private all =
                     Cli.TransformVerbTests.tests
                     Cli.PairTests.tests
                 ]
+            Fuzz.FuzzTests.tests
             NativeFixTests.tests
         ]
 

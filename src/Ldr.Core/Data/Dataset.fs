@@ -246,6 +246,9 @@ module Dataset =
 
     /// A path of a description, which must stay inside the data set's folder unless it is absolute on purpose.
     let private inside (file: string) (folder: string) (path: string) =
+        if path.Contains '\000' then
+            raise (Error.Raised(BadFile(file, "names a file with a null character in it", "mend that path")))
+
         let full = Path.GetFullPath(Path.Combine(folder, path))
         let root = Path.GetFullPath folder + string Path.DirectorySeparatorChar
 

@@ -37,7 +37,12 @@ module Anatomy =
             ))
             (32, 40, 32)
             _.Size
-        |> Codec.optional "subjects" Codec.positiveInt 80 _.Subjects
+        |> Codec.optional
+            "subjects"
+            (Codec.int
+             |> Codec.where "a whole number from 1 to 10000" (fun n -> n >= 1 && n <= 10000))
+            80
+            _.Subjects
         |> Codec.optional
             "structures"
             (Codec.int

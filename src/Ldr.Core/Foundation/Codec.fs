@@ -75,7 +75,8 @@ module Codec =
         let folded = word.ToLowerInvariant()
 
         let near =
-            known
+            // A key of a hostile file may be a megabyte long.
+            (if word.Length > 100 then [] else known)
             |> List.map (fun k -> distance folded (k.ToLowerInvariant()), k)
             |> List.filter (fun (d, k) -> d <= max 2 (k.Length / 3))
             |> List.sortBy fst
@@ -111,7 +112,10 @@ module Codec =
             Decode =
                 fun path element ->
                     if element.ValueKind = JsonValueKind.String then
-                        Ok(element.GetString() |> nonNull)
+                        try
+                            Ok(element.GetString() |> nonNull)
+                        with :? InvalidOperationException ->
+                            problem path "is a text with half a character (a lone surrogate); write it anew"
                     else
                         expected "a text" path element
         }
@@ -427,10 +431,14 @@ module Codec =
             match repeated "$" element with
             | [] -> Ok element
             | problems -> Error(BadJson(file, problems))
-        with :? JsonException as e ->
+        with
+        | :? JsonException as e ->
             let line = e.LineNumber.GetValueOrDefault() + 1L
             let reason = (e.Message.Split("LineNumber")[0]).Trim().TrimEnd('.')
             Error(BadFile(file, $"line {line} is not valid JSON: {reason}", "mend that line"))
+        | :? InvalidOperationException ->
+            // Thrown for a key that is not valid UTF-16.
+            Error(BadFile(file, "has a key with half a character (a lone surrogate)", "write it anew"))
 
     /// A value from an element, with every problem at once.
     let decode (file: string) (codec: Codec<'a>) (element: JsonElement) : Result<'a, Error> =
@@ -440,3 +448,8 @@ module Codec =
     /// A value from a text.
     let ofText (file: string) (codec: Codec<'a>) (text: string) : Result<'a, Error> =
         parse file text |> Result.bind (decode file codec)
+
+    /// A value from a file.
+    let ofFile (file: string) (codec: Codec<'a>) : Result<'a, Error> =
+        Error.guard (fun () -> IO.File.ReadAllText file)
+        |> Result.bind (ofText file codec)

@@ -17,12 +17,39 @@ type Error =
     | BadInput of message: string
 
 module Error =
+    /// Text from files may hold line breaks and terminal codes.
+    let private oneLine (text: string) =
+        text
+        |> String.map (fun c ->
+            if Char.IsControl c || c = '\u2028' || c = '\u2029' then
+                ' '
+            else
+                c)
+
+    /// Text from files may be of any length.
+    let private short (text: string) =
+        if text.Length <= 400 then
+            text
+        else
+            text.Substring(0, 400) + "…"
+
     /// One line for each problem: which file or JSON path, what is wrong, what would be right.
     let lines error =
+        let most = 20
+
         match error with
-        | BadFile(path, problem, remedy) -> [ $"{path}: {problem}; {remedy}" ]
-        | BadJson(path, problems) -> problems |> List.map (fun p -> $"{path}: {p.Path}: {p.Problem}")
+        | BadFile(path, problem, remedy) -> [ $"{path}: {short problem}; {short remedy}" ]
+        | BadJson(path, problems) ->
+            let shown =
+                problems
+                |> List.truncate most
+                |> List.map (fun p -> $"{path}: {short p.Path}: {short p.Problem}")
+
+            match problems.Length - most with
+            | more when more > 0 -> shown @ [ $"{path}: {more} more problems; mend these first" ]
+            | _ -> shown
         | BadInput message -> [ message ]
+        |> List.map oneLine
 
     /// Bad input found deep inside a computation, on its way to the border where it becomes an `Error` again.
     exception Raised of Error

@@ -172,7 +172,11 @@ module ModelFile =
                         parts.Add(entry.Key, JsonNode.Parse entry.Value)
 
                 Codec.ofText path ModelCard.codec (parts.ToJsonString())
-            with :? System.Text.Json.JsonException ->
+            with
+            | :? System.Text.Json.JsonException
+            // Keys that are there twice, or texts that are no UTF-16.
+            | :? System.ArgumentException
+            | :? System.InvalidOperationException ->
                 Error(BadFile(path, "its metadata are damaged", "choose another copy of the model"))
         | true, found ->
             Error(BadFile(path, $"its format is \"{found}\"", $"choose a model of format {format}"))

@@ -65,7 +65,7 @@ module FieldStore =
             Folder = folder
             Origin =
                 if File.Exists file then
-                    Codec.ofText file origin (File.ReadAllText file) |> Error.orRaise |> Some
+                    Codec.ofFile file origin |> Error.orRaise |> Some
                 else
                     None
         }

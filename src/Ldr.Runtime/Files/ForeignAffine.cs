@@ -22,9 +22,9 @@ internal static class ForeignAffine
         }
 
         Affine movingToFixed = Checked(path, Affine.FromRows(numbers[..12]));
-        return fixedGrid.WorldToVoxel.Then(FslSpace(fixedGrid))
+        return Checked(path, fixedGrid.WorldToVoxel.Then(FslSpace(fixedGrid))
             .Then(movingToFixed.Inverse())
-            .Then(FslSpace(movingGrid).Inverse()).Then(movingGrid.VoxelToWorld);
+            .Then(FslSpace(movingGrid).Inverse()).Then(movingGrid.VoxelToWorld));
     }
 
     /// <summary>FreeSurfer's .lta of type 0 (voxel to voxel) or 1 (RAS to RAS): from the moving (src) to the fixed (dst) scan.</summary>
@@ -68,10 +68,10 @@ internal static class ForeignAffine
         Affine forward = Checked(path, Affine.FromRows(matrix.ToArray().AsSpan(0, 12)));
         if (type == 1)
         {
-            return forward.Inverse();
+            return Checked(path, forward.Inverse());
         }
 
-        return VoxelToWorld(path, infos[1]).Inverse().Then(forward.Inverse()).Then(VoxelToWorld(path, infos[0]));
+        return Checked(path, VoxelToWorld(path, infos[1]).Inverse().Then(forward.Inverse()).Then(VoxelToWorld(path, infos[0])));
     }
 
     private static Affine Checked(string path, Affine map) => map.IsFinite && !map.IsSingular

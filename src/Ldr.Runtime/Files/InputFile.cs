@@ -3,6 +3,28 @@ namespace Ldr.Runtime;
 /// <summary>Opens files for reading and turns the system's errors into <see cref="InvalidFileException"/>.</summary>
 internal static class InputFile
 {
+    /// <summary>
+    /// The file that another one names: a path that is absolute on purpose, or one that stays in the folder of the file that
+    /// names it.
+    /// </summary>
+    internal static string Beside(string path, string name)
+    {
+        string folder = Path.GetDirectoryName(path) ?? string.Empty;
+        if (name.Length == 0 || name.Contains('\0', StringComparison.Ordinal))
+        {
+            throw new InvalidFileException(path, "names no file of voxels", "name the file, or write the image as one file");
+        }
+
+        string root = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder.Length == 0 ? "." : folder)) + Path.DirectorySeparatorChar;
+        if (!Path.IsPathRooted(name) && !Path.GetFullPath(name, root).StartsWith(root, StringComparison.Ordinal))
+        {
+            throw new InvalidFileException(
+                path, $"names a file of voxels that is not in its folder ({name})", "put both in one folder, or give an absolute path");
+        }
+
+        return Path.Combine(folder, name);
+    }
+
     internal static FileStream Open(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);

@@ -103,7 +103,7 @@ public static class MetaImage
             Components = (int)channels,
             Interleaved = true,
             VectorsInLps = true,
-            DataPath = local ? path : Path.Combine(Path.GetDirectoryName(path) ?? string.Empty, dataFile),
+            DataPath = local ? path : InputFile.Beside(path, dataFile),
             Offset = local ? end : skip < 0 ? -1 : (long)skip,
         };
     }

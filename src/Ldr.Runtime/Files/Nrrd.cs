@@ -120,7 +120,7 @@ public static class Nrrd
         int[] space = Enumerable.Range(0, axes).Where(axis => axis != vectorAxis).ToArray();
         double[] origin = Find("space origin") is string at ? Vector(path, "space origin", at) ?? [0, 0, 0] : [0, 0, 0];
         (string dataPath, long offset) = Find("data file", "datafile") is string name
-            ? (Path.Combine(Path.GetDirectoryName(path) ?? string.Empty, name), 0L)
+            ? (InputFile.Beside(path, name), 0L)
             : (path, end);
         if (dataPath.EndsWith("LIST", StringComparison.Ordinal) || dataPath.Contains('%', StringComparison.Ordinal))
         {

@@ -208,15 +208,48 @@ public sealed class PointFile
         });
     }
 
+    private static void CheckTexts(JsonElement element)
+    {
+        switch (element.ValueKind)
+        {
+            case JsonValueKind.Object:
+                HashSet<string> keys = new(StringComparer.Ordinal);
+                foreach (JsonProperty property in element.EnumerateObject())
+                {
+                    if (!keys.Add(property.Name))
+                    {
+                        throw new JsonException($"the key '{property.Name}' is there twice");
+                    }
+
+                    CheckTexts(property.Value);
+                }
+
+                break;
+            case JsonValueKind.Array:
+                foreach (JsonElement item in element.EnumerateArray())
+                {
+                    CheckTexts(item);
+                }
+
+                break;
+            case JsonValueKind.String:
+                _ = element.GetString();
+                break;
+        }
+    }
+
     private static PointFile Json(string path, string text)
     {
         JsonNode Parse()
         {
             try
             {
+                // A document, unlike a node, tells at once of keys that are there twice and of texts that are no UTF-16.
+                using JsonDocument document = JsonDocument.Parse(text);
+                CheckTexts(document.RootElement);
                 return JsonNode.Parse(text) ?? throw new JsonException("empty");
             }
-            catch (JsonException error)
+            catch (Exception error) when (error is JsonException or InvalidOperationException)
             {
                 throw new InvalidFileException(path, $"is no JSON ({error.Message})", "name a .mrk.json file of Slicer", error);
             }

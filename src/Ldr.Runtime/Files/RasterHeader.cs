@@ -56,6 +56,11 @@ internal sealed record RasterHeader
             throw new InvalidFileException(Path, $"declares {numbers} numbers", $"at most {Array.MaxLength} can be read");
         }
 
+        if (DataPath != Path && new FileInfo(DataPath) is not { Exists: true, Length: > 0 })
+        {
+            throw new InvalidFileException(Path, $"has its voxels in {DataPath}, which is not there or empty", "put both files in one folder");
+        }
+
         using FileStream file = InputFile.Open(DataPath);
         long bytes = (long)numbers * VoxelCodec.Size(Type);
         long offset = Offset >= 0 ? Offset : file.Length - bytes;

@@ -42,6 +42,12 @@ internal static class OrientationCode
         Affine current = Affine.Scaling(1 / map.ColumnLength(0), 1 / map.ColumnLength(1), 1 / map.ColumnLength(2)).Then(map);
         for (int iteration = 0; iteration < 60; iteration++)
         {
+            if (!current.IsFinite || current.IsSingular)
+            {
+                // Numbers at the ends of their range: the axes as they are must do.
+                return map;
+            }
+
             Affine inverse = current.Inverse();
             double[] next = new double[12];
             for (int row = 0; row < 3; row++)

@@ -105,7 +105,7 @@ public sealed class StudentModel
             return !metadata.TryGetValue("architecture", out string? text)
                 || StudentArchitecture.Read(Parse(text), out kind) is not null;
         }
-        catch (Exception error) when (error is FormatException or JsonException)
+        catch (Exception error) when (error is FormatException or JsonException or InvalidOperationException)
         {
             return true;
         }
@@ -156,7 +156,7 @@ public sealed class StudentModel
                 ((int)size[0], (int)size[1], (int)size[2]),
                 ReadAlignment(Entry(file, "alignment")));
         }
-        catch (Exception error) when (error is FormatException or JsonException or ArgumentException)
+        catch (Exception error) when (error is FormatException or JsonException or ArgumentException or InvalidOperationException)
         {
             string problem = error is FormatException ? error.Message : $"its metadata are damaged ({error.Message})";
             throw new InvalidFileException(path, problem, Remedy, error);
