@@ -266,9 +266,9 @@ let private teach (request: Request) (reporter: Progress.Reporter) experiment ou
 
 let private verdictWord verdict =
     match verdict with
-    | Good -> "ok", []
-    | Look reasons -> "look", reasons
-    | Failed reasons -> "failed", reasons
+    | Verdict.Ok -> "ok"
+    | Verdict.Look -> "look"
+    | _ -> "failed"
 
 /// Reads the files of a pair: --volume is for those that hold several volumes, and one of them must.
 let private volumeReader (r: RegisterOptions) : string -> Volume =
@@ -446,7 +446,7 @@ let private register (request: Request) (r: RegisterOptions) =
                 let result = PairRegistration.run network options fixedScan moving
                 let registered = result.Registered
                 let quality = Registration.quality fixedScan moving registered
-                let word, reasons = verdictWord quality.Verdict
+                let word, reasons = verdictWord quality.Verdict, List.ofSeq quality.Reasons
                 r.Moved |> Option.iter (fun file -> ImageFile.Write(file, registered.Moved))
 
                 let whole =
@@ -483,6 +483,16 @@ let private register (request: Request) (r: RegisterOptions) =
                             "folded_percent", number quality.Folding.FoldedPercent
                             "sdlogj", number quality.Folding.SdLogJ
                             "mean_displacement_mm", number quality.MeanDisplacementMm
+                            "max_displacement_mm", number quality.MaxDisplacementMm
+                            "mean_deformation_mm", number quality.MeanDeformationMm
+                            "max_deformation_mm", number quality.MaxDeformationMm
+                            "detail_before", number quality.DetailBefore
+                            "detail_after", number quality.DetailAfter
+                            "overlap_percent", number quality.OverlapPercent
+                            "outside_percent", number quality.OutsidePercent
+                            "inverse_error_mean_mm", number quality.InverseError.MeanMm
+                            "inverse_error_max_mm", number quality.InverseError.MaxMm
+                            "check_milliseconds", number quality.Elapsed.TotalMilliseconds
                             "initial_alignment", text result.StartedBy
                             "affine", JsonArray(registered.Initial.ToRows() |> Array.map number)
                             "milliseconds",
@@ -536,9 +546,8 @@ let private register (request: Request) (r: RegisterOptions) =
                     eprintfn "%s: %s" word reason
 
                 match quality.Verdict with
-                | Failed _ -> ExitCode.badRegistration
-                | Good
-                | Look _ -> ExitCode.ok)))
+                | Verdict.Failed -> ExitCode.badRegistration
+                | _ -> ExitCode.ok)))
 
 let private evaluate
     (request: Request)

@@ -2,7 +2,6 @@ namespace Ldr
 
 open System.Diagnostics
 open System.Threading
-open System.Threading.Tasks
 open TorchSharp
 open Ldr.Runtime
 
@@ -25,33 +24,7 @@ type Registered =
         TotalMs: float
     }
 
-/// The quality check at the end of a registration.
-type Verdict =
-    | Good
-    | Look of reasons: string list
-    | Failed of reasons: string list
-
-/// What is said of a registered pair.
-type Quality =
-    {
-        /// Correlation of fixed and moved scan, after the initial alignment and after the deformation.
-        SimilarityBefore: float
-        SimilarityAfter: float
-        Folding: FoldingMeasure
-        MeanDisplacementMm: float
-        Verdict: Verdict
-    }
-
 module Registration =
-    /// Folded voxels (%) above which a field should be looked at.
-    let foldedLimit = 1.0
-
-    /// Share of the spacing below which a mean displacement counts as near identity.
-    let nearIdentity = 0.05
-
-    /// By how much the correlation may sink before a registration has failed: less is within what resampling changes.
-    let similarityTolerance = 0.002
-
     /// The grid that a model's network sees a fixed scan on. `name` is the scan in the message: a scan whose header makes it
     /// wildly large (a voxel size in metres) is bad input.
     let grid (card: ModelCard) (name: string) (fixedGrid: Grid) : Grid =
@@ -163,54 +136,13 @@ module Registration =
     let untouched (fixedScan: Volume) (movingScan: Volume) (registered: Registered) =
         Warp.Resample(movingScan, fixedScan.Grid, registered.Initial)
 
-    /// Measures a registration and judges it. `failed`: the field has numbers that are not finite, or the scans are less
-    /// alike than before. `look`: more than 1 % of the voxels fold, the field is near identity, or the similarity went down
-    /// within the tolerance or cannot be measured.
-    let quality (fixedScan: Volume) (movingScan: Volume) (registered: Registered) : Quality =
-        // Three measures that know nothing of each other, on as many threads.
-        let correlation (scan: unit -> Volume) =
-            Task.Run(fun () -> Ldr.Runtime.Similarity.Correlation(fixedScan, scan ()))
-
-        let before = correlation (fun () -> untouched fixedScan movingScan registered)
-        let after = correlation (fun () -> registered.Moved)
-        let folding = Folding.Measure registered.Field
-        let before, after = before.Result, after.Result
-        let length = registered.Deformation.MeanLengthMm
-        let struct (sx, sy, sz) = fixedScan.Grid.Spacing
-        let finite = System.Double.IsFinite length
-
-        let failures =
-            [
-                if not finite then
-                    "the displacement field has numbers that are not finite"
-                elif after < before - similarityTolerance then
-                    $"the scans are less alike than before (correlation {before:F3} before, {after:F3} after)"
-            ]
-
-        let doubts =
-            [
-                if folding.FoldedPercent > foldedLimit then
-                    $"{folding.FoldedPercent:F1} %% of the voxels are folded"
-                if finite && length < nearIdentity * min sx (min sy sz) then
-                    $"the field is near identity ({length:F3} mm on average)"
-                if System.Double.IsNaN(after - before) then
-                    "the similarity cannot be measured: no voxel is finite in both scans"
-                elif failures.IsEmpty && after < before then
-                    $"the scans are no more alike than before (correlation {before:F4} before, {after:F4} after)"
-            ]
-
-        {
-            SimilarityBefore = before
-            SimilarityAfter = after
-            Folding = folding
-            MeanDisplacementMm =
-                if obj.ReferenceEquals(registered.Field, registered.Deformation) then
-                    length
-                else
-                    registered.Field.MeanLengthMm
-            Verdict =
-                match failures, doubts with
-                | [], [] -> Good
-                | [], reasons -> Look reasons
-                | reasons, more -> Failed(reasons @ more)
-        }
+    /// Measures a registration and judges it.
+    let quality (fixedScan: Volume) (movingScan: Volume) (registered: Registered) : RegistrationQuality =
+        QualityCheck.Run(
+            fixedScan,
+            movingScan,
+            registered.Moved,
+            registered.Field,
+            registered.Deformation,
+            registered.Initial
+        )

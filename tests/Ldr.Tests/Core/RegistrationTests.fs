@@ -138,17 +138,7 @@ let tests =
                     let struct (x, _, _) = far.Field.MapPoint(16, 16, 16)
                     Expect.isGreaterThan x 250.0 "the translation is part of the field")
 
-            testInFolder "the verdict of a registration that makes scans less alike is failed" (fun folder ->
-                let fixedScan = scan 0
-                let registered = Registration.run torch.CPU (model folder) None fixedScan fixedScan
-                let quality = Registration.quality fixedScan fixedScan registered
-                Expect.floatClose Accuracy.medium quality.SimilarityBefore 1.0 "a scan is like itself"
-
-                match quality.Verdict with
-                | Failed reasons -> Expect.stringContains reasons.Head "less alike" "reason"
-                | other -> failtestf "%A" other)
-
-            test "failed, look and good by what the similarity does" {
+            test "ok, look and failed by what the scans show" {
                 let fixedScan, moving = scan 0, scan 1
                 let grid = fixedScan.Grid
 
@@ -159,20 +149,10 @@ let tests =
                     )
 
                 /// A registration that made this of the moving scan.
-                let verdictOf fixedScan (moved: Volume) =
-                    Registration.quality
-                        fixedScan
-                        moving
-                        {
-                            Field = step
-                            Deformation = step
-                            Initial = Affine.Identity
-                            Alignment = Alignment.World
-                            Moved = moved
-                            NetworkMs = 0.0
-                            WarpMs = 0.0
-                            TotalMs = 0.0
-                        }
+                let check fixedScan moving (moved: Volume) field =
+                    QualityCheck.Run(fixedScan, moving, moved, field, field, Affine.Identity)
+
+                let verdictOf moved = check fixedScan moving moved step
 
                 let mixed part =
                     Volume(
@@ -180,30 +160,39 @@ let tests =
                         Array.map2 (fun m f -> m + float32 part * (f - m)) moving.Values fixedScan.Values
                     )
 
-                Expect.equal (verdictOf fixedScan (mixed 0.5)).Verdict Good "halfway to the fixed scan"
-                let barely = verdictOf fixedScan (mixed -0.002)
-                let loss = barely.SimilarityBefore - barely.SimilarityAfter
-                Expect.isTrue (loss > 0.0 && loss < Registration.similarityTolerance) $"a loss of {loss}"
+                let good = verdictOf (mixed 0.9)
+                Expect.equal (good.Verdict, List.ofSeq good.Reasons) (Verdict.Ok, []) "near the fixed scan"
+                Expect.isLessThan good.InverseError.MaxMm 1e-3 "a translation has an inverse"
 
-                match barely.Verdict with
-                | Look [ reason ] -> Expect.stringContains reason "no more alike" "look"
-                | other -> failtestf "%A" other
+                let itself = check fixedScan fixedScan fixedScan (DisplacementField.Zero grid)
+                Expect.equal itself.Verdict Verdict.Ok $"a scan and itself: %A{List.ofSeq itself.Reasons}"
+                Expect.floatClose Accuracy.medium itself.SimilarityBefore 1.0 "a scan is like itself"
 
-                match (verdictOf fixedScan (mixed -0.3)).Verdict with
-                | Failed [ reason ] -> Expect.stringContains reason "less alike" "failed"
-                | other -> failtestf "%A" other
+                let worse = verdictOf (mixed -0.3)
+                Expect.equal worse.Verdict Verdict.Failed "less alike"
+                Expect.exists worse.Reasons (fun r -> r.Contains "less alike") "in words"
+
+                let random = System.Random 3
+
+                for name, wrong in
+                    [
+                        "noise", Array.init moving.Values.Length (fun _ -> float32 (random.NextDouble()))
+                        "empty", Array.zeroCreate moving.Values.Length
+                    ] do
+                    let wrong = Volume(grid, wrong)
+                    let quality = check fixedScan wrong wrong step
+                    Expect.equal quality.Verdict Verdict.Failed name
+                    Expect.exists quality.Reasons (fun r -> r.Contains "same thing") $"{name}, in words"
 
                 let spoilt =
                     Volume(grid, fixedScan.Values |> Array.mapi (fun i v -> if i = 700 then nanf else v))
 
-                let one = verdictOf spoilt (mixed 0.5)
-                Expect.equal one.Verdict Good "one voxel that is not a number"
-                Expect.isTrue (System.Double.IsFinite one.SimilarityAfter) "a number"
+                let one = check spoilt moving (mixed 0.9) step
+                Expect.equal one.Verdict Verdict.Ok "one voxel that is not a number"
 
-                match
-                    (verdictOf (Volume(grid, Array.create fixedScan.Values.Length nanf)) (mixed 0.5)).Verdict
-                with
-                | Look reasons -> Expect.exists reasons (fun r -> r.Contains "cannot be measured") "no voxel"
-                | other -> failtestf "%A" other
+                let none = Volume(grid, Array.create fixedScan.Values.Length nanf)
+                let unknown = check none moving (mixed 0.9) step
+                Expect.notEqual unknown.Verdict Verdict.Ok "nothing to measure"
+                Expect.exists unknown.Reasons (fun r -> r.Contains "cannot be measured") "no voxel"
             }
         ]

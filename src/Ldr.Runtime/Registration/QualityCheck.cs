@@ -1,0 +1,165 @@
+using System.Diagnostics;
+
+namespace Ldr.Runtime;
+
+/// <summary>
+/// Judges a registered pair. The thresholds, and how well they tell good pairs from wrong ones, are in <c>docs/verdict.md</c>.
+/// </summary>
+public static class QualityCheck
+{
+    /// <summary>Detail after a registration below which the scans do not show the same thing: failed.</summary>
+    public const double FailedDetail = 0.28;
+
+    /// <summary>Detail after a registration below which it should be looked at.</summary>
+    public const double LookDetail = 0.36;
+
+    /// <summary>Detail above which the scans agree so well that the correlation may sink, and the field be near identity.</summary>
+    public const double AgreeingDetail = 0.8;
+
+    /// <summary>By how much the correlation may sink before a registration has failed: less is within what resampling changes.</summary>
+    public const double SimilarityTolerance = 0.002;
+
+    /// <summary>Folded voxels (percent) above which a field should be looked at.</summary>
+    public const double FoldedPercent = 1;
+
+    /// <summary>Share of the voxels (percent) that may leave the moving scan before the field should be looked at.</summary>
+    public const double OutsidePercent = 40;
+
+    /// <summary>Share of the smallest spacing below which a mean deformation counts as near identity.</summary>
+    public const double NearIdentity = 0.05;
+
+    /// <summary>Points, about, that go through the deformation and back.</summary>
+    private const double InversePoints = 8_000;
+
+    /// <summary>Measures and judges.</summary>
+    /// <param name="fixedScan">The fixed scan.</param>
+    /// <param name="movingScan">The moving scan as it was read.</param>
+    /// <param name="moved">The moved scan, on the fixed grid.</param>
+    /// <param name="field">The total displacement, on the fixed grid.</param>
+    /// <param name="deformation">Its part without the initial alignment, on the fixed grid.</param>
+    /// <param name="initial">The initial alignment: fixed world to moving world, mm.</param>
+    public static RegistrationQuality Run(
+        Volume fixedScan, Volume movingScan, Volume moved, DisplacementField field, DisplacementField deformation, Affine initial)
+    {
+        ArgumentNullException.ThrowIfNull(fixedScan);
+        ArgumentNullException.ThrowIfNull(movingScan);
+        ArgumentNullException.ThrowIfNull(moved);
+        ArgumentNullException.ThrowIfNull(field);
+        ArgumentNullException.ThrowIfNull(deformation);
+        ArgumentNullException.ThrowIfNull(initial);
+        Stopwatch clock = Stopwatch.StartNew();
+
+        // Folding looks at every voxel; what else there is takes as long on another thread.
+        Task<FoldingMeasure> folding = Task.Run(() => Folding.Measure(field));
+        QualityLattice lattice = new(fixedScan);
+        float[] before = lattice.Unmoved(movingScan, initial, out double overlap);
+        float[] after = lattice.Moved(moved, field, movingScan.Grid, out double outside);
+        bool same = ReferenceEquals(field, deformation);
+        double mean = deformation.MeanLengthMm;
+        RegistrationQuality measured = new()
+        {
+            Verdict = Verdict.Ok,
+            Reasons = [],
+            SimilarityBefore = lattice.Correlation(before),
+            SimilarityAfter = lattice.Correlation(after),
+            DetailBefore = lattice.Detail(before),
+            DetailAfter = lattice.Detail(after),
+            DetailDisplaced = lattice.DetailDisplaced(after),
+            OverlapPercent = 100 * overlap,
+            OutsidePercent = 100 * outside,
+            MeanDeformationMm = mean,
+            MaxDeformationMm = deformation.MaxLengthMm,
+            MeanDisplacementMm = same ? mean : field.MeanLengthMm,
+            MaxDisplacementMm = field.MaxLengthMm,
+            InverseError = InverseErrorOf(deformation),
+            OutsideTraining = [],
+            Folding = folding.Result,
+            Elapsed = clock.Elapsed,
+        };
+        return Judge(measured, fixedScan.Grid);
+    }
+
+    private static RegistrationQuality Judge(RegistrationQuality q, Grid grid)
+    {
+        (double x, double y, double z) = grid.Spacing;
+        bool finite = double.IsFinite(q.MeanDeformationMm);
+        bool agree = q.DetailAfter >= AgreeingDetail;
+        List<string> failures = [];
+        List<string> doubts = [];
+        void When(bool holds, List<string> list, FormattableString reason)
+        {
+            if (holds)
+            {
+                list.Add(FormattableString.Invariant(reason));
+            }
+        }
+
+        bool measurable = double.IsFinite(q.SimilarityAfter - q.SimilarityBefore);
+        When(!finite, failures, $"the displacement field has numbers that are not finite");
+        When(
+            finite && measurable && !agree && q.SimilarityAfter < q.SimilarityBefore - SimilarityTolerance,
+            failures,
+            $"the scans are less alike than before (correlation {q.SimilarityBefore:F3} before, {q.SimilarityAfter:F3} after)");
+        When(
+            q.DetailAfter < FailedDetail,
+            failures,
+            $"the scans do not show the same thing: the moved scan explains {100 * q.DetailAfter:F0} % of the fixed scan's detail");
+        When(
+            q.DetailAfter is >= FailedDetail and < LookDetail,
+            doubts,
+            $"the scans agree poorly: the moved scan explains {100 * q.DetailAfter:F0} % of the fixed scan's detail");
+        When(q.Folding.FoldedPercent > FoldedPercent, doubts, $"{q.Folding.FoldedPercent:F1} % of the voxels are folded");
+        When(
+            q.OutsidePercent > OutsidePercent,
+            doubts,
+            $"the field takes {q.OutsidePercent:F0} % of the voxels out of the moving scan");
+        When(
+            finite && !agree && q.MeanDeformationMm < NearIdentity * Math.Min(x, Math.Min(y, z)),
+            doubts,
+            $"the field is near identity ({q.MeanDeformationMm:F3} mm on average)");
+        When(!measurable, doubts, $"the similarity cannot be measured: no voxel is finite in both scans where they overlap");
+        When(
+            failures.Count == 0 && !agree && q.SimilarityAfter < q.SimilarityBefore,
+            doubts,
+            $"the scans are no more alike than before (correlation {q.SimilarityBefore:F4} before, {q.SimilarityAfter:F4} after)");
+        return q with
+        {
+            Verdict = failures.Count > 0 ? Verdict.Failed : doubts.Count > 0 ? Verdict.Look : Verdict.Ok,
+            Reasons = [.. failures, .. doubts],
+        };
+    }
+
+    /// <summary>Points y go to p = y + u(y) and back by the fixed-point iteration q ← p − u(q); |q − y|.</summary>
+    private static InverseConsistency InverseErrorOf(DisplacementField deformation)
+    {
+        const int iterations = 12;
+        Grid grid = deformation.Grid;
+        int step = Math.Max(1, (int)Math.Ceiling(Math.Cbrt(grid.Count / InversePoints)));
+        int slices = (grid.Nz + step - 1) / step;
+        (double Sum, double Max, int Count)[] parts = new (double, double, int)[slices];
+        Parallel.For(0, slices, new ParallelOptions { MaxDegreeOfParallelism = Threads.Most }, slice =>
+        {
+            Span<float> u = stackalloc float[3];
+            int z = slice * step;
+            for (int y = 0; y < grid.Ny; y += step)
+            {
+                for (int x = 0; x < grid.Nx; x += step)
+                {
+                    Sampling.LinearAt(deformation.Vectors, grid, x, y, z, u);
+                    (float px, float py, float pz) = (x + u[0], y + u[1], z + u[2]);
+                    (float qx, float qy, float qz) = (px, py, pz);
+                    for (int i = 0; i < iterations; i++)
+                    {
+                        Sampling.LinearAt(deformation.Vectors, grid, qx, qy, qz, u);
+                        (qx, qy, qz) = (px - u[0], py - u[1], pz - u[2]);
+                    }
+
+                    (double dx, double dy, double dz) = grid.VoxelToWorld.ApplyLinear(qx - x, qy - y, qz - z);
+                    double length = Math.Sqrt((dx * dx) + (dy * dy) + (dz * dz));
+                    parts[slice] = (parts[slice].Sum + length, Math.Max(parts[slice].Max, length), parts[slice].Count + 1);
+                }
+            }
+        });
+        return new InverseConsistency(parts.Sum(p => p.Sum) / parts.Sum(p => p.Count), parts.Max(p => p.Max));
+    }
+}
