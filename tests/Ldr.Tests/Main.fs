@@ -38,6 +38,7 @@ let private all =
                     Core.LossTests.tests
                     Core.CodecTests.tests
                     Core.DataTests.tests
+                    Core.DataFormTests.tests
                     Core.StepTests.tests
                     Core.AldkTests.tests
                     Core.TrainerTests.tests

@@ -28,7 +28,7 @@ module Evaluator =
     let private read (subject: Subject) : LabelledScan =
         match subject.Labels with
         | Some labels ->
-            let image, labels = subject.Image(), labels ()
+            let image, labels = subject.Image.Read(), labels.Read()
 
             if not (labels.Grid.SameAs image.Grid) then
                 raise (

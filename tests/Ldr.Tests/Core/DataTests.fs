@@ -76,18 +76,17 @@ let tests =
                         Seed = 1
                     }
 
-                let dataset =
+                let dataset: Dataset =
                     {
                         Name = "x"
                         Licence = ""
+                        Parts = []
+                        LabelNames = Map.empty
                         Subjects =
                             [
                                 for i in 0..5 ->
-                                    {
-                                        Name = string i
-                                        Image = fun () -> invalidOp "a split reads no scan"
-                                        Labels = None
-                                    }
+                                    Stored.made (fun () -> invalidOp "a split reads no scan")
+                                    |> Subject.ofImage (string i)
                             ]
                     }
 
@@ -171,8 +170,8 @@ let tests =
                     Expect.hasLength dataset.Subjects 200 "subjects"
                     let first = dataset.Subjects.Head
                     Expect.equal first.Name "hippocampus_001" "name"
-                    let labels = (Option.get first.Labels) ()
+                    let labels = (Option.get first.Labels).Read()
                     Expect.equal (List.ofSeq (Overlap.Labels labels)) [ 1; 2 ] "labels"
-                    Expect.isTrue (labels.Grid.SameAs(first.Image().Grid)) "one grid"
+                    Expect.isTrue (labels.Grid.SameAs(first.Image.Read().Grid)) "one grid"
             }
         ]
