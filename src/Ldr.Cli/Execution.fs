@@ -167,6 +167,9 @@ let private train (request: Request) (reporter: Progress.Reporter) (asked: Train
         let folder =
             asked.Output |> Option.defaultValue (Path.Combine("runs", resolved.Name))
 
+        if asked.Resume && not (File.Exists(Path.Combine(folder, "experiment.json"))) then
+            reporter.Line $"{folder} holds no run to go on with (--resume): a new one begins."
+
         use stop = new Stopping()
 
         try
@@ -429,6 +432,7 @@ let private register (request: Request) (r: RegisterOptions) =
                         )
                     )
 
+                LabelMap.check file labels
                 labels)
 
         Option.map fst modelFile, fixedScan, moving, labels, pairOptions request r fixedScan moving
@@ -552,7 +556,9 @@ let private evaluate
     engine
     =
     let dataset =
-        if File.Exists data then
+        if Path.GetFileName data = "dataset.json" && File.Exists data then
+            Dataset.ofFolder (string (Path.GetDirectoryName(Path.GetFullPath data)))
+        elif File.Exists data then
             Experiment.read data []
             |> Result.bind (fun experiment -> Dataset.load experiment.Data)
         elif Directory.Exists data then
@@ -715,6 +721,7 @@ let private inspect (request: Request) (path: string) =
     if
         Directory.Exists path
         || path.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase)
+        || ModelFile.isShipped path
     then
         ModelFile.resolve path |> Result.bind (inspectModel request)
     else
@@ -797,6 +804,7 @@ let execute (request: Request) : int =
         | Evaluate e -> evaluate request reporter e.Model e.Data e.Split e.Output e.Seed e.Pairs e.Engine
         | OnTransforms command -> onTransforms request command
         | Inspect file -> inspect request file
+        | Doctor(dataset, assignments) -> DoctorExecution.run request.Json reporter dataset assignments
         | Validate(file, assignments) -> validate request file assignments
         | Benchmark options -> benchmark request options
 

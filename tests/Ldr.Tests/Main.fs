@@ -39,6 +39,7 @@ let private all =
                     Core.CodecTests.tests
                     Core.DataTests.tests
                     Core.DataFormTests.tests
+                    Core.DoctorTests.tests
                     Core.StepTests.tests
                     Core.AldkTests.tests
                     Core.TrainerTests.tests
