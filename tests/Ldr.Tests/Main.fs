@@ -53,6 +53,7 @@ let private all =
                 [
                     Cli.CliTests.tests
                     Cli.RegisterTests.tests
+                    Cli.DoctorCliTests.tests
                     Cli.EngineCliTests.tests
                     Cli.TransformVerbTests.tests
                     Cli.PairTests.tests
