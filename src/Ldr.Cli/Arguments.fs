@@ -140,7 +140,8 @@ type EvaluateArguments =
             match this with
             | Model _ -> "a model's file, or its name in models/."
             | Data _ -> "a folder with a dataset.json (MSD), or an experiment's file, whose data are taken."
-            | Split _ -> "test, val, train or all (default: test); the parts are those of the model file."
+            | Split _ ->
+                "test, val (or validation), train or all (default: test); the parts are those of the model file."
             | Output _ -> "write scores.csv and summary.json into this folder."
             | Seed _ -> "the seed that draws the pairs (default: 1)."
             | Pairs _ -> "how many pairs (default: 200)."
@@ -159,8 +160,25 @@ type InspectArguments =
     interface IArgParserTemplate with
         member this.Usage =
             match this with
-            | File _ -> "a scan or displacement field (NIfTI), a model (.safetensors) or a run's folder."
+            | File _ ->
+                "a scan or displacement field (NIfTI), a model (.safetensors), a NAME of models/, or a run's folder."
             | Json -> "print one JSON object to stdout."
+            | Verbose -> "show where a fault happened."
+
+type DoctorArguments =
+    | [<MainCommand; ExactlyOnce>] Dataset of folder: string
+    | Set of assignment: string
+    | [<Unique>] Json
+    | [<Unique>] Verbose
+
+    interface IArgParserTemplate with
+        member this.Usage =
+            match this with
+            | Dataset _ ->
+                "the folder of a data set (MSD, nnU-Net, BIDS), a folder of scans, or an experiment's file, whose data are looked at."
+            | Set _ -> "change a value of the experiment: PATH=VALUE, such as data.root=/data."
+            | Json ->
+                "print one JSON object to stdout: subjects, spoils, doubtful, remarks, findings, labels, scans."
             | Verbose -> "show where a fault happened."
 
 type ValidateArguments =
@@ -212,6 +230,7 @@ type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Convert of ParseResults<TransformVerbArguments>
     | [<CliPrefix(CliPrefix.None)>] Jacobian of ParseResults<TransformVerbArguments>
     | [<CliPrefix(CliPrefix.None)>] Inspect of ParseResults<InspectArguments>
+    | [<CliPrefix(CliPrefix.None)>] Doctor of ParseResults<DoctorArguments>
     | [<CliPrefix(CliPrefix.None)>] Validate of ParseResults<ValidateArguments>
     | [<CliPrefix(CliPrefix.None)>] Benchmark of ParseResults<BenchmarkArguments>
 
@@ -229,5 +248,7 @@ type Arguments =
             | Convert _ -> "write a transform in another format."
             | Jacobian _ -> "write how much a transform grows or shrinks each voxel; at or below 0 it folds."
             | Inspect _ -> "say what a scan, a model or a run is."
+            | Doctor _ ->
+                "look at every scan of a data set before time is spent: what is there, and what would spoil a training."
             | Validate _ -> "check an experiment before time is spent."
             | Benchmark _ -> "time the engine, and libtorch beside it."

@@ -87,6 +87,7 @@ type Command =
         |}
     | OnTransforms of TransformCommand
     | Inspect of file: string
+    | Doctor of dataset: string * assignments: string list
     | Validate of experiment: string * assignments: string list
     | Benchmark of BenchmarkOptions
 

@@ -167,6 +167,9 @@ let private train (request: Request) (reporter: Progress.Reporter) (asked: Train
         let folder =
             asked.Output |> Option.defaultValue (Path.Combine("runs", resolved.Name))
 
+        if asked.Resume && not (File.Exists(Path.Combine(folder, "experiment.json"))) then
+            reporter.Line $"{folder} holds no run to go on with (--resume): a new one begins."
+
         use stop = new Stopping()
 
         try
@@ -429,6 +432,7 @@ let private register (request: Request) (r: RegisterOptions) =
                         )
                     )
 
+                LabelMap.check file labels
                 labels)
 
         Option.map fst modelFile, fixedScan, moving, labels, pairOptions request r fixedScan moving
@@ -561,7 +565,9 @@ let private evaluate
     engine
     =
     let dataset =
-        if File.Exists data then
+        if Path.GetFileName data = "dataset.json" && File.Exists data then
+            Dataset.ofFolder (string (Path.GetDirectoryName(Path.GetFullPath data)))
+        elif File.Exists data then
             Experiment.read data []
             |> Result.bind (fun experiment -> Dataset.load experiment.Data)
         elif Directory.Exists data then
@@ -724,6 +730,7 @@ let private inspect (request: Request) (path: string) =
     if
         Directory.Exists path
         || path.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase)
+        || ModelFile.isShipped path
     then
         ModelFile.resolve path |> Result.bind (inspectModel request)
     else
@@ -734,7 +741,9 @@ let private validate (request: Request) file assignments =
     |> Result.bind (fun experiment ->
         Dataset.load experiment.Data
         |> Result.bind (fun dataset ->
-            Dataset.split experiment.Data.Split dataset |> Result.map (fun _ -> dataset))
+            Dataset.splittable dataset
+            |> Result.bind (Dataset.split experiment.Data.Split)
+            |> Result.map (fun _ -> dataset))
         |> Result.map (fun dataset ->
             if request.Json then
                 printfn "%s" (Codec.toLine Experiment.codec experiment)
@@ -806,6 +815,7 @@ let execute (request: Request) : int =
         | Evaluate e -> evaluate request reporter e.Model e.Data e.Split e.Output e.Seed e.Pairs e.Engine
         | OnTransforms command -> onTransforms request command
         | Inspect file -> inspect request file
+        | Doctor(dataset, assignments) -> DoctorExecution.run request.Json reporter dataset assignments
         | Validate(file, assignments) -> validate request file assignments
         | Benchmark options -> benchmark request options
 

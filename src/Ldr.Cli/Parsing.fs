@@ -171,7 +171,12 @@ let private evaluate (r: ParseResults<EvaluateArguments>) =
     | _, Error e, _
     | _, _, Error e -> Error e
     | Ok model, Ok data, Ok engine ->
-        let split = r.GetResult(EvaluateArguments.Split, "test")
+        let split =
+            match r.GetResult(EvaluateArguments.Split, "test") with
+            | "validation" -> "val"
+            | "training" -> "train"
+            | part -> part
+
         let pairs = r.GetResult(Pairs, 200)
 
         if not (List.contains split [ "test"; "val"; "train"; "all" ]) then
@@ -220,6 +225,17 @@ let private inspect (r: ParseResults<InspectArguments>) =
             Option.None
             (r.Contains InspectArguments.Json)
             (r.Contains InspectArguments.Verbose))
+
+let private doctor (r: ParseResults<DoctorArguments>) =
+    need "the data set" (r.TryGetResult DoctorArguments.Dataset)
+    |> Result.bind (fun dataset ->
+        Command.Doctor(dataset, r.GetResults DoctorArguments.Set)
+        |> request
+            r
+            Option.None
+            Option.None
+            (r.Contains DoctorArguments.Json)
+            (r.Contains DoctorArguments.Verbose))
 
 let private validate (r: ParseResults<ValidateArguments>) =
     need "the experiment's file" (r.TryGetResult ValidateArguments.Experiment)
@@ -313,6 +329,7 @@ let parse (arguments: string[]) : Result<Request, Refusal> =
             | Arguments.Convert r -> sharedTransform TransformCommand.Convert r
             | Arguments.Jacobian r -> sharedTransform TransformCommand.Jacobian r
             | Arguments.Inspect r -> inspect r
+            | Arguments.Doctor r -> doctor r
             | Arguments.Validate r -> validate r
             | Arguments.Benchmark r -> benchmark r
         with :? ArguParseException as e ->

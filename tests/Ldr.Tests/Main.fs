@@ -38,6 +38,8 @@ let private all =
                     Core.LossTests.tests
                     Core.CodecTests.tests
                     Core.DataTests.tests
+                    Core.DataFormTests.tests
+                    Core.DoctorTests.tests
                     Core.StepTests.tests
                     Core.AldkTests.tests
                     Core.AugmentationTests.tests
@@ -52,6 +54,7 @@ let private all =
                 [
                     Cli.CliTests.tests
                     Cli.RegisterTests.tests
+                    Cli.DoctorCliTests.tests
                     Cli.EngineCliTests.tests
                     Cli.TransformVerbTests.tests
                     Cli.PairTests.tests

@@ -8,6 +8,14 @@ open Ldr.Runtime
 type DataSource =
     /// A folder with a `dataset.json` in the form of the Medical Segmentation Decathlon, below the data root.
     | Msd of folder: string
+    /// A folder with a `dataset.json` of nnU-Net, version 2, below the data root, and the channel that is read.
+    | NnUnet of folder: string * channel: int
+    /// A `*_dataset.json` of Learn2Reg, below the data root.
+    | Learn2Reg of file: string
+    /// A table of pairs, below the data root.
+    | Csv of file: string
+    /// A BIDS derivatives folder, below the data root.
+    | Bids of folder: string * BidsQuery
     /// Made by the program.
     | Synthetic of Anatomy
 
@@ -38,25 +46,6 @@ type DataOptions =
         IgnoredLabels: int list
     }
 
-/// One subject of a data set: its scan and its label map, read when they are needed.
-[<NoEquality; NoComparison>]
-type Subject =
-    {
-        Name: string
-        /// The scan, as stored.
-        Image: unit -> Volume
-        Labels: (unit -> Volume) option
-    }
-
-/// The subjects of a data set, in the order of their names.
-[<NoEquality; NoComparison>]
-type Dataset =
-    {
-        Name: string
-        Licence: string
-        Subjects: Subject list
-    }
-
 /// The subjects of the three parts of a split.
 [<NoEquality; NoComparison>]
 type SplitSubjects =
@@ -67,16 +56,54 @@ type SplitSubjects =
     }
 
 module DataSource =
+    let private bids: Fields<string * BidsQuery, string * BidsQuery> =
+        Codec.record (fun folder suffix space desc labels labelsDesc ->
+            folder,
+            {
+                Suffix = suffix
+                Space = space
+                Desc = desc
+                Labels = labels
+                LabelsDesc = labelsDesc
+            })
+        |> Codec.required "folder" Codec.string fst
+        |> Codec.optional "suffix" Codec.string "T1w" (fun (_, q) -> q.Suffix)
+        |> Codec.maybe "space" Codec.string (fun (_, q) -> q.Space)
+        |> Codec.maybe "desc" Codec.string (fun (_, q) -> q.Desc)
+        |> Codec.optional "labels" Codec.string "dseg" (fun (_, q) -> q.Labels)
+        |> Codec.maybe "labels_desc" Codec.string (fun (_, q) -> q.LabelsDesc)
+
     let codec: Codec<DataSource> =
+        let one key =
+            Codec.record id |> Codec.required key Codec.string id
+
         Codec.union
             "kind"
             [
-                Codec.case "msd" (Codec.record id |> Codec.required "folder" Codec.string id) Msd (function
+                Codec.case "msd" (one "folder") Msd (function
                     | Msd folder -> Some folder
-                    | Synthetic _ -> None)
+                    | _ -> None)
+                Codec.case
+                    "nnunet"
+                    (Codec.record (fun folder channel -> folder, channel)
+                     |> Codec.required "folder" Codec.string fst
+                     |> Codec.optional "channel" Codec.countingInt 0 snd)
+                    NnUnet
+                    (function
+                     | NnUnet(folder, channel) -> Some(folder, channel)
+                     | _ -> None)
+                Codec.case "learn2reg" (one "file") Learn2Reg (function
+                    | Learn2Reg file -> Some file
+                    | _ -> None)
+                Codec.case "csv" (one "file") Csv (function
+                    | Csv file -> Some file
+                    | _ -> None)
+                Codec.case "bids" bids Bids (function
+                    | Bids(folder, query) -> Some(folder, query)
+                    | _ -> None)
                 Codec.case "synthetic" Anatomy.fields Synthetic (function
                     | Synthetic anatomy -> Some anatomy
-                    | Msd _ -> None)
+                    | _ -> None)
             ]
 
 module DataOptions =
@@ -127,216 +154,112 @@ module DataOptions =
         |> Codec.optional "ignored_labels" (Codec.list Codec.int) [] _.IgnoredLabels
         |> Codec.seal
 
+[<CompilationRepresentation(CompilationRepresentationFlags.ModuleSuffix)>]
 module Dataset =
-    type private Entry = { Image: string; Label: string option }
+    let private noDescription folder =
+        DataFiles.bad
+            folder
+            "has no dataset.json"
+            "give the folder of a data set in the form of the Medical Segmentation Decathlon or of nnU-Net, or a BIDS folder"
 
-    type private Description =
-        {
-            Name: string
-            Licence: string
-            Training: Entry list
-        }
-
-    /// The parts of an MSD `dataset.json` that are used; it has more keys, and they vary.
-    let private readDescription (file: string) : Result<Description, Error> =
-        let text = Error.guard (fun () -> File.ReadAllText file)
-
-        let pick key (codec: Codec<'a>) path (element: System.Text.Json.JsonElement) =
-            match element.TryGetProperty(key: string) with
-            | true, value -> codec.Decode $"{path}.{key}" value |> Result.map Some
-            | _ -> Ok None
-
-        let need key codec path element =
-            match pick key codec path element with
-            | Ok(Some value) -> Ok value
-            | Ok None ->
-                Error
-                    [
-                        {
-                            Path = $"{path}.{key}"
-                            Problem = "is missing"
-                        }
-                    ]
-            | Error problems -> Error problems
-
-        let entry: Codec<Entry> =
-            {
-                Encode = fun e -> Codec.string.Encode e.Image
-                Decode =
-                    fun path element ->
-                        if element.ValueKind <> System.Text.Json.JsonValueKind.Object then
-                            Codec.expected "an object with \"image\" and \"label\"" path element
-                        else
-                            match
-                                need "image" Codec.string path element, pick "label" Codec.string path element
-                            with
-                            | Ok image, Ok label -> Ok { Image = image; Label = label }
-                            | Error a, Error b -> Error(a @ b)
-                            | Error a, Ok _
-                            | Ok _, Error a -> Error a
-            }
-
-        text
-        |> Result.bind (Codec.parse file)
-        |> Result.bind (fun element ->
-            if element.ValueKind <> System.Text.Json.JsonValueKind.Object then
-                Error(
-                    BadFile(
-                        file,
-                        "is not a data set's description",
-                        "see the Medical Segmentation Decathlon's dataset.json"
-                    )
-                )
-            else
-                match need "training" (Codec.list entry) "$" element with
-                | Error problems -> Error(BadJson(file, problems))
-                | Ok training ->
-                    let word key fallback =
-                        match pick key Codec.string "$" element with
-                        | Ok(Some value) -> value
-                        | _ -> fallback
-
-                    Ok
-                        {
-                            Name =
-                                word
-                                    "name"
-                                    (Path.GetFileName(Path.GetDirectoryName(Path.GetFullPath file)) |> string)
-                            Licence = word "licence" "not stated"
-                            Training = training
-                        })
-
-    let private withoutEnding (name: string) =
-        [ ".gz"; ".nii" ]
-        |> List.fold
-            (fun (n: string) (ending: string) ->
-                if n.EndsWith(ending, StringComparison.OrdinalIgnoreCase) then
-                    n.Substring(0, n.Length - ending.Length)
-                else
-                    n)
-            name
-
-    /// The subjects' names: those of their files; with the folder below the data set's where that is not enough.
-    let private names (file: string) (folder: string) (images: string list) : string list =
-        let short (path: string) =
-            Path.GetFileName path |> string |> withoutEnding
-
-        let long path =
-            (Path.GetRelativePath(folder, path) |> withoutEnding).Replace('\\', '/')
-
-        let repeated pick =
-            images
-            |> List.countBy pick
-            |> List.filter (fun (_, count) -> count > 1)
-            |> List.map fst
-            |> Set.ofList
-
-        match Seq.tryHead (repeated long) with
-        | Some name ->
-            raise (Error.Raised(BadFile(file, $"lists the image {name} twice", "list each image once")))
-        | None ->
-            let clashing = repeated short
-
-            images
-            |> List.map (fun path ->
-                if clashing.Contains(short path) then
-                    long path
-                else
-                    short path)
-
-    /// A path of a description, which must stay inside the data set's folder unless it is absolute on purpose.
-    let private inside (file: string) (folder: string) (path: string) =
-        if path.Contains '\000' then
-            raise (Error.Raised(BadFile(file, "names a file with a null character in it", "mend that path")))
-
-        let full = Path.GetFullPath(Path.Combine(folder, path))
-        let root = Path.GetFullPath folder + string Path.DirectorySeparatorChar
-
-        if Path.IsPathRooted path || full.StartsWith(root, StringComparison.Ordinal) then
-            full
-        else
-            raise (
-                Error.Raised(
-                    BadFile(
-                        file,
-                        $"\"{path}\" leads out of the data set's folder",
-                        "give a path inside it, or an absolute one"
-                    )
-                )
-            )
-
-    /// The data set in a folder with an MSD `dataset.json`.
+    /// The data set in a folder: MSD or nnU-Net by its `dataset.json`, BIDS by its `dataset_description.json`.
     let ofFolder (folder: string) : Result<Dataset, Error> =
-        let file = Path.Combine(folder, "dataset.json")
+        Error.guard (fun () ->
+            let file = Path.Combine(folder, "dataset.json")
 
-        if not (File.Exists file) then
-            Error(
-                BadFile(
-                    folder,
-                    "has no dataset.json",
-                    "give the folder of a data set in the form of the Medical Segmentation Decathlon"
-                )
-            )
-        else
-            readDescription file
-            |> Result.bind (fun description ->
-                Error.guard (fun () ->
-                    let images = description.Training |> List.map (fun e -> inside file folder e.Image)
+            if File.Exists file then
+                let keys = DataFiles.readJson Codec.any file
 
+                let isNnUnet =
+                    keys.ValueKind = System.Text.Json.JsonValueKind.Object
+                    && (fst (keys.TryGetProperty "channel_names")
+                        || fst (keys.TryGetProperty "file_ending"))
+
+                if isNnUnet then
+                    NnUnetForm.read 0 file
+                else
+                    MsdForm.read file
+            elif File.Exists(Path.Combine(folder, "dataset_description.json")) then
+                BidsForm.read
                     {
-                        Name = description.Name
-                        Licence = description.Licence
-                        Subjects =
-                            [
-                                for entry, image, name in
-                                    List.zip3 description.Training images (names file folder images) do
-                                    let labels = entry.Label |> Option.map (inside file folder)
-
-                                    {
-                                        Name = name
-                                        Image = fun () -> Nifti.Read image
-                                        Labels =
-                                            labels |> Option.map (fun path -> fun () -> Nifti.Read path)
-                                    }
-                            ]
-                            |> List.sortBy _.Name
-                    }))
+                        Suffix = "T1w"
+                        Space = None
+                        Desc = None
+                        Labels = "dseg"
+                        LabelsDesc = None
+                    }
+                    folder
+            else
+                noDescription folder)
 
     /// The data set of an experiment.
     let load (options: DataOptions) : Result<Dataset, Error> =
-        match options.Source with
-        | Msd folder ->
-            let path = Path.Combine(options.Root, folder)
+        let below exists (path: string) (read: string -> Dataset) =
+            let full = Path.Combine(options.Root, path)
 
-            if Directory.Exists path then
-                ofFolder path
+            if exists full then
+                Error.guard (fun () -> read full)
             else
                 Error(
                     BadFile(
-                        path,
+                        full,
                         "no such data set",
                         "set the folder of the data with --set data.root=FOLDER or LDR_DATA"
                     )
                 )
+
+        let described read folder =
+            let file = Path.Combine(folder, "dataset.json")
+            if File.Exists file then read file else noDescription folder
+
+        let isFolder (path: string) = Directory.Exists path
+        let isFile (path: string) = File.Exists path
+
+        match options.Source with
+        | Msd folder -> below isFolder folder (described MsdForm.read)
+        | NnUnet(folder, channel) -> below isFolder folder (described (NnUnetForm.read channel))
+        | Learn2Reg file -> below isFile file Learn2RegForm.read
+        | Csv file -> below isFile file CsvForm.read
+        | Bids(folder, query) -> below isFolder folder (BidsForm.read query)
         | Synthetic anatomy ->
             let make = Anatomy.subject anatomy
 
-            Ok
-                {
-                    Name = "synthetic anatomy"
-                    Licence = "MIT"
-                    Subjects =
-                        [
-                            for index in 0 .. anatomy.Subjects - 1 do
-                                let both = lazy make index
+            [
+                for index in 0 .. anatomy.Subjects - 1 do
+                    let both = lazy make index
 
-                                {
-                                    Name = $"synthetic-%03d{index}"
-                                    Image = fun () -> fst both.Value
-                                    Labels = Some(fun () -> snd both.Value)
-                                }
-                        ]
-                }
+                    { Subject.ofImage $"synthetic-%03d{index}" (Stored.made (fun () -> fst both.Value)) with
+                        Labels = Some(Stored.made (fun () -> snd both.Value))
+                    }
+            ]
+            |> DataFiles.dataset "synthetic anatomy" "MIT" Map.empty []
+            |> Ok
+
+    /// A data set whose subjects a split may cut anywhere and pair in any way; an error for one that lists its own pairs, or
+    /// has several scans of a person, which would come into two parts.
+    let splittable (dataset: Dataset) : Result<Dataset, Error> =
+        let listed =
+            dataset.Parts
+            |> List.tryFind (fun part ->
+                part.Shares |> List.exists (fun share -> share.Pairing <> AllOrdered))
+
+        let twice =
+            dataset.Subjects
+            |> List.countBy _.Person
+            |> List.tryFind (fun (_, count) -> count > 1)
+
+        match listed, twice with
+        | Some part, _ ->
+            Error(
+                BadInput
+                    $"$.data.source: {dataset.Name} lists the pairs of its part \"{part.Name}\"; only data sets whose scans may all be paired can be trained on yet"
+            )
+        | None, Some(person, count) ->
+            Error(
+                BadInput
+                    $"$.data.source: {dataset.Name} has {count} scans of {person}; only data sets with one scan of each person can be split yet"
+            )
+        | None, None -> Ok dataset
 
     /// Cuts the subjects into training, validation and test.
     let split (split: Split) (dataset: Dataset) : Result<SplitSubjects, Error> =

@@ -27,7 +27,7 @@ module TrainingSet =
             [
                 for subject in subjects do
                     match subject.Labels with
-                    | Some labels -> labels ()
+                    | Some labels -> labels.Read()
                     | None ->
                         bad
                             $"subject {subject.Name} has no label map; a loss with \"dice\" needs one for every training subject"
@@ -57,7 +57,7 @@ module TrainingSet =
 
         {
             Names = [| for subject in subjects -> subject.Name |]
-            Scans = [| for subject in subjects -> data.Intensity.Apply(subject.Image()) |]
+            Scans = [| for subject in subjects -> data.Intensity.Apply(subject.Image.Read()) |]
             Labels = lazy labels data.IgnoredLabels subjects
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (sx, sy, sz), struct (x, y, z))
             Alignment = data.Alignment

@@ -27,8 +27,8 @@ type EvaluationSet =
 module Evaluator =
     let private read (subject: Subject) : LabelledScan =
         match subject.Labels with
-        | Some labels ->
-            let image, labels = subject.Image(), labels ()
+        | Some labelsStored ->
+            let image, labels = subject.Image.Read(), labelsStored.Read()
 
             if not (labels.Grid.SameAs image.Grid) then
                 raise (
@@ -37,6 +37,8 @@ module Evaluator =
                             $"subject {subject.Name}: its label map ({labels.Grid}) lies on another grid than its scan ({image.Grid}); give the label map that belongs to it"
                     )
                 )
+
+            LabelMap.check (labelsStored.Where |> Option.defaultValue $"subject {subject.Name}") labels
 
             {
                 Name = subject.Name

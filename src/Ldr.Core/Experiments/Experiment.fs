@@ -5,6 +5,7 @@ open System.IO
 open System.Security.Cryptography
 open System.Text
 open System.Text.Json.Nodes
+open Ldr.Runtime
 
 /// How the models of an experiment are scored.
 type EvaluationOptions =
@@ -238,19 +239,37 @@ module Experiment =
             walk root parts
         | _ -> bad "write PATH=VALUE, such as data.root=/data"
 
+    let private another =
+        "give the path of an experiment, such as experiments/quickstart.json"
+
+    /// What is said of a file that is no JSON: what it is, where that can be told.
+    let private wrongKind (file: string) (error: Error) =
+        match FileContent.Describe file with
+        | null -> error
+        | what when what.Contains "text" -> error
+        | what -> BadFile(file, $"is {what}, not an experiment", another)
+
+    /// Refuses a data set's description, which is easily taken for an experiment.
+    let private notDataset (file: string) (element: System.Text.Json.JsonElement) =
+        let has (key: string) = fst (element.TryGetProperty key)
+
+        if
+            element.ValueKind = System.Text.Json.JsonValueKind.Object
+            && not (has "train")
+            && (has "training" || has "numTraining")
+        then
+            Error(BadFile(file, "is a data set's description, not an experiment", another))
+        else
+            Ok element
+
     /// Reads an experiment and applies `--set` assignments. Every problem is reported at once.
     let read (file: string) (assignments: string list) : Result<Experiment, Error> =
         if not (File.Exists file) then
-            Error(
-                BadFile(
-                    file,
-                    "no such file",
-                    "give the path of an experiment, such as experiments/quickstart.json"
-                )
-            )
+            Error(BadFile(file, "no such file", another))
         else
             Error.guard (fun () -> File.ReadAllText file)
-            |> Result.bind (Codec.parse file)
+            |> Result.bind (fun text -> Codec.parse file text |> Result.mapError (wrongKind file))
+            |> Result.bind (notDataset file)
             |> Result.bind (fun element ->
                 if assignments.IsEmpty then
                     Ok element

@@ -313,6 +313,25 @@ module Codec =
             Decode = decodeFields [] fields
         }
 
+    /// Ends an object of somebody else's file, which may have more keys than are read.
+    let lenient (fields: Fields<'record, 'record>) : Codec<'record> =
+        {
+            Encode = fields.Write >> toObject
+            Decode =
+                fun path element ->
+                    if element.ValueKind = JsonValueKind.Object then
+                        fields.Read path element
+                    else
+                        expected "an object" path element
+        }
+
+    /// Any JSON, as it is.
+    let any: Codec<JsonElement> =
+        {
+            Encode = fun element -> JsonNode.Parse(element.GetRawText()) |> nonNull
+            Decode = fun _ element -> Ok element
+        }
+
     /// A case of a union: its word, its fields, and the record or tuple to and from the union.
     [<NoEquality; NoComparison>]
     type Case<'union> =

@@ -225,10 +225,45 @@ module ModelFile =
         use network = Network.create (Seed.ofInt 0) card.Architecture
         size { Card = card; Network = network }
 
-    /// The file that is meant by a path of a model, by the folder of a finished run, or by the NAME of
-    /// `models/NAME.safetensors`.
+    /// The folders in which models are known by their names: that of `LDR_MODELS`, `models` in the current folder, beside the
+    /// program, and at the root of the repository that it was built in.
+    let private shelves () : string list =
+        let rec root (folder: DirectoryInfo | null) =
+            match folder with
+            | null -> []
+            | folder when File.Exists(Path.Combine(folder.FullName, "Ldr.sln")) ->
+                [ Path.Combine(folder.FullName, "models") ]
+            | folder -> root folder.Parent
+
+        [
+            match System.Environment.GetEnvironmentVariable "LDR_MODELS" with
+            | null
+            | "" -> ()
+            | folder -> folder
+            "models"
+            Path.Combine(System.AppContext.BaseDirectory, "models")
+            yield! root (DirectoryInfo System.AppContext.BaseDirectory)
+        ]
+        |> List.filter Directory.Exists
+
+    /// The models that are known by a name, in alphabetical order: names and files.
+    let shipped () : (string * string) list =
+        shelves ()
+        |> List.collect (fun shelf ->
+            [
+                for file in Directory.EnumerateFiles(shelf, "*.safetensors") ->
+                    string (Path.GetFileNameWithoutExtension file), file
+            ])
+        |> List.distinctBy fst
+        |> List.sortBy fst
+
+    /// Whether a name is that of a shipped model, and of no file or folder here.
+    let isShipped (name: string) =
+        not (File.Exists name)
+        && shipped () |> List.exists (fun (known, _) -> known = name)
+
+    /// The file that is meant by a path of a model, by the folder of a finished run, or by the NAME of a shipped model.
     let resolve (nameOrPath: string) : Result<string, Error> =
-        let shipped = Path.Combine("models", nameOrPath + ".safetensors")
         let ofRun = Path.Combine(nameOrPath, "model.safetensors")
 
         if File.Exists nameOrPath then
@@ -243,13 +278,24 @@ module ModelFile =
                     "go on with it by ldr-fs train EXPERIMENT --resume"
                 )
             )
-        elif File.Exists shipped then
-            Ok shipped
         else
-            Error(
-                BadFile(
-                    nameOrPath,
-                    "no such model",
-                    "give a .safetensors file that `ldr-fs train` wrote, the folder of a run, or a NAME of models/NAME.safetensors"
+            let known = shipped ()
+
+            match known |> List.tryFind (fun (name, _) -> name = nameOrPath) with
+            | Some(_, file) -> Ok file
+            | None ->
+                let names = known |> List.map fst
+
+                let hint =
+                    if names.IsEmpty then
+                        ""
+                    else
+                        $", or the name of a model ({Codec.suggestion names nameOrPath})"
+
+                Error(
+                    BadFile(
+                        nameOrPath,
+                        "no such model",
+                        "give a .safetensors file that `ldr-fs train` wrote, the folder of a run" + hint
+                    )
                 )
-            )

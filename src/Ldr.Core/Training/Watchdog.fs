@@ -34,7 +34,13 @@ module Watchdog =
 
             match find "gradient_norm" with
             | Some norm when norm < fst slopes || norm > snd slopes ->
+                let says =
+                    if norm < fst slopes then
+                        $"below {fst slopes:G3}: it hardly tells the student where to go"
+                    else
+                        $"above {snd slopes:G3}: it may throw the student off"
+
                 "slope",
-                $"the norm of the discriminator's gradient is {norm:G3}, outside {fst slopes:G3} to {snd slopes:G3}; the penalty wants 1 (try another penalty)"
+                $"the discriminator changes by {norm:G3} per unit of the field (the norm of its gradient, which the penalty draws to 1), {says}; try another distillation.penalty"
             | _ -> ()
         ]

@@ -9,6 +9,10 @@ public static class ImageFile
     /// <summary>Whether an image can be written under this name.</summary>
     public static bool CanWrite(string path) => FileKinds.OfName(path) is FileKind.Nifti or FileKind.MetaImage or FileKind.Nrrd;
 
+    /// <summary>Whether a file is NIfTI: by its first bytes where they say it, else by its name.</summary>
+    /// <exception cref="InvalidFileException">The file cannot be read.</exception>
+    public static bool IsNifti(string path) => FileKinds.Of(path) == FileKind.Nifti;
+
     /// <summary>Reads one volume.</summary>
     /// <param name="path">A NIfTI, MetaImage or NRRD file.</param>
     /// <param name="volume">Which volume or channel of a file that holds several, from 0.</param>

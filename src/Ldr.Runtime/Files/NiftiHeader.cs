@@ -39,6 +39,9 @@ public sealed record NiftiHeader
     /// <summary>Where the voxel-to-world map came from: <c>sform</c>, <c>qform</c> or <c>pixdim</c>.</summary>
     public required string AffineSource { get; init; }
 
+    /// <summary>Whether sform and qform are both set and place some voxel differently; sform is the one that counts.</summary>
+    public bool FormsDisagree { get; init; }
+
     /// <summary>Where in the (uncompressed) file the voxels start, in bytes.</summary>
     public required long VoxelOffset { get; init; }
 

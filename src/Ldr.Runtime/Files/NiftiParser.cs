@@ -34,7 +34,7 @@ internal static class NiftiParser
         CheckSize(path, dimensions, type, offset);
         (double slope, double intercept) = Scale(path, raw.Slope, raw.Intercept);
         List<string> warnings = [];
-        (Affine map, string source) = VoxelToWorld(path, raw, warnings);
+        (Affine map, string source, bool disagree) = VoxelToWorld(path, raw, warnings);
         return new NiftiHeader
         {
             Path = path,
@@ -48,6 +48,7 @@ internal static class NiftiParser
             Intercept = intercept,
             Intent = raw.Intent,
             AffineSource = source,
+            FormsDisagree = disagree,
             VoxelOffset = offset,
             Warnings = warnings,
         };
@@ -162,7 +163,7 @@ internal static class NiftiParser
         return (slope, intercept);
     }
 
-    private static (Affine Map, string Source) VoxelToWorld(string path, in Raw raw, List<string> warnings)
+    private static (Affine Map, string Source, bool Disagree) VoxelToWorld(string path, in Raw raw, List<string> warnings)
     {
         double unit = (raw.Units & 7) switch { 1 => 1000, 3 => 0.001, _ => 1 };
         double[] spacing = new double[3];
@@ -181,24 +182,25 @@ internal static class NiftiParser
         if (sform is not null)
         {
             Check(path, sform, "sform");
-            if (qform is not null && !sform.IsCloseTo(qform, 1e-2))
+            bool disagree = qform is not null && !sform.IsCloseTo(qform, 1e-2);
+            if (disagree)
             {
                 warnings.Add($"sform {sform} and qform {qform} disagree; sform is used");
             }
 
-            return (sform, "sform");
+            return (sform, "sform", disagree);
         }
 
         if (qform is not null)
         {
             Check(path, qform, "qform");
-            return (qform, "qform");
+            return (qform, "qform", false);
         }
 
         Affine scaling = Affine.Scaling(spacing[0], spacing[1], spacing[2]);
         Check(path, scaling, "pixdim");
         warnings.Add("neither sform nor qform is set; the position is unknown and only the voxel sizes (pixdim) are used");
-        return (scaling, "pixdim");
+        return (scaling, "pixdim", false);
     }
 
     private static void Check(string path, Affine map, string source)

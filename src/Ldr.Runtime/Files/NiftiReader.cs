@@ -56,12 +56,18 @@ internal sealed class NiftiReader : IDisposable
         byte[] bytes = new byte[NiftiParser.Size2];
         int length = data.ReadAtLeast(bytes.AsSpan(0, 4), 4, throwOnEndOfStream: false);
         (int version, bool bigEndian) = (length == 4 ? NiftiParser.Detect(bytes) : null)
-            ?? throw new InvalidFileException(path, "is not a NIfTI file", "name a .nii or .nii.gz file");
+            ?? throw NotNifti(path);
         int size = version == 1 ? NiftiParser.Size1 : NiftiParser.Size2;
         length += data.ReadAtLeast(bytes.AsSpan(4, size - 4), size - 4, throwOnEndOfStream: false);
         return length == size
             ? NiftiParser.Parse(path, bytes.AsSpan(0, size), version, bigEndian, compressed)
             : throw new InvalidFileException(path, $"ends within its header, after {length} of {size} bytes", VoxelStream.CopyAgain);
+    }
+
+    private static InvalidFileException NotNifti(string path)
+    {
+        string what = FileContent.Describe(path) is string found ? $" but {found}" : string.Empty;
+        return new InvalidFileException(path, $"is not a NIfTI file{what}", $"an image is wanted here: {ImageFile.Extensions}");
     }
 
     private static void CheckLength(string path, NiftiHeader header, long length)

@@ -22,6 +22,11 @@ public static class Safetensors
     public static SafetensorsFile Read(string path)
     {
         using FileStream file = InputFile.Open(path);
+        if (FileContent.Describe(path) is string what && what is not (FileContent.Tensors or FileContent.Text))
+        {
+            throw new InvalidFileException(path, $"is {what}, not a model", "name a .safetensors file");
+        }
+
         return Read(file, path);
     }
 

@@ -76,18 +76,17 @@ let tests =
                         Seed = 1
                     }
 
-                let dataset =
+                let dataset: Dataset =
                     {
                         Name = "x"
                         Licence = ""
+                        Parts = []
+                        LabelNames = Map.empty
                         Subjects =
                             [
                                 for i in 0..5 ->
-                                    {
-                                        Name = string i
-                                        Image = fun () -> invalidOp "a split reads no scan"
-                                        Labels = None
-                                    }
+                                    Stored.made (fun () -> invalidOp "a split reads no scan")
+                                    |> Subject.ofImage (string i)
                             ]
                     }
 
@@ -103,6 +102,32 @@ let tests =
                 match Dataset.split { options with Test = 3 } dataset with
                 | Ok _ -> failtest "seven of six"
                 | Error e -> Expect.stringContains (String.concat "" (Error.lines e)) "asks for 7" "message"
+            }
+            test "a data set that lists its pairs, or has two scans of a person, is not split behind its back" {
+                let scan name person =
+                    { Subject.ofImage name (Stored.made (fun () -> invalidOp "reads no scan")) with
+                        Person = person
+                    }
+
+                let dataset pairing persons =
+                    let part = DataFiles.part "train" pairing [ "0"; "1" ]
+
+                    DataFiles.dataset
+                        "x"
+                        ""
+                        Map.empty
+                        [ part ]
+                        (persons |> List.mapi (fun i p -> scan (string i) p))
+
+                let message given =
+                    match Dataset.splittable given with
+                    | Ok _ -> ""
+                    | Error e -> String.concat "" (Error.lines e)
+
+                Expect.equal (message (dataset AllOrdered [ "a"; "b" ])) "" "nothing against it"
+                let listed = message (dataset (Listed [ "0", "1" ]) [ "a"; "b" ])
+                Expect.stringContains listed "lists the pairs" "pairs"
+                Expect.stringContains (message (dataset AllOrdered [ "a"; "a" ])) "2 scans of a" "persons"
             }
             test "preparing a pair on the fixed scan's own grid changes nothing" {
                 let a, _ = Anatomy.subject anatomy 0
@@ -171,8 +196,8 @@ let tests =
                     Expect.hasLength dataset.Subjects 200 "subjects"
                     let first = dataset.Subjects.Head
                     Expect.equal first.Name "hippocampus_001" "name"
-                    let labels = (Option.get first.Labels) ()
+                    let labels = (Option.get first.Labels).Read()
                     Expect.equal (List.ofSeq (Overlap.Labels labels)) [ 1; 2 ] "labels"
-                    Expect.isTrue (labels.Grid.SameAs(first.Image().Grid)) "one grid"
+                    Expect.isTrue (labels.Grid.SameAs(first.Image.Read().Grid)) "one grid"
             }
         ]

@@ -1,0 +1,601 @@
+namespace Ldr
+
+open System
+open System.Threading
+open Ldr.Runtime
+
+/// One subject, and what was found in its files.
+[<NoEquality; NoComparison>]
+type Examined =
+    {
+        Case: Case
+        Image: Result<ScanFacts, Unreadable>
+        Labels: Result<ScanFacts, Unreadable> option
+    }
+
+/// What the doctor has to say.
+[<NoEquality; NoComparison>]
+type Diagnosis =
+    {
+        Inventory: Inventory
+        Examined: Examined list
+        Findings: Finding list
+    }
+
+/// Looks at every scan of a data set, one at a time, and tells what would spoil a training.
+module Examination =
+    /// Voxel sizes (mm) beyond which the unit of a header is probably wrong.
+    let private spacingLimits = 0.02, 25.0
+
+    /// Extents (mm) beyond which it is.
+    let private extentLimits = 2.0, 3000.0
+
+    /// How often the median something must be, or how small a part of it, to stand out.
+    let private outlier = 4.0
+
+    /// A scan of at most so many whole numbers, whose neighbours are alike this often, looks like a label map.
+    let private mostLabels = 1000
+    let private labelAgreement = 0.6
+
+    /// With fewer subjects nothing stands out.
+    let private crowd = 5
+
+    let private finding severity kind where what action =
+        {
+            Severity = severity
+            Kind = kind
+            Where = where
+            What = what
+            Action = action
+        }
+
+    let private number (value: float) =
+        value.ToString("0.####", Globalization.CultureInfo.InvariantCulture)
+
+    let private spacing (grid: Grid) =
+        let struct (x, y, z) = grid.Spacing
+        x, y, z
+
+    let private extents (grid: Grid) =
+        let x, y, z = spacing grid
+        float grid.Nx * x, float grid.Ny * y, float grid.Nz * z
+
+    let private least (a, b, c) : float = min a (min b c)
+    let private most (a, b, c) : float = max a (max b c)
+
+    let private median (values: float list) =
+        let sorted = values |> List.sort |> Array.ofList
+        sorted[sorted.Length / 2]
+
+    /// The name under which a scan or a label map is spoken of.
+    let private placeOf (inventory: Inventory) (case: Case) (role: string) (source: ScanSource) =
+        match source with
+        | ScanFile path when inventory.Plain -> Inventory.shown inventory.Path path
+        | ScanFile path -> $"{case.Name} ({Inventory.shown inventory.Path path})"
+        | ScanMade _ -> $"{case.Name} ({role})"
+
+    let private unreadable (place: string) (wrong: Unreadable) =
+        finding Spoils wrong.Kind place wrong.Problem wrong.Remedy
+
+    /// What one readable file tells, whatever it is.
+    let private ofGeometry (place: string) (facts: ScanFacts) =
+        let sizes, extent = spacing facts.Grid, extents facts.Grid
+        let x, y, z = sizes
+
+        let shown = $"{number x} × {number y} × {number z} mm"
+
+        [
+            if facts.FormsDisagree then
+                finding
+                    Doubtful
+                    "sform-qform"
+                    place
+                    "sform and qform place it differently"
+                    "sform is used; programs that prefer qform will place it elsewhere"
+
+            if
+                least sizes < fst spacingLimits
+                || most sizes > snd spacingLimits
+                || most extent < fst extentLimits
+                || most extent > snd extentLimits
+            then
+                finding
+                    Spoils
+                    "spacing"
+                    place
+                    $"its voxels are {shown}: the unit is probably wrong"
+                    "mend the header: it would be resampled to millimetres that are none"
+            elif most sizes / least sizes > 8.0 then
+                finding
+                    Doubtful
+                    "thick-slices"
+                    place
+                    $"its voxels are {shown}"
+                    "resampled; along the longest side little can be seen"
+        ]
+
+    let private ofImage (options: DataOptions option) (place: string) (facts: ScanFacts) =
+        let count = float facts.Grid.Count
+        let share = 100.0 * float facts.NotFinite / count
+
+        [
+            if facts.NotFinite > 0L then
+                finding
+                    (if share > 50.0 then Spoils else Doubtful)
+                    "not-finite"
+                    place
+                    $"{facts.NotFinite} voxels ({number share} %%) are NaN or infinite"
+                    "they count as the darkest"
+
+            if facts.NotFinite < facts.Grid.Count && facts.Low = facts.High then
+                finding
+                    Spoils
+                    "constant"
+                    place
+                    $"every voxel is {number facts.Low}"
+                    "a constant scan correlates with nothing: take it out or get it again"
+
+            match options |> Option.map _.Intensity with
+            | Some(:? IntensityRule.Window as window) when
+                facts.High <= window.Low || facts.Low >= window.High
+                ->
+                finding
+                    Spoils
+                    "window"
+                    place
+                    $"its values, {number facts.Low} to {number facts.High}, lie outside the window {number window.Low} to {number window.High}"
+                    "it would be all black or all white: choose another data.intensity"
+            | _ -> ()
+        ]
+
+    /// What a scan and its label map tell together.
+    let private ofLabels (inventory: Inventory) place (image: ScanFacts option) (labels: ScanFacts) =
+        let census = labels.Census
+
+        [
+            match LabelMap.problem census with
+            | Some problem -> finding Spoils "no-label-map" place problem LabelMap.remedy
+            | None ->
+                if census.Counts.IsEmpty then
+                    finding
+                        Spoils
+                        "empty-labels"
+                        place
+                        "its label map is empty"
+                        "it would be learnt and scored as nothing: mend it, or take the subject out"
+
+                if not inventory.LabelNames.IsEmpty then
+                    for label, voxels in census.Counts do
+                        if not (inventory.LabelNames.ContainsKey label) then
+                            finding
+                                Doubtful
+                                "unnamed-label"
+                                place
+                                $"label {label} ({voxels} voxels) is not among the labels of the data set"
+                                "learnt and scored like the others: name it, or add it to data.ignored_labels"
+
+                if census.Counts |> List.exists (fun (label, _) -> label < 0) then
+                    finding
+                        Doubtful
+                        "negative-label"
+                        place
+                        "it has labels below 0"
+                        "learnt and scored like the others: add them to data.ignored_labels"
+
+            match image with
+            | Some image when not (labels.Grid.SameAs image.Grid) ->
+                finding
+                    Spoils
+                    "other-grid"
+                    place
+                    $"its label map ({labels.Grid}) lies on another grid than its scan ({image.Grid})"
+                    "refused in scores: resample the label map onto the scan's grid (ldr-fs apply)"
+            | _ -> ()
+        ]
+
+    /// Whether a file's numbers lie in it as those of a label map do.
+    let looksLikeLabels (facts: ScanFacts) =
+        facts.Low < facts.High
+        && facts.Census.Counts.Length <= mostLabels
+        && facts.Census.Agreement > labelAgreement
+        && (LabelMap.problem facts.Census).IsNone
+
+    let private ofSubject (inventory: Inventory) (subject: Examined) : Finding list =
+        let case = subject.Case
+        let place role source = placeOf inventory case role source
+        let imagePlace = place "scan" case.Image
+        let image = Result.toOption subject.Image
+
+        [
+            match subject.Image with
+            | Error wrong -> unreadable imagePlace wrong
+            | Ok facts ->
+                yield! ofGeometry imagePlace facts
+
+                if inventory.Plain && facts.Census.Counts.IsEmpty && facts.Census.NotWhole = 0L then
+                    finding
+                        Doubtful
+                        "empty"
+                        imagePlace
+                        "every voxel is 0"
+                        "of no use, as a scan or as a label map"
+                else
+                    yield! ofImage inventory.Options imagePlace facts
+
+                if not inventory.Plain && looksLikeLabels facts then
+                    finding
+                        Doubtful
+                        "label-map-as-scan"
+                        imagePlace
+                        $"its scan holds {facts.Census.Counts.Length} different whole numbers in large patches, as a label map does"
+                        "used as a scan: check that image and label are not exchanged"
+
+            match case.Labels, subject.Labels with
+            | Some source, Some(Ok labels) ->
+                let labelPlace = place "labels" source
+
+                // A label map on its scan's grid has the same doubts, told once.
+                if
+                    not (image |> Option.exists (fun i -> labels.Grid.SameAs i.Grid))
+                    || labels.FormsDisagree
+                then
+                    yield! ofGeometry labelPlace labels
+
+                yield! ofLabels inventory labelPlace image labels
+            | Some source, Some(Error wrong) -> unreadable (place "labels" source) wrong
+            | _ when case.NeedsLabels ->
+                finding
+                    Spoils
+                    "no-labels"
+                    imagePlace
+                    "has no label map"
+                    "scores need one for every subject of validation and test: get it, or take the subject out"
+            | _ -> ()
+        ]
+
+    let private differing (kind: string) (what: string) (action: string) (values: string list) =
+        match values |> List.countBy id |> List.sortByDescending snd with
+        | []
+        | [ _ ] -> []
+        | groups ->
+            let shown =
+                groups
+                |> List.truncate 4
+                |> List.map (fun (value, count) -> $"{value} {count} ×")
+                |> String.concat ", "
+
+            let more = if groups.Length > 4 then ", …" else ""
+            [ finding Remark kind "" $"{what}: {shown}{more}" action ]
+
+    /// What stands out among all scans.
+    let private ofAll (inventory: Inventory) (examined: Examined list) : Finding list =
+        let images =
+            [
+                for e in examined do
+                    match e.Image with
+                    | Ok facts when not (inventory.Plain && looksLikeLabels facts) ->
+                        placeOf inventory e.Case "scan" e.Case.Image, facts
+                    | _ -> ()
+            ]
+
+        let facts = List.map snd images
+
+        // A value that is far from the median one, one finding each.
+        let standOut kind severity (pick: ScanFacts -> float) (say: float -> float -> string) action =
+            if images.Length >= crowd then
+                let middle = facts |> List.map pick |> median
+
+                [
+                    for place, f in images do
+                        let value = pick f
+
+                        if value > outlier * middle || value * outlier < middle then
+                            finding severity kind place (say value middle) action
+                ]
+            else
+                []
+
+        [
+            yield!
+                facts
+                |> List.map _.Grid.Orientation
+                |> differing
+                    "orientations"
+                    "orientations differ"
+                    "resampled: the moving scan is brought onto the fixed scan's grid by their world positions"
+
+            yield!
+                facts
+                |> List.map (fun f ->
+                    let x, y, z = spacing f.Grid
+                    $"{number (Math.Round(x, 2))} × {number (Math.Round(y, 2))} × {number (Math.Round(z, 2))} mm")
+                |> differing "spacings" "voxel sizes differ" "resampled to the training grid's"
+
+            yield!
+                facts
+                |> List.map _.StoredAs
+                |> differing "types" "number types differ" "all become float32"
+
+            match facts |> List.filter _.NoPosition |> List.length with
+            | 0 -> ()
+            | n ->
+                finding
+                    Remark
+                    "no-position"
+                    ""
+                    $"{n} of {facts.Length} scans have neither sform nor qform: their position is unknown"
+                    "laid over each other by their centres when \"alignment\" is \"centres\""
+
+            if not inventory.Plain then
+                yield!
+                    standOut
+                        "outlier-spacing"
+                        Doubtful
+                        (fun f -> let x, y, z = spacing f.Grid in Math.Cbrt(x * y * z))
+                        (fun value middle ->
+                            $"its voxels are about {number (Math.Round(value, 3))} mm wide, the median is {number (Math.Round(middle, 3))} mm")
+                        "resampled: check its header"
+
+                yield!
+                    standOut
+                        "outlier-size"
+                        Doubtful
+                        (fun f -> let x, y, z = extents f.Grid in x * y * z / 1000.0)
+                        (fun value middle ->
+                            $"it covers {number (Math.Round value)} cm³, the median is {number (Math.Round middle)} cm³")
+                        "cropped to the training grid, or continued by its border"
+
+                let ranges =
+                    facts |> List.map (fun f -> f.High - f.Low) |> List.filter (fun r -> r > 0.0)
+
+                let byWindow =
+                    match inventory.Options |> Option.map _.Intensity with
+                    | Some(:? IntensityRule.Window) -> true
+                    | _ -> false
+
+                if not ranges.IsEmpty && List.max ranges > 10.0 * List.min ranges then
+                    finding
+                        (if byWindow then Doubtful else Remark)
+                        "intensity-scales"
+                        ""
+                        $"intensity ranges differ: {number (List.min ranges)} to {number (List.max ranges)} wide"
+                        (if byWindow then
+                             "one window is used for all: a rule by percentiles would suit them better"
+                         else
+                             "every scan is windowed by its own percentiles; a fixed window would not suit them")
+
+            match inventory.Options with
+            | Some data ->
+                let x, y, z = data.Size
+                let sx, sy, sz = data.Spacing
+
+                let sorted (a: float, b: float, c: float) = List.sort [ a; b; c ]
+                let room = sorted (float x * sx, float y * sy, float z * sz)
+
+                let larger =
+                    facts
+                    |> List.filter (fun f ->
+                        List.exists2 (fun have limit -> have > limit + 1e-3) (sorted (extents f.Grid)) room)
+
+                if not larger.IsEmpty then
+                    finding
+                        Remark
+                        "cropped"
+                        ""
+                        $"{larger.Length} of {facts.Length} scans are larger than the training grid of {x} × {y} × {z} voxels of {number sx} × {number sy} × {number sz} mm"
+                        "cropped for training: what is outside is not learnt"
+            | None -> ()
+        ]
+
+    /// Scans, and label maps, that are the same in two subjects.
+    let private ofDuplicates (inventory: Inventory) (examined: Examined list) : Finding list =
+        let same pick =
+            examined
+            |> List.choose (fun e -> pick e |> Option.map (fun (digest: string) -> digest, e.Case))
+            |> List.groupBy fst
+            |> List.map (fun (_, group) -> List.map snd group)
+            |> List.filter (fun group -> group.Length > 1)
+
+        let image (e: Examined) =
+            match e.Image with
+            | Ok facts when facts.Low < facts.High -> Some facts.Digest
+            | _ -> None
+
+        let labels (e: Examined) =
+            match e.Labels with
+            | Some(Ok facts) when not facts.Census.Counts.IsEmpty -> Some facts.Digest
+            | _ -> None
+
+        let sameImages = same image
+
+        [
+            for group in sameImages do
+                let names = group |> List.map _.Name |> String.concat ", "
+                let parts = group |> List.map _.Part |> List.distinct
+
+                if parts.Length > 1 then
+                    let where = String.concat " and " parts
+
+                    finding
+                        Spoils
+                        "duplicate"
+                        names
+                        $"the same scan is in {where}"
+                        "scores on it would flatter: take it out of one of them"
+                else
+                    finding
+                        Doubtful
+                        "duplicate"
+                        names
+                        "are the same scan"
+                        (if inventory.Plain then
+                             "nothing is done about it"
+                         else
+                             "a random split may put one into training and one into test: keep one")
+
+            let known = sameImages |> List.map (List.map _.Name >> Set.ofList)
+
+            for group in same labels do
+                let names = group |> List.map _.Name
+
+                if not (known |> List.exists (fun set -> names |> List.forall set.Contains)) then
+                    finding
+                        Doubtful
+                        "same-labels"
+                        (String.concat ", " names)
+                        "have the same label map and different scans"
+                        "used as it is: one of them probably has another's"
+
+            for person, cases in examined |> List.map _.Case |> List.groupBy _.Person do
+                let parts = cases |> List.map _.Part |> List.filter ((<>) "") |> List.distinct
+
+                if
+                    person <> ""
+                    && parts.Length > 1
+                    && (cases |> List.map _.Name |> List.distinct).Length > 1
+                then
+                    finding
+                        Spoils
+                        "person"
+                        (cases |> List.map _.Name |> String.concat ", ")
+                        ("scans of one person are in " + String.concat " and " parts)
+                        "scores would flatter: keep a person's scans in one part"
+        ]
+
+    /// Labels that stand out among the subjects.
+    let private ofLabelSets (inventory: Inventory) (examined: Examined list) : Finding list =
+        let maps =
+            [
+                for e in examined do
+                    match e.Case.Labels, e.Labels with
+                    | Some source, Some(Ok facts) when (LabelMap.problem facts.Census).IsNone ->
+                        let x, y, z = spacing facts.Grid
+
+                        placeOf inventory e.Case "labels" source,
+                        facts.Census.Counts
+                        |> List.map (fun (label, n) -> label, float n * x * y * z)
+                        |> Map.ofList
+                    | _ -> ()
+            ]
+
+        let all =
+            maps
+            |> List.collect (snd >> Map.keys >> List.ofSeq)
+            |> List.distinct
+            |> List.sort
+
+        [
+            for label in all do
+                let having = maps |> List.filter (fun (_, m) -> m.ContainsKey label)
+
+                if maps.Length >= crowd && 5 * having.Length >= 4 * maps.Length then
+                    let middle = having |> List.map (fun (_, m) -> m[label]) |> median
+
+                    for place, map in maps do
+                        match map.TryFind label with
+                        | None when not map.IsEmpty ->
+                            finding
+                                Doubtful
+                                "missing-label"
+                                place
+                                $"label {label} is missing, which {having.Length} of {maps.Length} subjects have"
+                                "a pair with it scores 0 for that label"
+                        | Some volume when volume > 5.0 * middle || 5.0 * volume < middle ->
+                            finding
+                                Doubtful
+                                "label-volume"
+                                place
+                                $"label {label} has {number (Math.Round(volume / 1000.0, 3))} cm³, the median is {number (Math.Round(middle / 1000.0, 3))} cm³"
+                                "used as it is: look at it"
+                        | _ -> ()
+
+            let never =
+                inventory.LabelNames
+                |> Map.toList
+                |> List.filter (fun (label, _) -> label <> 0 && not (List.contains label all))
+
+            if not (maps.IsEmpty || never.IsEmpty) then
+                let names =
+                    never
+                    |> List.truncate 5
+                    |> List.map (fun (l, n) -> $"{l} ({n})")
+                    |> String.concat ", "
+
+                finding
+                    Remark
+                    "unused-label"
+                    ""
+                    $"labels of the data set that no subject has: {names}"
+                    "ignored"
+        ]
+
+    let private ofCount (inventory: Inventory) (examined: Examined list) =
+        let usable =
+            examined
+            |> List.filter (fun e -> e.Case.Part <> "test" || inventory.Options.IsSome)
+            |> List.length
+
+        [
+            if not inventory.Plain && usable < 6 then
+                finding
+                    (if usable < 2 then Spoils else Doubtful)
+                    "few-subjects"
+                    ""
+                    $"there are {usable} subjects"
+                    "an experiment needs two or more each for training, validation and test"
+
+            if
+                not inventory.Plain
+                && not (examined |> List.exists (fun e -> e.Case.Labels.IsSome))
+            then
+                finding
+                    Doubtful
+                    "unlabelled"
+                    ""
+                    "no subject has a label map"
+                    "it can be registered, but train and evaluate score by labels"
+        ]
+
+    let private severityOrder severity =
+        match severity with
+        | Spoils -> 0
+        | Doubtful -> 1
+        | Remark -> 2
+
+    /// Reads every file of an inventory, one at a time. `progress` hears how many of how many subjects were read.
+    let run (stop: CancellationToken) (progress: int -> int -> unit) (inventory: Inventory) : Diagnosis =
+        let count = inventory.Cases.Length
+
+        let examined =
+            [
+                for index, case in List.indexed inventory.Cases do
+                    stop.ThrowIfCancellationRequested()
+                    let image = ScanFacts.read case.Image
+                    let labels = case.Labels |> Option.map ScanFacts.read
+                    progress (index + 1) count
+
+                    {
+                        Case = case
+                        Image = image
+                        Labels = labels
+                    }
+            ]
+
+        {
+            Inventory = inventory
+            Examined = examined
+            Findings =
+                [
+                    yield! inventory.Found
+                    yield! examined |> List.collect (ofSubject inventory)
+                    yield! ofAll inventory examined
+                    yield! ofDuplicates inventory examined
+                    yield! ofLabelSets inventory examined
+                    yield! ofCount inventory examined
+                ]
+                |> List.sortBy (fun f -> severityOrder f.Severity)
+        }
+
+    /// Whether something was found that would spoil a training.
+    let spoils (diagnosis: Diagnosis) =
+        diagnosis.Findings |> List.exists (fun f -> f.Severity = Spoils)
