@@ -110,14 +110,27 @@ let tests =
                     }
 
                 let dataset pairing persons =
-                    let part = DataFiles.part "train" pairing [ "0"; "1" ]
+                    let share =
+                        {
+                            Subjects = [ "0"; "1" ]
+                            Fraction = 1.0
+                            Pairing = pairing
+                        }
 
-                    DataFiles.dataset
-                        "x"
-                        ""
-                        Map.empty
-                        [ part ]
-                        (persons |> List.mapi (fun i p -> scan (string i) p))
+                    {
+                        Name = "x"
+                        Licence = ""
+                        Subjects = persons |> List.mapi (fun i p -> scan (string i) p)
+                        Parts =
+                            [
+                                {
+                                    Name = "train"
+                                    Shares = [ share ]
+                                    Problem = None
+                                }
+                            ]
+                        LabelNames = Map.empty
+                    }
 
                 let message given =
                     match Dataset.splittable given with
