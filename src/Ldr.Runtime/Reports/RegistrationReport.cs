@@ -1,0 +1,245 @@
+using System.Globalization;
+using System.Net;
+using System.Reflection;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using System.Text.RegularExpressions;
+
+namespace Ldr.Runtime;
+
+/// <summary>
+/// A report on one registered pair: one HTML file with everything in it. It asks no server for anything, and its content security
+/// policy forbids that it ever does.
+/// </summary>
+public static partial class RegistrationReport
+{
+    /// <summary>Voxels of each image that a page carries at most: about 10 MB for the three of a noisy CT.</summary>
+    private const double MostVoxels = 2_500_000;
+
+    /// <summary>Nodes of the deformed grid along its longest axis, at most.</summary>
+    private const int MostLines = 64;
+
+    /// <summary>Growth and shrinking beyond this power of two look the same.</summary>
+    private const double MostDoublings = 2;
+
+    /// <summary>Writes the page, atomically.</summary>
+    /// <param name="path">The file, usually <c>.html</c>.</param>
+    /// <param name="content">What it shows.</param>
+    /// <param name="threads">How many threads at most; 0 for all. The result does not depend on it.</param>
+    /// <exception cref="InvalidFileException">The file cannot be written there.</exception>
+    /// <exception cref="ArgumentException">Moved scan or fields do not lie on the fixed scan's grid.</exception>
+    public static void Write(string path, ReportContent content, int threads = 0)
+    {
+        ArgumentNullException.ThrowIfNull(content);
+        Dictionary<string, string> parts = Text(content);
+        foreach ((string name, string value) in Pictures(content, threads))
+        {
+            parts.Add(name, value);
+        }
+
+        string page = Resource("report.html");
+        AtomicFile.Write(path, stream =>
+        {
+            using StreamWriter writer = new(stream, new UTF8Encoding(false), 1 << 16, leaveOpen: true);
+            int start = 0;
+            foreach (Match place in Placeholder().Matches(page))
+            {
+                writer.Write(page.AsSpan(start, place.Index - start));
+                writer.Write(parts[place.Groups[1].Value]);
+                start = place.Index + place.Length;
+            }
+
+            writer.Write(page.AsSpan(start));
+        });
+    }
+
+    [GeneratedRegex(@"\{\{([a-z]+)\}\}")]
+    private static partial Regex Placeholder();
+
+    private static string Resource(string name)
+    {
+        using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(name)
+            ?? throw new InvalidOperationException($"the resource {name} is missing");
+        using StreamReader reader = new(stream);
+        return reader.ReadToEnd().ReplaceLineEndings("\n");
+    }
+
+    private static string Encode(string text) => WebUtility.HtmlEncode(text);
+
+    private static Dictionary<string, string> Text(ReportContent content)
+    {
+        string style = Resource("report.css");
+        string script = Resource("report.js");
+        string title = content.Verdict switch
+        {
+            "ok" => "No sign that anything went wrong",
+            "look" => "Look at it before you use it",
+            _ => "Failed: do not use it as it is",
+        };
+        return new Dictionary<string, string>
+        {
+            ["style"] = style,
+            ["script"] = script,
+            ["stylehash"] = Hash(style),
+            ["scripthash"] = Hash(script),
+            ["fixed"] = Encode(content.FixedName),
+            ["moving"] = Encode(content.MovingName),
+            ["verdict"] = Encode(content.Verdict),
+            ["verdicttitle"] = title,
+            ["reasons"] = Reasons(content.Reasons),
+            ["numbers"] = Numbers(content.Numbers),
+            ["scans"] = Scan("Fixed", content.FixedName, content.Fixed.Grid) + Scan("Moving", content.MovingName, content.Moving.Grid),
+            ["command"] = content.Command.Length == 0 ? string.Empty : Command(content),
+            ["outlines"] = content.MovingLabels is null ? " hidden" : string.Empty,
+            ["version"] = typeof(RegistrationReport).Assembly.GetName().Version?.ToString(3) ?? string.Empty,
+        };
+    }
+
+    private static string Hash(string text) => Convert.ToBase64String(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
+
+    private static string Reasons(IReadOnlyList<string> reasons) =>
+        reasons.Count == 0 ? string.Empty : $"<ul>{string.Concat(reasons.Select(reason => $"<li>{Encode(reason)}</li>"))}</ul>";
+
+    private static string Numbers(IReadOnlyList<ReportNumber> numbers) => string.Concat(numbers.Select(number =>
+        $"<tr><th scope=\"row\">{Encode(number.Name)}</th><td class=\"value\">{Encode(number.Value)}</td>"
+        + $"<td class=\"unit\">{Encode(number.Unit)}</td><td class=\"remark\">{Encode(number.Remark)}</td></tr>\n"));
+
+    private static string Scan(string role, string name, Grid grid)
+    {
+        (double x, double y, double z) = grid.Spacing;
+        string size = FormattableString.Invariant($"{grid.Nx} × {grid.Ny} × {grid.Nz}");
+        string spacing = FormattableString.Invariant($"{x:0.###} × {y:0.###} × {z:0.###} mm");
+        return $"<tr><th scope=\"row\">{role}</th><td class=\"name\">{Encode(name)}</td><td>{size}</td><td>{spacing}</td><td>{grid.Orientation}</td></tr>\n";
+    }
+
+    private static string Command(ReportContent content)
+    {
+        string folder = content.Folder.Length == 0 ? string.Empty : $"<p class=\"remark\">Run in the folder {Encode(content.Folder)}</p>";
+        return $"<section><h2>The command</h2><pre><code>{Encode(content.Command)}</code></pre>{folder}</section>";
+    }
+
+    private static IEnumerable<(string Name, string Text)> Pictures(ReportContent content, int threads)
+    {
+        Grid grid = content.Fixed.Grid;
+        if (!content.Moved.Grid.SameSizeAs(grid) || !content.Field.Grid.SameSizeAs(grid) || !content.Deformation.Grid.SameSizeAs(grid))
+        {
+            throw new ArgumentException("the moved scan and the fields do not lie on the fixed scan's grid", nameof(content));
+        }
+
+        DisplayGrid display = new(grid, MostVoxels);
+        Grid shown = display.Grid;
+        Transform.Linear initial = new(content.Initial);
+        IntensityRule.Percentiles rule = new(0.5, 99.5);
+
+        Volume image = display.Mean(content.Fixed, threads);
+        (double low, double high) = rule.WindowOf(image);
+        yield return ("fixedimage", PackedImage.Smooth(PackedImage.Quantise(image, low, high), shown));
+
+        // The moving scan's own blocks first, so that no detail is skipped; where it has nothing, nothing is shown.
+        image = new DisplayGrid(content.Moving.Grid, 4 * MostVoxels).Mean(content.Moving, threads);
+        (low, high) = rule.WindowOf(image);
+        image = Resampler.Apply(image, initial, shown, Interpolation.Linear, float.NegativeInfinity, threads);
+        yield return ("movingimage", PackedImage.Smooth(PackedImage.Quantise(image, low, high), shown));
+        image = display.Mean(content.Moved, threads);
+        yield return ("movedimage", PackedImage.Smooth(PackedImage.Quantise(image, low, high), shown));
+
+        yield return ("jacobian", PackedImage.Smooth(VolumeChange(content.Field, display, threads), shown));
+
+        int step = (Math.Max(shown.Nx, Math.Max(shown.Ny, shown.Nz)) + MostLines - 1) / MostLines;
+        Grid nodes = Every(shown, step);
+        (string vectors, double unit) = PackedImage.Vectors(content.Deformation.ResampleTo(nodes, threads));
+        yield return ("vectors", vectors);
+
+        float[] values = [];
+        if (content.MovingLabels is Volume labels)
+        {
+            values = [.. labels.Values.Distinct().Where(value => value != 0 && float.IsFinite(value)).Order().Take(255)];
+            byte[] Outlines(Transform transform) => Places(Resampler.Apply(labels, transform, shown, Interpolation.Label, 0, threads), values);
+            yield return ("movinglabels", PackedImage.Compress(Outlines(initial)));
+            yield return ("movedlabels", PackedImage.Compress(Outlines(new Transform.Dense(content.Field))));
+        }
+        else
+        {
+            yield return ("movinglabels", string.Empty);
+            yield return ("movedlabels", string.Empty);
+        }
+
+        yield return ("facts", Facts(shown, nodes, step, unit, values));
+    }
+
+    /// <summary>
+    /// Local growth as bytes: 127 for none, 1 and 253 for a quarter and four times; 255 where any voxel of the block folds.
+    /// </summary>
+    private static byte[] VolumeChange(DisplacementField field, DisplayGrid display, int threads)
+    {
+        Volume determinants = Jacobian.Determinants(field, threads);
+        float[] mean = display.Mean(determinants, threads).Values;
+        float[] lowest = display.Lowest(determinants, threads).Values;
+        byte[] bytes = new byte[mean.Length];
+        for (int i = 0; i < bytes.Length; i++)
+        {
+            double doublings = Math.Clamp(Math.Log2(mean[i]), -MostDoublings, MostDoublings);
+            bytes[i] = lowest[i] > 0 ? (byte)Math.Round(127 + (126 * doublings / MostDoublings)) : (byte)255;
+        }
+
+        return bytes;
+    }
+
+    /// <summary>Every so manieth node of a lattice along each axis, up to the first beyond its end.</summary>
+    private static Grid Every(Grid grid, int step)
+    {
+        int Count(int size) => ((size + step - 2) / step) + 1;
+        return new Grid(
+            Count(grid.Nx), Count(grid.Ny), Count(grid.Nz), Affine.Scaling(step, step, step).Then(grid.VoxelToWorld));
+    }
+
+    /// <summary>Each label's place in the list, from 1; 0 for the others.</summary>
+    private static byte[] Places(Volume labels, float[] values)
+    {
+        Dictionary<float, byte> places = [];
+        foreach (float value in values)
+        {
+            places[value] = (byte)(places.Count + 1);
+        }
+
+        return Array.ConvertAll(labels.Values, value => places.GetValueOrDefault(value));
+    }
+
+    private static string Facts(Grid shown, Grid nodes, int step, double unit, float[] labels)
+    {
+        using MemoryStream stream = new();
+        using (Utf8JsonWriter json = new(stream))
+        {
+            void Numbers(string name, params double[] numbers)
+            {
+                json.WriteStartArray(name);
+                foreach (double number in numbers)
+                {
+                    json.WriteNumberValue(number);
+                }
+
+                json.WriteEndArray();
+            }
+
+            json.WriteStartObject();
+            (double x, double y, double z) = shown.Spacing;
+            Numbers("size", shown.Nx, shown.Ny, shown.Nz);
+            Numbers("spacing", x, y, z);
+            Numbers("nodes", nodes.Nx, nodes.Ny, nodes.Nz);
+            json.WriteNumber("step", step);
+            json.WriteNumber("unit", unit);
+            json.WriteNumber("doublings", MostDoublings);
+            json.WriteStartArray("labels");
+            foreach (float label in labels)
+            {
+                json.WriteStringValue(label.ToString(CultureInfo.InvariantCulture));
+            }
+
+            json.WriteEndArray();
+            json.WriteEndObject();
+        }
+
+        return Encoding.UTF8.GetString(stream.ToArray());
+    }
+}
