@@ -86,6 +86,7 @@ type RegisterArguments =
     | [<Unique>] Fixed_Mask of file: string
     | [<Unique>] Moving_Mask of file: string
     | [<Unique>] Volume of index: int
+    | [<Unique>] Report of file: string
     | [<Unique>] Threads of count: int
     | [<Unique>] Engine of EngineName
     | [<Unique>] Device of DeviceName
@@ -104,7 +105,7 @@ type RegisterArguments =
                 "write the whole transform here: as a displacement field (.nii, .nii.gz, .mha, .mhd, .nrrd, .nhdr; mm, LPS: ITK, ANTs, plastimatch and elastix read it) or as ITK's list of an affine map and a field (.h5)."
             | Inverse_Transform _ ->
                 "write its inverse here, from the moving to the fixed scan, on the moving scan's grid."
-            | Labels _ -> "a label map of the moving scan."
+            | Labels _ -> "a label map of the moving scan; --report draws its outlines."
             | Moved_Labels _ -> "write the moved label map here."
             | Affine _ ->
                 "how the scans are laid over each other first: none (world positions), centres, rigid or full (optimised: 6 or 12 numbers), auto (optimised, kept where it helps), or a FILE with an affine map. Without this option: as the model was trained (by centres when the scans hardly overlap); auto with --model none."
@@ -115,6 +116,8 @@ type RegisterArguments =
             | Fixed_Mask _ -> "where the fixed scan counts in alignment and refinement (above 0)."
             | Moving_Mask _ -> "where the moving scan counts (above 0)."
             | Volume _ -> "which volume of the files that hold several, from 0."
+            | Report _ ->
+                "write a page with pictures and numbers here (.html); it opens in a browser, offline."
             | Threads _ -> "threads to compute with (default: all cores)."
             | Engine _ ->
                 "what computes: managed (ours; the default for ldr, ldr-half, affine-light and cascades of them) or torch (every network)."

@@ -28,7 +28,7 @@ type RegisterOptions =
         Transform: string option
         InverseTransform: string option
         /// The moving scan's label map, and where the moved one goes.
-        Labels: (string * string) option
+        Labels: (string * string option) option
         Affine: AffineRequest
         Init: string option
         /// Gradient steps at each level.
@@ -37,6 +37,8 @@ type RegisterOptions =
         FixedMask: string option
         MovingMask: string option
         Volume: int option
+        /// The page that shows the result.
+        Report: string option
         Engine: EngineChoice
     }
 
@@ -99,4 +101,6 @@ type Request =
         Cuda: bool
         Json: bool
         Verbose: bool
+        /// The arguments as they were given.
+        CommandLine: string list
     }

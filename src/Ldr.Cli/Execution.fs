@@ -116,16 +116,6 @@ type private Stopping() =
 
             source.Dispose()
 
-/// An argument as a POSIX shell takes it.
-let private quoted (argument: string) =
-    let plain c =
-        Char.IsAsciiLetterOrDigit c || "-_./:=,+@%".Contains(c: char)
-
-    if argument <> "" && Seq.forall plain argument then
-        argument
-    else
-        "'" + argument.Replace("'", "'\\''") + "'"
-
 /// The command that goes on with a run that was stopped.
 let private resumeCommand (request: Request) (asked: TrainOptions) (folder: string) =
     [
@@ -154,7 +144,7 @@ let private resumeCommand (request: Request) (asked: TrainOptions) (folder: stri
             "--json"
         "--resume"
     ]
-    |> List.map quoted
+    |> List.map Report.quoted
     |> String.concat " "
     |> sprintf "ldr-fs %s"
 
@@ -387,15 +377,28 @@ let private pairOptions (request: Request) (r: RegisterOptions) (fixedScan: Volu
 
 let private register (request: Request) (r: RegisterOptions) =
     let transforms = List.choose id [ r.Transform; r.InverseTransform ]
-    let images = List.choose id [ r.Moved; r.Labels |> Option.map snd ]
+    let images = List.choose id [ r.Moved; r.Labels |> Option.bind snd ]
 
     // Cheap checks first: everything that can be refused is refused before the model is loaded.
     let inputs () =
         TransformExecution.checkDistinct
             (r.Fixed
              :: r.Moving
-             :: List.choose id [ r.Labels |> Option.map fst; r.Model; r.Init; r.FixedMask; r.MovingMask ])
-            (transforms @ images)
+             :: List.choose
+                 id
+                 [
+                     r.Labels |> Option.map fst
+                     r.Model
+                     r.Init
+                     (match r.Affine with
+                      | FromFile file -> Some file
+                      | _ -> None)
+                     r.FixedMask
+                     r.MovingMask
+                 ])
+            (transforms @ images @ Option.toList r.Report)
+
+        r.Report |> Option.iter AtomicFile.CheckWritable
 
         for path in images do
             TransformExecution.checkImageName path
@@ -474,14 +477,21 @@ let private register (request: Request) (r: RegisterOptions) =
                         InverseConsistency.Measure(whole, field, moving.Grid))
 
                 match labels, r.Labels with
-                | Some map, Some(_, file) -> ImageFile.Write(file, Warp.Nearest(map, registered.Field))
+                | Some map, Some(_, Some file) -> ImageFile.Write(file, Warp.Nearest(map, registered.Field))
                 | _ -> ()
+
+                r.Report
+                |> Option.iter (fun file ->
+                    Report.write file request.CommandLine r fixedScan moving labels result word quality)
 
                 if request.Json then
                     object
                         [
                             "moved", r.Moved |> Option.map text |> Option.toObj
                             "transform", r.Transform |> Option.map text |> Option.toObj
+                            match r.Report with
+                            | Some file -> "report", text file
+                            | None -> ()
                             "similarity_before", number quality.SimilarityBefore
                             "similarity_after", number quality.SimilarityAfter
                             "folded_percent", number quality.Folding.FoldedPercent

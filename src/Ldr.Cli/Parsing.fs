@@ -32,6 +32,7 @@ let private request
                 Cuda = (device = Some Cuda)
                 Json = json
                 Verbose = verbose
+                CommandLine = []
             }
 
 /// Argu does not enforce `ExactlyOnce` inside a subcommand.
@@ -106,11 +107,12 @@ let private register (r: ParseResults<RegisterArguments>) =
 
         let labels =
             match r.TryGetResult Labels, r.TryGetResult Moved_Labels with
-            | Some from, Some into -> Ok(Some(from, into))
+            | Some from, into when into.IsSome || r.Contains Report -> Ok(Some(from, into))
             | Option.None, Option.None -> Ok Option.None
-            | _ -> Error(Usage "--labels and --moved-labels go together")
+            | _ -> Error(Usage "--labels and --moved-labels go together (or --labels and --report)")
 
         let inverse = r.TryGetResult Inverse_Transform
+        let report = r.TryGetResult Report
         let network = if model = "none" then Option.None else Some model
         let refine, budget = r.TryGetResult Refine, r.TryGetResult Budget
 
@@ -120,8 +122,12 @@ let private register (r: ParseResults<RegisterArguments>) =
         | Error e, _
         | _, Error e -> Error e
         | Ok labels, Ok engine ->
-            if moved.IsNone && transform.IsNone && labels.IsNone && inverse.IsNone then
-                Error(Usage "nothing to write: give --moved, --transform, or --labels with --moved-labels")
+            if moved.IsNone
+                && transform.IsNone
+                && labels.IsNone
+                && inverse.IsNone
+                && report.IsNone then
+                Error(Usage "nothing to write: give --moved, --transform, --report, or --labels with --moved-labels")
             elif refine |> Option.exists (fun n -> n < 1) then
                 Error(Usage "--refine: give a whole number above 0")
             elif budget |> Option.exists (fun s -> not (s > 0.0 && s < 1e6)) then
@@ -152,6 +158,7 @@ let private register (r: ParseResults<RegisterArguments>) =
                         FixedMask = r.TryGetResult Fixed_Mask
                         MovingMask = r.TryGetResult Moving_Mask
                         Volume = r.TryGetResult RegisterArguments.Volume
+                        Report = report
                         Engine = engine
                     }
                 |> request

@@ -14,7 +14,10 @@ let main arguments =
         ExitCode.badUsage
     | Ok request ->
         try
-            execute request
+            execute
+                { request with
+                    CommandLine = List.ofArray arguments
+                }
         with e ->
             if request.Verbose then
                 eprintfn "ldr-fs: a fault of ours: %O" e

@@ -58,6 +58,7 @@ let private all =
                     Cli.EngineCliTests.tests
                     Cli.TransformVerbTests.tests
                     Cli.PairTests.tests
+                    Cli.ReportTests.tests
                 ]
             Fuzz.FuzzTests.tests
             NativeFixTests.tests

@@ -149,12 +149,12 @@
     const step = facts.step, nodeStrides = [1, mx, mx * my];
     const px = width / size[plane.across], py = height / size[plane.down];
     const layer = Math.min(nodes[plane.normal] - 1, Math.round(state[keys[plane.normal]] / step));
-    const every = Math.max(1, Math.round(9 / (step * Math.min(px, py))));
+    const every = Math.max(1, Math.round(12 / (step * Math.min(px, py))));
     const at = (a, b) => {
       const i = a * nodeStrides[plane.across] + b * nodeStrides[plane.down] + layer * nodeStrides[plane.normal];
       return [((a + images.vectors[i + plane.across * count]) * step + .5) * px, ((b + images.vectors[i + plane.down * count]) * step + .5) * py];
     };
-    context.strokeStyle = "rgba(110, 190, 255, .85)";
+    context.strokeStyle = "rgba(120, 195, 255, .75)";
     context.lineWidth = 1;
     context.lineJoin = "round";
     context.beginPath();
