@@ -7,12 +7,11 @@ open Ldr
 
 /// What is meant by a path: a folder, the `dataset.json` in one, or an experiment.
 let private inventory (path: string) (assignments: string list) : Result<Inventory, Error> =
+    let path = Dataset.meant path
     let isJson = path.EndsWith(".json", System.StringComparison.OrdinalIgnoreCase)
 
     if not (File.Exists path) then
         Inventory.ofFolder path
-    elif Path.GetFileName path = "dataset.json" then
-        Inventory.ofFolder (string (Path.GetDirectoryName(Path.GetFullPath path)))
     elif isJson then
         Experiment.read path assignments
         |> Result.bind (fun experiment -> Inventory.ofOptions path experiment.Data)

@@ -575,9 +575,9 @@ let private evaluate
     engine
     =
     let dataset =
-        if Path.GetFileName data = "dataset.json" && File.Exists data then
-            Dataset.ofFolder (string (Path.GetDirectoryName(Path.GetFullPath data)))
-        elif File.Exists data then
+        let data = Dataset.meant data
+
+        if File.Exists data then
             Experiment.read data []
             |> Result.bind (fun experiment -> Dataset.load experiment.Data)
         elif Directory.Exists data then
@@ -751,9 +751,7 @@ let private validate (request: Request) file assignments =
     |> Result.bind (fun experiment ->
         Dataset.load experiment.Data
         |> Result.bind (fun dataset ->
-            Dataset.splittable dataset
-            |> Result.bind (Dataset.split experiment.Data.Split)
-            |> Result.map (fun _ -> dataset))
+            Dataset.split experiment.Data.Split dataset |> Result.map (fun _ -> dataset))
         |> Result.map (fun dataset ->
             if request.Json then
                 printfn "%s" (Codec.toLine Experiment.codec experiment)

@@ -19,6 +19,17 @@ type BidsQuery =
         LabelsDesc: string option
     }
 
+module BidsQuery =
+    /// T1-weighted scans and their `dseg`, of the only space and desc that there are.
+    let standard: BidsQuery =
+        {
+            Suffix = "T1w"
+            Space = None
+            Desc = None
+            Labels = "dseg"
+            LabelsDesc = None
+        }
+
 /// A BIDS derivatives folder: `dataset_description.json` and
 /// `sub-01[/ses-1]/anat/sub-01[_ses-1][_space-X][_desc-Y]_T1w.nii.gz`, label maps `…_dseg.nii.gz`, masks
 /// `…_desc-brain_mask.nii.gz`. Source: the Brain Imaging Data Structure, 1.9, derivatives.
@@ -151,8 +162,7 @@ module BidsForm =
 
         subjects
         |> DataFiles.dataset
-            (found.Name
-             |> Option.defaultWith (fun () -> string (Path.GetFileName(Path.GetFullPath folder))))
+            (found.Name |> Option.defaultWith (fun () -> DataFiles.folderName description))
             (found.License |> Option.defaultValue "not stated")
             Map.empty
             []

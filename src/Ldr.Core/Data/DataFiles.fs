@@ -15,13 +15,15 @@ module internal DataFiles =
 
     /// Reads a JSON file of somebody else's.
     let readJson (codec: Codec<'a>) (file: string) : 'a =
-        Error.guard (fun () -> File.ReadAllText file)
-        |> Result.bind (Codec.ofText file codec)
-        |> Error.orRaise
+        Codec.ofFile file codec |> Error.orRaise
 
     /// The folder of a file, absolute.
     let folderOf (file: string) : string =
         Path.GetDirectoryName(Path.GetFullPath file) |> string
+
+    /// The name of the folder of a file, for a data set that gives itself none.
+    let folderName (file: string) : string =
+        Path.GetFileName(folderOf file) |> string
 
     /// The full path of what a description in `folder` names, or nothing where that leads out of the folder without being
     /// absolute.

@@ -67,10 +67,10 @@ module DataSource =
                 LabelsDesc = labelsDesc
             })
         |> Codec.required "folder" Codec.string fst
-        |> Codec.optional "suffix" Codec.string "T1w" (fun (_, q) -> q.Suffix)
+        |> Codec.optional "suffix" Codec.string BidsQuery.standard.Suffix (fun (_, q) -> q.Suffix)
         |> Codec.maybe "space" Codec.string (fun (_, q) -> q.Space)
         |> Codec.maybe "desc" Codec.string (fun (_, q) -> q.Desc)
-        |> Codec.optional "labels" Codec.string "dseg" (fun (_, q) -> q.Labels)
+        |> Codec.optional "labels" Codec.string BidsQuery.standard.Labels (fun (_, q) -> q.Labels)
         |> Codec.maybe "labels_desc" Codec.string (fun (_, q) -> q.LabelsDesc)
 
     let codec: Codec<DataSource> =
@@ -162,6 +162,13 @@ module Dataset =
             "has no dataset.json"
             "give the folder of a data set in the form of the Medical Segmentation Decathlon or of nnU-Net, or a BIDS folder"
 
+    /// A path as it is; of the `dataset.json` in a folder, that folder.
+    let meant (path: string) : string =
+        if Path.GetFileName path = "dataset.json" && File.Exists path then
+            DataFiles.folderOf path
+        else
+            path
+
     /// The data set in a folder: MSD or nnU-Net by its `dataset.json`, BIDS by its `dataset_description.json`.
     let ofFolder (folder: string) : Result<Dataset, Error> =
         Error.guard (fun () ->
@@ -180,15 +187,7 @@ module Dataset =
                 else
                     MsdForm.read file
             elif File.Exists(Path.Combine(folder, "dataset_description.json")) then
-                BidsForm.read
-                    {
-                        Suffix = "T1w"
-                        Space = None
-                        Desc = None
-                        Labels = "dseg"
-                        LabelsDesc = None
-                    }
-                    folder
+                BidsForm.read BidsQuery.standard folder
             else
                 noDescription folder)
 
@@ -261,8 +260,8 @@ module Dataset =
             )
         | None, None -> Ok dataset
 
-    /// Cuts the subjects into training, validation and test.
-    let split (split: Split) (dataset: Dataset) : Result<SplitSubjects, Error> =
+    /// Cuts the subjects into training, validation and test, whatever they are; `split` refuses what may not be cut.
+    let cut (split: Split) (dataset: Dataset) : Result<SplitSubjects, Error> =
         let subjects = Array.ofList dataset.Subjects
         let wanted = split.Train + split.Validation + split.Test
 
@@ -285,6 +284,10 @@ module Dataset =
                     ValidationSubjects = part split.Train split.Validation
                     TestSubjects = part (split.Train + split.Validation) split.Test
                 }
+
+    /// Cuts the subjects of a data set that may be cut (`splittable`) into training, validation and test.
+    let split (split: Split) (dataset: Dataset) : Result<SplitSubjects, Error> =
+        splittable dataset |> Result.bind (cut split)
 
     /// The subjects of the given names, in that order.
     let named (names: string list) (dataset: Dataset) : Result<Subject list, Error> =

@@ -1,7 +1,5 @@
 namespace Ldr
 
-open System.IO
-
 /// The Medical Segmentation Decathlon's form: a folder with `dataset.json`, whose `training` lists images and labels.
 /// Source: medicaldecathlon.com, Antonelli et al. 2022.
 module MsdForm =
@@ -51,8 +49,7 @@ module MsdForm =
                 |> Subject.ofFiles name image
         ]
         |> DataFiles.dataset
-            (found.Name
-             |> Option.defaultWith (fun () -> Path.GetFileName(DataFiles.folderOf file) |> string))
+            (found.Name |> Option.defaultWith (fun () -> DataFiles.folderName file))
             (found.Licence |> Option.defaultValue "not stated")
             (DataFiles.labelNames found.Labels)
             []

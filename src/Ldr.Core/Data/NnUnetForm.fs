@@ -104,8 +104,7 @@ module NnUnetForm =
          | Some cases -> listed file channel cases
          | None -> found file channel about.Ending)
         |> DataFiles.dataset
-            (about.Name
-             |> Option.defaultWith (fun () -> Path.GetFileName(DataFiles.folderOf file) |> string))
+            (about.Name |> Option.defaultWith (fun () -> DataFiles.folderName file))
             (about.Licence |> Option.defaultValue "not stated")
             (DataFiles.labelNames about.Labels)
             []

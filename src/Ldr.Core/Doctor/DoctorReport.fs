@@ -28,10 +28,6 @@ module DoctorReport =
         else
             value.ToString("0.###", CultureInfo.InvariantCulture)
 
-    let private middle (values: float list) =
-        let sorted = values |> List.sort |> Array.ofList
-        sorted[sorted.Length / 2]
-
     let private span (values: float list) =
         let low, high = List.min values, List.max values
 
@@ -59,10 +55,6 @@ module DoctorReport =
     let private sizeOf (facts: ScanFacts) =
         float facts.Grid.Nx, float facts.Grid.Ny, float facts.Grid.Nz
 
-    let private spacingOf (facts: ScanFacts) =
-        let struct (x, y, z) = facts.Grid.Spacing
-        x, y, z
-
     let private images (diagnosis: Diagnosis) =
         diagnosis.Examined |> List.choose (fun e -> Result.toOption e.Image)
 
@@ -72,7 +64,7 @@ module DoctorReport =
             for e in diagnosis.Examined do
                 match e.Labels with
                 | Some(Ok facts) when (LabelMap.problem facts.Census).IsNone ->
-                    let x, y, z = spacingOf facts
+                    let x, y, z = ScanFacts.spacing facts
 
                     for label, voxels in facts.Census.Counts do
                         label, float voxels * x * y * z / 1000.0
@@ -125,7 +117,7 @@ module DoctorReport =
 
             if not scans.IsEmpty then
                 $"size         {across (List.map sizeOf scans)} voxels"
-                $"spacing      {across (List.map spacingOf scans)} mm"
+                $"spacing      {across (List.map ScanFacts.spacing scans)} mm"
                 $"orientation  {scans |> List.map _.Grid.Orientation |> counted}"
                 $"stored as    {scans |> List.map _.StoredAs |> counted}"
 
@@ -181,7 +173,7 @@ module DoctorReport =
 
                 for label, volumes in List.truncate shownLabels all do
                     let name = (name label).PadRight 16
-                    let median = (number (middle volumes)).PadLeft 10
+                    let median = (number (ScanFacts.median volumes)).PadLeft 10
                     $"  %5d{label}  {name}  %8d{volumes.Length}  {median}  ({span volumes})"
 
                 if all.Length > shownLabels then
@@ -258,7 +250,7 @@ module DoctorReport =
                                 JsonValue.Create facts.Grid.Ny
                                 JsonValue.Create facts.Grid.Nz
                             ]
-                        "spacing_mm", triple (spacingOf facts)
+                        "spacing_mm", triple (ScanFacts.spacing facts)
                         "orientation", text facts.Grid.Orientation
                         "type", text facts.StoredAs
                         "min", Codec.finiteOrNull facts.Low
@@ -303,7 +295,7 @@ module DoctorReport =
                                      |> Option.map text
                                      |> Option.toObj)
                                     "subjects", JsonValue.Create volumes.Length
-                                    "median_cm3", Codec.rounded (middle volumes)
+                                    "median_cm3", Codec.rounded (ScanFacts.median volumes)
                                     "min_cm3", Codec.rounded (List.min volumes)
                                     "max_cm3", Codec.rounded (List.max volumes)
                                 ]

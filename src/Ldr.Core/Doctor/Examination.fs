@@ -52,20 +52,13 @@ module Examination =
     let private number (value: float) =
         value.ToString("0.####", Globalization.CultureInfo.InvariantCulture)
 
-    let private spacing (grid: Grid) =
-        let struct (x, y, z) = grid.Spacing
-        x, y, z
-
-    let private extents (grid: Grid) =
-        let x, y, z = spacing grid
-        float grid.Nx * x, float grid.Ny * y, float grid.Nz * z
+    /// Millimetres that a scan covers along x, y, z.
+    let private extents (facts: ScanFacts) =
+        let x, y, z = ScanFacts.spacing facts
+        float facts.Grid.Nx * x, float facts.Grid.Ny * y, float facts.Grid.Nz * z
 
     let private least (a, b, c) : float = min a (min b c)
     let private most (a, b, c) : float = max a (max b c)
-
-    let private median (values: float list) =
-        let sorted = values |> List.sort |> Array.ofList
-        sorted[sorted.Length / 2]
 
     /// The name under which a scan or a label map is spoken of.
     let private placeOf (inventory: Inventory) (case: Case) (role: string) (source: ScanSource) =
@@ -79,7 +72,7 @@ module Examination =
 
     /// What one readable file tells, whatever it is.
     let private ofGeometry (place: string) (facts: ScanFacts) =
-        let sizes, extent = spacing facts.Grid, extents facts.Grid
+        let sizes, extent = ScanFacts.spacing facts, extents facts
         let x, y, z = sizes
 
         let shown = $"{number x} × {number y} × {number z} mm"
@@ -283,7 +276,7 @@ module Examination =
         // A value that is far from the median one, one finding each.
         let standOut kind severity (pick: ScanFacts -> float) (say: float -> float -> string) action =
             if images.Length >= crowd then
-                let middle = facts |> List.map pick |> median
+                let middle = facts |> List.map pick |> ScanFacts.median
 
                 [
                     for place, f in images do
@@ -307,7 +300,7 @@ module Examination =
             yield!
                 facts
                 |> List.map (fun f ->
-                    let x, y, z = spacing f.Grid
+                    let x, y, z = ScanFacts.spacing f
                     $"{number (Math.Round(x, 2))} × {number (Math.Round(y, 2))} × {number (Math.Round(z, 2))} mm")
                 |> differing "spacings" "voxel sizes differ" "resampled to the training grid's"
 
@@ -331,7 +324,7 @@ module Examination =
                     standOut
                         "outlier-spacing"
                         Doubtful
-                        (fun f -> let x, y, z = spacing f.Grid in Math.Cbrt(x * y * z))
+                        (fun f -> let x, y, z = ScanFacts.spacing f in Math.Cbrt(x * y * z))
                         (fun value middle ->
                             $"its voxels are about {number (Math.Round(value, 3))} mm wide, the median is {number (Math.Round(middle, 3))} mm")
                         "resampled: check its header"
@@ -340,7 +333,7 @@ module Examination =
                     standOut
                         "outlier-size"
                         Doubtful
-                        (fun f -> let x, y, z = extents f.Grid in x * y * z / 1000.0)
+                        (fun f -> let x, y, z = extents f in x * y * z / 1000.0)
                         (fun value middle ->
                             $"it covers {number (Math.Round value)} cm³, the median is {number (Math.Round middle)} cm³")
                         "cropped to the training grid, or continued by its border"
@@ -375,7 +368,7 @@ module Examination =
                 let larger =
                     facts
                     |> List.filter (fun f ->
-                        List.exists2 (fun have limit -> have > limit + 1e-3) (sorted (extents f.Grid)) room)
+                        List.exists2 (fun have limit -> have > limit + 1e-3) (sorted (extents f)) room)
 
                 if not larger.IsEmpty then
                     finding
@@ -469,7 +462,7 @@ module Examination =
                 for e in examined do
                     match e.Case.Labels, e.Labels with
                     | Some source, Some(Ok facts) when (LabelMap.problem facts.Census).IsNone ->
-                        let x, y, z = spacing facts.Grid
+                        let x, y, z = ScanFacts.spacing facts
 
                         placeOf inventory e.Case "labels" source,
                         facts.Census.Counts
@@ -489,7 +482,7 @@ module Examination =
                 let having = maps |> List.filter (fun (_, m) -> m.ContainsKey label)
 
                 if maps.Length >= crowd && 5 * having.Length >= 4 * maps.Length then
-                    let middle = having |> List.map (fun (_, m) -> m[label]) |> median
+                    let middle = having |> List.map (fun (_, m) -> m[label]) |> ScanFacts.median
 
                     for place, map in maps do
                         match map.TryFind label with

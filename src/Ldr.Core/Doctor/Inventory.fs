@@ -107,7 +107,7 @@ module Inventory =
         use document = JsonDocument.Parse(File.ReadAllText file)
         let root = document.RootElement
 
-        let folder = string (Path.GetDirectoryName(Path.GetFullPath file))
+        let folder = DataFiles.folderOf file
 
         let tests =
             match root.TryGetProperty "test" with
@@ -296,7 +296,7 @@ module Inventory =
     let ofOptions (path: string) (data: DataOptions) : Result<Inventory, Error> =
         Dataset.load data
         |> Result.bind (fun dataset ->
-            Dataset.split data.Split dataset
+            Dataset.cut data.Split dataset
             |> Result.map (fun split ->
                 let inventory = ofDataset "the data of an experiment" path dataset
 

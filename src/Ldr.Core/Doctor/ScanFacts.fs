@@ -41,6 +41,16 @@ type Unreadable =
     }
 
 module ScanFacts =
+    /// Millimetres along x, y, z.
+    let spacing (facts: ScanFacts) : float * float * float =
+        let struct (x, y, z) = facts.Grid.Spacing
+        x, y, z
+
+    /// The middle one of the values, the upper one of two.
+    let median (values: float list) =
+        let sorted = values |> List.sort |> Array.ofList
+        sorted[sorted.Length / 2]
+
     let private digest (volume: Volume) =
         let grid = volume.Grid
         use hash = IncrementalHash.CreateHash HashAlgorithmName.SHA256

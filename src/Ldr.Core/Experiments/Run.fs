@@ -185,12 +185,7 @@ module Run =
         Error.guard (fun () ->
             let data = experiment.Data
             let dataset = Dataset.load data |> Error.orRaise
-
-            let split =
-                Dataset.splittable dataset
-                |> Result.bind (Dataset.split data.Split)
-                |> Error.orRaise
-
+            let split = Dataset.split data.Split dataset |> Error.orRaise
             checkFolder options experiment
             let metrics = Path.Combine(options.Folder, "metrics.jsonl")
             let digest = Experiment.digest experiment

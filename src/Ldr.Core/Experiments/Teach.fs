@@ -63,12 +63,7 @@ module Teach =
             use network = model.Network
             network.``to`` options.Device |> ignore
             let dataset = Dataset.load data |> Error.orRaise
-
-            let split =
-                Dataset.splittable dataset
-                |> Result.bind (Dataset.split data.Split)
-                |> Error.orRaise
-
+            let split = Dataset.split data.Split dataset |> Error.orRaise
             let set = TrainingSet.load data split.TrainSubjects
 
             let store =

@@ -247,7 +247,7 @@ module Augmentation =
                 let widths = parts |> List.map (fun p -> p.shape[1]) |> Array.ofList
 
                 moved.split (widths, 1L)
-                |> Array.map (fun part -> scope.MoveToOuter(part.contiguous().clone()))
+                |> Array.map (fun part -> scope.MoveToOuter(part.contiguous ()))
 
             let labels pick =
                 batch.Labels |> Option.map pick |> Option.toList

@@ -46,14 +46,14 @@ public static class FileContent
 
     private static string? Describe(ReadOnlySpan<byte> bytes)
     {
-        if (bytes.Length >= 4 && NiftiParser.Detect(bytes) is not null)
-        {
-            return "a NIfTI image";
-        }
-
         if (bytes.Length > 8 && bytes[8] == '{' && BinaryPrimitives.ReadInt64LittleEndian(bytes) is > 0 and < 1L << 32)
         {
             return Tensors;
+        }
+
+        if (bytes.Length >= 4 && NiftiParser.Detect(bytes) is not null)
+        {
+            return "a NIfTI image";
         }
 
         if (bytes.Length >= 132 && bytes.Slice(128, 4).SequenceEqual("DICM"u8))

@@ -22,12 +22,15 @@ public static class Safetensors
     public static SafetensorsFile Read(string path)
     {
         using FileStream file = InputFile.Open(path);
-        if (FileContent.Describe(path) is string what && what is not (FileContent.Tensors or FileContent.Text))
+        try
         {
-            throw new InvalidFileException(path, $"is {what}, not a model", "name a .safetensors file");
+            return Read(file, path);
         }
-
-        return Read(file, path);
+        catch (InvalidFileException error)
+            when (FileContent.Describe(path) is string what && what is not (FileContent.Tensors or FileContent.Text))
+        {
+            throw new InvalidFileException(path, $"is {what}, not a model", "name a .safetensors file", error);
+        }
     }
 
     /// <summary>Reads and checks a file's content, such as an embedded resource.</summary>

@@ -13,8 +13,12 @@ public static class Similarity
         ArgumentNullException.ThrowIfNull(a);
         ArgumentNullException.ThrowIfNull(b);
         SameSize.Check(a.Grid, b.Grid);
-        float[] x = a.Values;
-        float[] y = b.Values;
+        return Correlation(a.Values, b.Values);
+    }
+
+    /// <summary>The same of as many numbers each.</summary>
+    internal static double Correlation(ReadOnlySpan<float> x, ReadOnlySpan<float> y)
+    {
         int first = 0;
         while (first < x.Length && !BothFinite(x[first], y[first]))
         {

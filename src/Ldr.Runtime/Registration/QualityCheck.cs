@@ -54,8 +54,8 @@ public static class QualityCheck
         QualityLattice lattice = new(fixedScan);
         float[] before = lattice.Unmoved(movingScan, initial, out double overlap);
         float[] after = lattice.Moved(moved, field, movingScan.Grid, out double outside);
-        bool same = ReferenceEquals(field, deformation);
-        double mean = deformation.MeanLengthMm;
+        (double Mean, double Max) deformed = deformation.Lengths();
+        (double Mean, double Max) displaced = ReferenceEquals(field, deformation) ? deformed : field.Lengths();
         RegistrationQuality measured = new()
         {
             Verdict = Verdict.Ok,
@@ -64,13 +64,12 @@ public static class QualityCheck
             SimilarityAfter = lattice.Correlation(after),
             DetailBefore = lattice.Detail(before),
             DetailAfter = lattice.Detail(after),
-            DetailDisplaced = lattice.DetailDisplaced(after),
             OverlapPercent = 100 * overlap,
             OutsidePercent = 100 * outside,
-            MeanDeformationMm = mean,
-            MaxDeformationMm = deformation.MaxLengthMm,
-            MeanDisplacementMm = same ? mean : field.MeanLengthMm,
-            MaxDisplacementMm = field.MaxLengthMm,
+            MeanDeformationMm = deformed.Mean,
+            MaxDeformationMm = deformed.Max,
+            MeanDisplacementMm = displaced.Mean,
+            MaxDisplacementMm = displaced.Max,
             InverseError = InverseErrorOf(deformation),
             OutsideTraining = [],
             Folding = folding.Result,

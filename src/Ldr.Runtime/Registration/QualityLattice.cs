@@ -44,9 +44,6 @@ internal sealed class QualityLattice
     /// <summary>How many points the lattice has.</summary>
     internal int Count => reference.Length;
 
-    /// <summary>The fixed scan on the lattice.</summary>
-    internal ReadOnlySpan<float> Fixed => reference;
-
     /// <summary>A volume on the fixed grid.</summary>
     /// <param name="moved">The moved scan.</param>
     /// <param name="field">The total displacement that moved it, in voxels of the fixed grid.</param>
@@ -146,54 +143,69 @@ internal sealed class QualityLattice
         return values;
     }
 
-    /// <summary>Pearson's correlation with the fixed scan where both are numbers; 0 when either is constant, NaN without such points.</summary>
-    internal double Correlation(float[] other)
-    {
-        (double sx, double sy, double xx, double yy, double xy, int n) = (0, 0, 0, 0, 0, 0);
-        float x0 = 0;
-        float y0 = 0;
-        for (int i = 0; i < reference.Length; i++)
-        {
-            float a = reference[i];
-            float b = other[i];
-            if (float.IsFinite(a) && float.IsFinite(b))
-            {
-                if (n == 0)
-                {
-                    (x0, y0) = (a, b);
-                }
+    /// <summary>Correlation with the fixed scan, see <see cref="Similarity.Correlation(ReadOnlySpan{float}, ReadOnlySpan{float})"/>.</summary>
+    internal double Correlation(float[] other) => Similarity.Correlation(reference, other);
 
-                // Relative to the first point, so that a constant scan has no spread at all.
-                double x = (double)a - x0;
-                double y = (double)b - y0;
-                sx += x;
-                sy += y;
-                xx += x * x;
-                yy += y * y;
-                xy += x * y;
-                n++;
+    /// <summary>Share of the fixed variance that a linear function of the other scan explains, box by box; NaN without boxes.</summary>
+    internal double Detail(float[] other)
+    {
+        double mean = 0;
+        double square = 0;
+        int all = 0;
+        foreach (float v in other)
+        {
+            if (float.IsFinite(v))
+            {
+                mean += v;
+                square += (double)v * v;
+                all++;
             }
         }
 
-        double vx = xx - (sx * sx / n);
-        double vy = yy - (sy * sy / n);
-        return n == 0 ? double.NaN : vx <= 0 || vy <= 0 ? 0 : Math.Clamp((xy - (sx * sy / n)) / Math.Sqrt(vx * vy), -1, 1);
-    }
+        double noise = all == 0 ? 0 : Noise * Math.Max(0, (square / all) - (mean / all * (mean / all)));
+        double explained = 0;
+        double variance = 0;
+        for (int z0 = 0; z0 < nz; z0 += Side)
+        {
+            for (int y0 = 0; y0 < ny; y0 += Side)
+            {
+                for (int x0 = 0; x0 < nx; x0 += Side)
+                {
+                    (double f, double m, double ff, double mm, double fm, int n) = (0, 0, 0, 0, 0, 0);
+                    for (int z = z0; z < Math.Min(z0 + Side, nz); z++)
+                    {
+                        for (int y = y0; y < Math.Min(y0 + Side, ny); y++)
+                        {
+                            int i = nx * (y + (ny * z));
+                            for (int x = x0; x < Math.Min(x0 + Side, nx); x++)
+                            {
+                                double a = reference[i + x];
+                                double b = other[i + x];
+                                if (double.IsFinite(a + b))
+                                {
+                                    n++;
+                                    f += a;
+                                    m += b;
+                                    ff += a * a;
+                                    mm += b * b;
+                                    fm += a * b;
+                                }
+                            }
+                        }
+                    }
 
-    /// <summary>Share of the fixed variance that a linear function of the other scan explains, box by box; NaN without boxes.</summary>
-    internal double Detail(float[] other) => Detail(other, 0, 0, 0);
+                    if (n >= FewestPoints)
+                    {
+                        double covariance = fm - (f * m / n);
+                        double spread = Math.Max(0, mm - (m * m / n)) + (noise * n);
+                        variance += Math.Max(0, ff - (f * f / n));
+                        explained += spread > 0 ? covariance * covariance / spread : 0;
+                    }
+                }
+            }
+        }
 
-    /// <summary>The largest of the same when the other scan is displaced along one axis by a fifth of the scan; NaN when none can be.</summary>
-    internal double DetailDisplaced(float[] other)
-    {
-        (int X, int Y, int Z)[] shifts =
-        [
-            (Away(nx), 0, 0), (-Away(nx), 0, 0), (0, Away(ny), 0), (0, -Away(ny), 0), (0, 0, Away(nz)), (0, 0, -Away(nz)),
-        ];
-        double[] found = new double[shifts.Length];
-        Parallel.For(0, shifts.Length, new ParallelOptions { MaxDegreeOfParallelism = Threads.Most }, i =>
-            found[i] = shifts[i] == default ? double.NaN : Detail(other, shifts[i].X, shifts[i].Y, shifts[i].Z));
-        return found.Where(double.IsFinite).DefaultIfEmpty(double.NaN).Max();
+        return variance > 0 ? Math.Min(1, explained / variance) : double.NaN;
     }
 
     private static bool Inside(Grid g, double x, double y, double z) =>
@@ -201,8 +213,6 @@ internal sealed class QualityLattice
 
     private static double Points(Grid grid, int step) =>
         Math.Ceiling(grid.Nx / (double)step) * Math.Ceiling(grid.Ny / (double)step) * Math.Ceiling(grid.Nz / (double)step);
-
-    private static int Away(int n) => n < 2 * Side ? 0 : (n + 2) / 5;
 
     private static void Add(float value, ref float sum, ref int count)
     {
@@ -257,66 +267,4 @@ internal sealed class QualityLattice
             }
         }
     });
-
-    private double Detail(float[] other, int sx, int sy, int sz)
-    {
-        double mean = 0;
-        double square = 0;
-        int all = 0;
-        foreach (float v in other)
-        {
-            if (float.IsFinite(v))
-            {
-                mean += v;
-                square += (double)v * v;
-                all++;
-            }
-        }
-
-        double noise = all == 0 ? 0 : Noise * Math.Max(0, (square / all) - (mean / all * (mean / all)));
-        double explained = 0;
-        double variance = 0;
-        for (int z0 = 0; z0 < nz; z0 += Side)
-        {
-            for (int y0 = 0; y0 < ny; y0 += Side)
-            {
-                for (int x0 = 0; x0 < nx; x0 += Side)
-                {
-                    (double f, double m, double ff, double mm, double fm, int n) = (0, 0, 0, 0, 0, 0);
-                    for (int z = Math.Max(z0, -sz); z < Math.Min(Math.Min(z0 + Side, nz), nz - sz); z++)
-                    {
-                        for (int y = Math.Max(y0, -sy); y < Math.Min(Math.Min(y0 + Side, ny), ny - sy); y++)
-                        {
-                            int i = nx * (y + (ny * z));
-                            int j = nx * (y + sy + (ny * (z + sz))) + sx;
-                            for (int x = Math.Max(x0, -sx); x < Math.Min(Math.Min(x0 + Side, nx), nx - sx); x++)
-                            {
-                                double a = reference[i + x];
-                                double b = other[j + x];
-                                if (double.IsFinite(a + b))
-                                {
-                                    n++;
-                                    f += a;
-                                    m += b;
-                                    ff += a * a;
-                                    mm += b * b;
-                                    fm += a * b;
-                                }
-                            }
-                        }
-                    }
-
-                    if (n >= FewestPoints)
-                    {
-                        double covariance = fm - (f * m / n);
-                        double spread = Math.Max(0, mm - (m * m / n)) + (noise * n);
-                        variance += Math.Max(0, ff - (f * f / n));
-                        explained += spread > 0 ? covariance * covariance / spread : 0;
-                    }
-                }
-            }
-        }
-
-        return variance > 0 ? Math.Min(1, explained / variance) : double.NaN;
-    }
 }

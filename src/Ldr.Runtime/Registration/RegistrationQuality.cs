@@ -29,12 +29,6 @@ public sealed record RegistrationQuality
     /// <summary>The same of the moved scan.</summary>
     public required double DetailAfter { get; init; }
 
-    /// <summary>
-    /// The largest of the same when the moved scan is displaced, by a fifth of the scan along one axis, either way: what scans
-    /// of this kind have in common wherever they lie.
-    /// </summary>
-    public required double DetailDisplaced { get; init; }
-
     /// <summary>Share of the fixed scan's voxels that the moving scan covers after the initial alignment, percent.</summary>
     public required double OverlapPercent { get; init; }
 

@@ -165,7 +165,8 @@ public sealed class DisplacementField
         return (x + dx, y + dy, z + dz);
     }
 
-    private (double Mean, double Max) Lengths()
+    /// <summary>Both lengths in millimetres by one pass over the field.</summary>
+    internal (double Mean, double Max) Lengths()
     {
         // Sums of slices, added in order: the result does not depend on the number of threads.
         (double Sum, double Max)[] slices = new (double, double)[Grid.Nz];

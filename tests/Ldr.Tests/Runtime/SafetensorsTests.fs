@@ -119,6 +119,12 @@ let private good =
 
             Expect.equal file.Tensors[1].Bytes [| 2uy; 3uy; 4uy; 5uy |] "bytes"
 
+        testInFolder "a header as long as that of a NIfTI image is still one of tensors"
+        <| fun folder ->
+            let header = """{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"""
+            let file = Safetensors.Read(save folder (header.PadRight 348) 2)
+            Expect.equal file.Tensors[0].Bytes [| 0uy; 1uy |] "bytes"
+
         testCase "floating-point types become float32"
         <| fun () ->
             let floats kind bytes =
