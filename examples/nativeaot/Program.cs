@@ -17,13 +17,11 @@ try
     Volume movingScan = Volume.Read(args[2]);
     using Registrar registrar = new(model);
     RegistrationResult result = registrar.Register(fixedScan, movingScan);
-    Task moved = Task.Run(() => result.Moved.Write(args[3]));
+    result.Moved.Write(args[3]);
     if (args.Length == 5)
     {
         result.Field.Write(args[4]);
     }
-
-    await moved;
 
     Console.WriteLine(string.Create(
         CultureInfo.InvariantCulture,

@@ -1,5 +1,4 @@
 using System.IO.Compression;
-using System.Runtime.InteropServices;
 
 namespace Ldr.Runtime;
 
@@ -81,18 +80,6 @@ internal static class VoxelStream
     /// <summary>Writes numbers, little endian.</summary>
     internal static void Write(Stream stream, float[] values, VoxelType type)
     {
-        if (type == VoxelType.Float32 && BitConverter.IsLittleEndian)
-        {
-            // They lie in memory as they lie in the file. The bytes of the largest array are more than one span can hold.
-            const int most = 1 << 28;
-            for (int done = 0; done < values.Length; done += most)
-            {
-                stream.Write(MemoryMarshal.AsBytes(values.AsSpan(done, Math.Min(most, values.Length - done))));
-            }
-
-            return;
-        }
-
         int size = VoxelCodec.Size(type);
         byte[] buffer = new byte[1 << 18];
         int perChunk = buffer.Length / size;
