@@ -173,7 +173,7 @@ module DoctorReport =
 
                 for label, volumes in List.truncate shownLabels all do
                     let name = (name label).PadRight 16
-                    let median = (number (ScanFacts.median volumes)).PadLeft 10
+                    let median = (number (Statistics.median volumes)).PadLeft 10
                     $"  %5d{label}  {name}  %8d{volumes.Length}  {median}  ({span volumes})"
 
                 if all.Length > shownLabels then
@@ -295,7 +295,7 @@ module DoctorReport =
                                      |> Option.map text
                                      |> Option.toObj)
                                     "subjects", JsonValue.Create volumes.Length
-                                    "median_cm3", Codec.rounded (ScanFacts.median volumes)
+                                    "median_cm3", Codec.rounded (Statistics.median volumes)
                                     "min_cm3", Codec.rounded (List.min volumes)
                                     "max_cm3", Codec.rounded (List.max volumes)
                                 ]

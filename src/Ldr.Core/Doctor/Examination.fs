@@ -276,7 +276,7 @@ module Examination =
         // A value that is far from the median one, one finding each.
         let standOut kind severity (pick: ScanFacts -> float) (say: float -> float -> string) action =
             if images.Length >= crowd then
-                let middle = facts |> List.map pick |> ScanFacts.median
+                let middle = facts |> List.map pick |> Statistics.median
 
                 [
                     for place, f in images do
@@ -482,7 +482,7 @@ module Examination =
                 let having = maps |> List.filter (fun (_, m) -> m.ContainsKey label)
 
                 if maps.Length >= crowd && 5 * having.Length >= 4 * maps.Length then
-                    let middle = having |> List.map (fun (_, m) -> m[label]) |> ScanFacts.median
+                    let middle = having |> List.map (fun (_, m) -> m[label]) |> Statistics.median
 
                     for place, map in maps do
                         match map.TryFind label with

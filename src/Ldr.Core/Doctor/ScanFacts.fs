@@ -46,11 +46,6 @@ module ScanFacts =
         let struct (x, y, z) = facts.Grid.Spacing
         x, y, z
 
-    /// The middle one of the values, the upper one of two.
-    let median (values: float list) =
-        let sorted = values |> List.sort |> Array.ofList
-        sorted[sorted.Length / 2]
-
     let private digest (volume: Volume) =
         let grid = volume.Grid
         use hash = IncrementalHash.CreateHash HashAlgorithmName.SHA256

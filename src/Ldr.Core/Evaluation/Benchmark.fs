@@ -61,10 +61,6 @@ type Measured =
     }
 
 module Benchmark =
-    let private median (values: float seq) =
-        let sorted = values |> Seq.sort |> Array.ofSeq
-        sorted[sorted.Length / 2]
-
     let private timed (action: unit -> unit) =
         let start = Stopwatch.GetTimestamp()
         action ()
@@ -86,22 +82,7 @@ module Benchmark =
             path
             {
                 Network = network
-                Card =
-                    {
-                        Architecture = architecture
-                        Intensity = IntensityRule.Percentiles(0.5, 99.5)
-                        Spacing = 1.0, 1.0, 1.0
-                        Size = 16, 16, 16
-                        Alignment = Alignment.World
-                        Data = "none"
-                        Licence = "MIT"
-                        Train = []
-                        Validation = []
-                        Test = []
-                        IgnoredLabels = []
-                        Steps = 0
-                        Experiment = ""
-                    }
+                Card = ModelCard.untrained architecture
             }
 
         path
@@ -232,7 +213,7 @@ module Benchmark =
                 ]
 
             [
-                for i in 0 .. actions.Length - 1 -> rounds |> List.map (List.item i) |> median
+                for i in 0 .. actions.Length - 1 -> rounds |> List.map (List.item i) |> Statistics.median
             ]
 
         let layersOf () =
@@ -245,7 +226,7 @@ module Benchmark =
                         |> List.map (fun p ->
                             let struct (_, ms, _) = p[i]
                             ms)
-                        |> median
+                        |> Statistics.median
 
                     name, time, operations / 1e9
             ]
@@ -321,13 +302,13 @@ module Benchmark =
             Engine = engineTimes
             Layers = layers
             Gflop = layers |> List.sumBy (fun (_, _, gflop) -> gflop)
-            ProcessMs = processes |> List.map (fst >> fst) |> median
-            ProcessPeakMb = processes |> List.map (fst >> snd) |> median
+            ProcessMs = processes |> List.map (fst >> fst) |> Statistics.median
+            ProcessPeakMb = processes |> List.map (fst >> snd) |> Statistics.median
             Torch =
                 torchTimes
                 |> Option.map (fun t ->
                     { t with
-                        ProcessMs = processes |> List.map snd |> median
+                        ProcessMs = processes |> List.map snd |> Statistics.median
                     })
         }
 

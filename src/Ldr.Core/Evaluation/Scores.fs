@@ -114,16 +114,6 @@ module Scores =
             Milliseconds = milliseconds
         }
 
-    let private median (values: float seq) =
-        let sorted = values |> Seq.sort |> Array.ofSeq
-
-        if sorted.Length = 0 then
-            nan
-        elif sorted.Length % 2 = 1 then
-            sorted[sorted.Length / 2]
-        else
-            (sorted[sorted.Length / 2 - 1] + sorted[sorted.Length / 2]) / 2.0
-
     let private orNan = Option.defaultValue nan
 
     let private known (value: float) =
@@ -223,7 +213,7 @@ module Scores =
             Hd95Mm = mean _.Hd95Mm
             FoldedPercent = mean _.FoldedPercent
             SdLogJ = mean _.SdLogJ
-            Milliseconds = scores |> Seq.map _.Milliseconds |> median
+            Milliseconds = scores |> Seq.map _.Milliseconds |> Statistics.median
             Parameters = parameters
             Macs = macs
             Seeds = 1

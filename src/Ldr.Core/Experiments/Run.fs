@@ -362,7 +362,7 @@ module Run =
             let score (instance: Instance) =
                 let model = readModel (modelPath options.Folder instance.Name)
                 use _ = model.Network
-                let parameters, macs = ModelFile.size model
+                let parameters, macs = ModelFile.sizeOf model.Card
 
                 let sheet =
                     {

@@ -31,6 +31,24 @@ type ModelCard =
     }
 
 module ModelCard =
+    /// The card of a network that has learnt nothing: for timings and tests.
+    let untrained (architecture: Architecture) : ModelCard =
+        {
+            Architecture = architecture
+            Intensity = IntensityRule.Percentiles(0.5, 99.5)
+            Spacing = 1.0, 1.0, 1.0
+            Size = 16, 16, 16
+            Alignment = Alignment.World
+            Data = "none"
+            Licence = "MIT"
+            Train = []
+            Validation = []
+            Test = []
+            IgnoredLabels = []
+            Steps = 0
+            Experiment = ""
+        }
+
     let codec: Codec<ModelCard> =
         Codec.record
             (fun
@@ -215,15 +233,16 @@ module ModelFile =
 
                 { Card = card; Network = network }))
 
-    /// A model's parameters, and its multiplications with addition for one pair of its training grid's size.
-    let size (model: Model) =
-        let x, y, z = model.Card.Size
-        Network.parameterCount model.Network, model.Network.Macs(z, y, x)
+    /// A model's parameters, and its multiplications with addition for one pair of its training grid's size. The network is not
+    /// made.
+    let sizeOf (card: ModelCard) : int64 * float =
+        let x, y, z = card.Size
 
-    /// The same for a model that is known by its card alone.
-    let sizeOf (card: ModelCard) =
-        use network = Network.create (Seed.ofInt 0) card.Architecture
-        size { Card = card; Network = network }
+        let parameters =
+            Network.shapes card.Architecture
+            |> List.sumBy (fun (_, shape) -> Array.reduce (*) shape)
+
+        parameters, Network.macs card.Architecture (z, y, x)
 
     /// The folders in which models are known by their names: that of `LDR_MODELS`, `models` in the current folder, beside the
     /// program, and at the root of the repository that it was built in.

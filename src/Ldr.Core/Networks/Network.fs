@@ -105,15 +105,6 @@ type Network internal (architecture: Architecture, affine: AffineLayers option, 
 
         prediction
 
-    /// Multiplications with addition of the networks (not of the warps) for one pair of size (z, y, x).
-    member _.Macs(z: int, y: int, x: int) =
-        let size = [| int64 z; int64 y; int64 x |]
-
-        (affine
-         |> Option.map (fun stem -> AffineLayers.macs stem size)
-         |> Option.defaultValue 0.0)
-        + (stages |> List.sumBy (fun stage -> snd (stage.Cost size)))
-
 module Network =
     /// The layers of an affine stage, if any, and of every deformable stage. Nothing is drawn yet.
     let private layers (seed: Seed) (architecture: Architecture) : AffineLayers option * Layer list =
@@ -157,6 +148,16 @@ module Network =
             for index, stage in List.indexed stages do
                 yield! named $"stage{index + 1}" stage.Parts
         ]
+
+    /// Multiplications with addition of a network (not of its warps) for one pair of size (z, y, x), without making one.
+    let macs (architecture: Architecture) (z: int, y: int, x: int) : float =
+        let affine, stages = layers (Seed.ofInt 0) architecture
+        let size = [| int64 z; int64 y; int64 x |]
+
+        (affine
+         |> Option.map (fun stem -> AffineLayers.macs stem size)
+         |> Option.defaultValue 0.0)
+        + (stages |> List.sumBy (fun stage -> snd (stage.Cost size)))
 
     /// How many numbers are learnt.
     let parameterCount (network: torch.nn.Module) =

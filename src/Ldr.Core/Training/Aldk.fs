@@ -23,6 +23,8 @@ type Distillation =
         Objective: Objective
         /// The factor of the objective's term, beside 1 − γ.
         Weight: float
+        /// The factor of the mean squared distance to the teacher's field beside an adversarial objective, beside 1 − γ.
+        FieldDistance: float
         /// The share of the teacher's field in the joint field, on which the gradient penalty is taken.
         Beta: float
         /// The weight λ of the gradient penalty.
@@ -93,11 +95,12 @@ module LossWeights =
 module Distillation =
     /// Defaults of the released code where it has any.
     let codec: Codec<Distillation> =
-        Codec.record (fun teacher objective weight beta penalty schedule discriminator rate ->
+        Codec.record (fun teacher objective weight distance beta penalty schedule discriminator rate ->
             {
                 Teacher = teacher
                 Objective = objective
                 Weight = weight
+                FieldDistance = distance
                 Beta = beta
                 Penalty = penalty
                 Schedule = schedule
@@ -107,6 +110,7 @@ module Distillation =
         |> Codec.required "teacher" Codec.string _.Teacher
         |> Codec.optional "objective" Objective.codec SquaredGap _.Objective
         |> Codec.optional "weight" Codec.notNegative 1.0 _.Weight
+        |> Codec.optional "field_distance" Codec.notNegative 0.0 _.FieldDistance
         |> Codec.optional "beta" Codec.fraction 0.1 _.Beta
         |> Codec.optional "penalty" Codec.notNegative 0.1 _.Penalty
         |> Codec.optional "schedule" Schedule.codec Schedule.reference _.Schedule
@@ -230,8 +234,8 @@ module Aldk =
             term, distance
         | None -> distance, distance
 
-    /// The student lowers γ · reconstruction + (1 − γ) · weight · objective + regularisation. Teacher and discriminator are
-    /// held. Its gradient is cut to the norm `clip`, if there is one.
+    /// The student lowers γ · reconstruction + (1 − γ) · (weight · objective + field_distance · distance) + regularisation.
+    /// Teacher and discriminator are held. Its gradient is cut to the norm `clip`, if there is one.
     let studentStep
         (student: Learner<Network>)
         (weights: LossWeights)
@@ -251,9 +255,15 @@ module Aldk =
 
             let loss =
                 match distilled with
-                | Some(a, (term, _)) ->
-                    weighted alike * gamma.ToScalar()
-                    + term * ((1.0 - gamma) * a.Distillation.Weight).ToScalar()
+                | Some(a, (term, distance)) ->
+                    let objective =
+                        weighted
+                            [
+                                "objective", a.Distillation.Weight, term
+                                "distance", a.Distillation.FieldDistance, distance
+                            ]
+
+                    weighted [ "alike", gamma, weighted alike; "teacher", 1.0 - gamma, objective ]
                 | None -> weighted alike
 
             let loss = if regular.IsEmpty then loss else loss + weighted regular

@@ -100,19 +100,8 @@ let writeModel (path: string) =
         {
             Network = network
             Card =
-                {
-                    Architecture = architecture
-                    Intensity = IntensityRule.Percentiles(0.5, 99.5)
-                    Spacing = 1.0, 1.0, 1.0
+                { ModelCard.untrained architecture with
                     Size = 32, 32, 32
                     Alignment = Alignment.Centres
-                    Data = "none"
-                    Licence = "MIT"
-                    Train = []
-                    Validation = []
-                    Test = []
-                    IgnoredLabels = []
-                    Steps = 0
-                    Experiment = ""
                 }
         }

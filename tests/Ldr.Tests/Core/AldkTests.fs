@@ -25,6 +25,7 @@ let private distillation objective =
         Teacher = "teacher"
         Objective = objective
         Weight = 1.0
+        FieldDistance = 0.0
         Beta = 0.1
         Penalty = 0.1
         Schedule = []

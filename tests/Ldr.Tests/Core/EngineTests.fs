@@ -53,23 +53,6 @@ let private enliven (network: Network) =
         elif name.Contains "flow" then
             p.normal_ (0.0, 0.5, generator) |> ignore
 
-let private card architecture : ModelCard =
-    {
-        Architecture = architecture
-        Intensity = IntensityRule.Percentiles(0.5, 99.5)
-        Spacing = 1.0, 1.0, 1.0
-        Size = 16, 16, 16
-        Alignment = Alignment.World
-        Data = "none"
-        Licence = "MIT"
-        Train = []
-        Validation = []
-        Test = []
-        IgnoredLabels = []
-        Steps = 0
-        Experiment = ""
-    }
-
 /// Writes a lively network and gives both forms of it.
 let internal withModel (architecture: Architecture) (test: Network -> StudentModel -> unit) =
     inFolder
@@ -81,7 +64,7 @@ let internal withModel (architecture: Architecture) (test: Network -> StudentMod
             ModelFile.write
                 path
                 {
-                    Card = card architecture
+                    Card = ModelCard.untrained architecture
                     Network = network
                 }
 
@@ -257,7 +240,7 @@ let private pipeline =
         withModel (Architecture.Single(Stage.LdrHalf StudentWidths.standard)) (fun network student ->
             let model =
                 {
-                    Card = card network.Architecture
+                    Card = ModelCard.untrained network.Architecture
                     Network = network
                 }
 
@@ -325,7 +308,7 @@ let private half =
             ModelFile.write
                 full
                 {
-                    Card = card architecture
+                    Card = ModelCard.untrained architecture
                     Network = network
                 }
 
@@ -427,7 +410,7 @@ let private refusals =
             ModelFile.write
                 path
                 {
-                    Card = card architecture
+                    Card = ModelCard.untrained architecture
                     Network = network
                 }
 

@@ -372,7 +372,7 @@ let private modules =
 
                         Expect.floatClose
                             { absolute = 0.06; relative = 0.0 }
-                            (network.Macs(128, 128, 128) / 1e9)
+                            (Network.macs architecture (128, 128, 128) / 1e9)
                             giga
                             "GMAC"))
 
