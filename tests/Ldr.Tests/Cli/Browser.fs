@@ -149,8 +149,9 @@ type Browser private (running: Process, folder: string, socket: ClientWebSocket,
                 | line when line.StartsWith marker -> host <- line.Substring(marker.Length).Split('/')[0]
                 | _ -> ()
 
-            running.ErrorDataReceived.Add ignore
-            running.BeginErrorReadLine()
+            // A full pipe would stop it.
+            running.StandardError.ReadToEndAsync() |> ignore
+            running.StandardOutput.ReadToEndAsync() |> ignore
             use client = new HttpClient(new HttpClientHandler(UseProxy = false))
 
             let page () =

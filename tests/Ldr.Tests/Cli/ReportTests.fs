@@ -129,7 +129,7 @@ let tests =
                 Expect.stringContains page "1 × 2 × 1.5 mm" "voxels"
                 Expect.stringContains page "<td>PIR</td>" "orientation"
 
-                for attribute in Regex.Matches(page, "(?:src|href|url)\s*[=(]") do
+                for attribute in Regex.Matches(page, @"<[^<>]*\b(?:src|href)\s*=|\burl\(|@import") do
                     failtest $"the page refers to something: {page.Substring(attribute.Index, 60)}"
 
                 Expect.stringContains page "default-src 'none'" "policy"
