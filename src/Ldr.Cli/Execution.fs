@@ -477,7 +477,8 @@ let private register (request: Request) (r: RegisterOptions) =
                         InverseConsistency.Measure(whole, field, moving.Grid))
 
                 match labels, r.Labels with
-                | Some map, Some(_, Some file) -> ImageFile.Write(file, Warp.Nearest(map, registered.Field))
+                | Some map, Some(_, Some file) ->
+                    ImageFile.Write(file, Warp.Nearest(map, registered.Field))
                 | _ -> ()
 
                 r.Report

@@ -122,12 +122,17 @@ let private register (r: ParseResults<RegisterArguments>) =
         | Error e, _
         | _, Error e -> Error e
         | Ok labels, Ok engine ->
-            if moved.IsNone
+            if
+                moved.IsNone
                 && transform.IsNone
                 && labels.IsNone
                 && inverse.IsNone
-                && report.IsNone then
-                Error(Usage "nothing to write: give --moved, --transform, --report, or --labels with --moved-labels")
+                && report.IsNone
+            then
+                Error(
+                    Usage
+                        "nothing to write: give --moved, --transform, --report, or --labels with --moved-labels"
+                )
             elif refine |> Option.exists (fun n -> n < 1) then
                 Error(Usage "--refine: give a whole number above 0")
             elif budget |> Option.exists (fun s -> not (s > 0.0 && s < 1e6)) then

@@ -28,8 +28,7 @@ let private started (how: string) =
 let private numbers (result: PairResult) (quality: RegistrationQuality) =
     let fixedPoint = Scores.fixedPoint
 
-    let line name value unit remark =
-        ReportNumber(name, value, unit, remark)
+    let line name value unit remark = ReportNumber(name, value, unit, remark)
 
     let seconds (milliseconds: float) = fixedPoint 2 (milliseconds / 1000.0)
 

@@ -6,9 +6,6 @@ module Statistics =
         let sorted = values |> Seq.sort |> Array.ofSeq
         let half = sorted.Length / 2
 
-        if sorted.Length = 0 then
-            nan
-        elif sorted.Length % 2 = 1 then
-            sorted[half]
-        else
-            (sorted[half - 1] + sorted[half]) / 2.0
+        if sorted.Length = 0 then nan
+        elif sorted.Length % 2 = 1 then sorted[half]
+        else (sorted[half - 1] + sorted[half]) / 2.0

@@ -21,7 +21,8 @@ let private program =
     |> List.tryFind File.Exists
 
 /// One page; everything that it asks for is noted in `Requests`.
-type Browser private (running: Process, folder: string, socket: ClientWebSocket, stop: CancellationTokenSource) =
+type Browser
+    private (running: Process, folder: string, socket: ClientWebSocket, stop: CancellationTokenSource) =
     let requests = List<string>()
     let mutable last = 0
 

@@ -141,7 +141,10 @@ let tests =
                     Tests.skiptest "there is no POSIX shell"
 
                 let _, page = withReport folder
-                let command = WebUtility.HtmlDecode(Regex.Match(page, "<code>(.*?)</code>").Groups[1].Value)
+
+                let command =
+                    WebUtility.HtmlDecode(Regex.Match(page, "<code>(.*?)</code>").Groups[1].Value)
+
                 Expect.stringStarts command "ldr-fs register " "command"
                 let script = $"ldr-fs() {{ dotnet '{program}' \"$@\"; }}; {command}"
                 let first = File.ReadAllText(folder </> "report.html")
@@ -149,14 +152,20 @@ let tests =
                 let outcome = run "bash" [ "-c"; script ]
                 Expect.isTrue (outcome.Code = 0 || outcome.Code = 3) outcome.Errors
                 let second = File.ReadAllText(folder </> "report.html")
-                let timeless (text: string) = Regex.Replace(text, "<tr><th scope=\"row\">Time<.*", "")
+
+                let timeless (text: string) =
+                    Regex.Replace(text, "<tr><th scope=\"row\">Time<.*", "")
+
                 Expect.isTrue (timeless first = timeless second) "the same page but for the time")
 
             testInFolder "an input is not overwritten, and a missing folder is said at once" (fun folder ->
                 write folder [ "--moved"; folder </> "moved.nii" ] |> ignore
 
                 for report, word in
-                    [ folder </> movingName, "overwritten"; folder </> "no" </> "r.html", "does not exist" ] do
+                    [
+                        folder </> movingName, "overwritten"
+                        folder </> "no" </> "r.html", "does not exist"
+                    ] do
                     let before = File.ReadAllBytes(folder </> movingName)
 
                     let outcome =
@@ -179,78 +188,103 @@ let tests =
 
                 Expect.isEmpty (Directory.GetFiles(folder, "*.tmp")) "nothing is left behind")
 
-            testInFolder "in a browser the sliders move, sides are right, and nothing is asked for" (fun folder ->
-                use browser = Browser.Start()
-                withReport folder |> ignore
-                let address = Uri(folder </> "report.html").AbsoluteUri
-                browser.Open address
-                browser.Wait "document.documentElement?.dataset.ready"
-                let look row = browser.Evaluate(pictures row)
-                Expect.equal (browser.Evaluate "String(document.querySelectorAll('canvas').length)") "18" "pictures"
+            testInFolder
+                "in a browser the sliders move, sides are right, and nothing is asked for"
+                (fun folder ->
+                    use browser = Browser.Start()
+                    withReport folder |> ignore
+                    let address = Uri(folder </> "report.html").AbsoluteUri
+                    browser.Open address
+                    browser.Wait "document.documentElement?.dataset.ready"
+                    let look row = browser.Evaluate(pictures row)
 
-                // The comparison's slider, in every view, and the other rows stay.
-                for view in [ "checkerboard"; "curtain"; "blend"; "difference" ] do
-                    browser.Evaluate(click $"input[value={view}]") |> ignore
-                    browser.Evaluate(set "slide" 20) |> ignore
-                    let compared, still = look "compare", look "fixed"
-                    browser.Evaluate(set "slide" 80) |> ignore
-                    Expect.notEqual (look "compare") compared $"{view}: the slider"
-                    Expect.equal (look "fixed") still $"{view}: the fixed scan"
-                    Expect.stringContains (browser.Evaluate "location.hash") "slide=80" "address"
+                    Expect.equal
+                        (browser.Evaluate "String(document.querySelectorAll('canvas').length)")
+                        "18"
+                        "pictures"
 
-                let after = look "compare"
-                browser.Evaluate(click "input[value=moving]") |> ignore
-                Expect.notEqual (look "compare") after "before and after"
+                    // The comparison's slider, in every view, and the other rows stay.
+                    for view in [ "checkerboard"; "curtain"; "blend"; "difference" ] do
+                        browser.Evaluate(click $"input[value={view}]") |> ignore
+                        browser.Evaluate(set "slide" 20) |> ignore
+                        let compared, still = look "compare", look "fixed"
+                        browser.Evaluate(set "slide" 80) |> ignore
+                        Expect.notEqual (look "compare") compared $"{view}: the slider"
+                        Expect.equal (look "fixed") still $"{view}: the fixed scan"
+                        Expect.stringContains (browser.Evaluate "location.hash") "slide=80" "address"
 
-                // A plane's slider changes that plane in every row.
-                for row in [ "fixed"; "moving"; "moved"; "compare"; "change" ] do
-                    browser.Evaluate(set "z" 5) |> ignore
-                    let former = look row
-                    browser.Evaluate(set "z" 14) |> ignore
-                    Expect.notEqual (look row) former $"{row}: slice"
+                    let after = look "compare"
+                    browser.Evaluate(click "input[value=moving]") |> ignore
+                    Expect.notEqual (look "compare") after "before and after"
 
-                browser.Evaluate(click "#outlines") |> ignore
-                let plain = look "fixed"
-                browser.Evaluate(click "#outlines") |> ignore
-                Expect.notEqual (look "fixed") plain "outlines of labels"
-                browser.Evaluate(click "#outlines") |> ignore
+                    // A plane's slider changes that plane in every row.
+                    for row in [ "fixed"; "moving"; "moved"; "compare"; "change" ] do
+                        browser.Evaluate(set "z" 5) |> ignore
+                        let former = look row
+                        browser.Evaluate(set "z" 14) |> ignore
+                        Expect.notEqual (look row) former $"{row}: slice"
 
-                // Right is on the left, front and head are up, in scans whose axes are none of these.
-                for row in [ "fixed"; "moving"; "moved" ] do
-                    for plane, across in
-                        [
-                            "axial", true
-                            "axial", false
-                            "coronal", true
-                            "coronal", false
-                            "sagittal", true
-                            "sagittal", false
-                        ] do
-                        let sides = browser.Evaluate(halves row plane across).Split(',') |> Array.map float
-                        Expect.isGreaterThan sides[0] (sides[1] + 5.0) $"{row}, {plane}, across {across}"
+                    browser.Evaluate(click "#outlines") |> ignore
+                    let plain = look "fixed"
+                    browser.Evaluate(click "#outlines") |> ignore
+                    Expect.notEqual (look "fixed") plain "outlines of labels"
+                    browser.Evaluate(click "#outlines") |> ignore
 
-                // 30 mm from right to left, 24 from front to back, 56 from head to feet.
-                let shape plane =
-                    browser.Evaluate(
-                        $"(c => String(c.width / c.height))(document.querySelector('[data-row=fixed] canvas[data-plane={plane}]'))"
-                    )
-                    |> float
+                    // Right is on the left, front and head are up, in scans whose axes are none of these.
+                    for row in [ "fixed"; "moving"; "moved" ] do
+                        for plane, across in
+                            [
+                                "axial", true
+                                "axial", false
+                                "coronal", true
+                                "coronal", false
+                                "sagittal", true
+                                "sagittal", false
+                            ] do
+                            let sides =
+                                browser.Evaluate(halves row plane across).Split(',') |> Array.map float
 
-                Expect.floatClose { absolute = 0.02; relative = 0.02 } (shape "axial") (30.0 / 24.0) "axial"
-                Expect.floatClose { absolute = 0.02; relative = 0.02 } (shape "coronal") (30.0 / 56.0) "coronal"
-                Expect.floatClose { absolute = 0.02; relative = 0.02 } (shape "sagittal") (24.0 / 56.0) "sagittal"
+                            Expect.isGreaterThan sides[0] (sides[1] + 5.0) $"{row}, {plane}, across {across}"
 
-                Expect.equal browser.Requests [ address ] "the page asks for itself alone"
+                    // 30 mm from right to left, 24 from front to back, 56 from head to feet.
+                    let shape plane =
+                        browser.Evaluate(
+                            $"(c => String(c.width / c.height))(document.querySelector('[data-row=fixed] canvas[data-plane={plane}]'))"
+                        )
+                        |> float
 
-                // And could not, if it tried.
-                let refused =
-                    """new Promise(done => {
+                    Expect.floatClose
+                        { absolute = 0.02; relative = 0.02 }
+                        (shape "axial")
+                        (30.0 / 24.0)
+                        "axial"
+
+                    Expect.floatClose
+                        { absolute = 0.02; relative = 0.02 }
+                        (shape "coronal")
+                        (30.0 / 56.0)
+                        "coronal"
+
+                    Expect.floatClose
+                        { absolute = 0.02; relative = 0.02 }
+                        (shape "sagittal")
+                        (24.0 / 56.0)
+                        "sagittal"
+
+                    Expect.equal browser.Requests [ address ] "the page asks for itself alone"
+
+                    // And could not, if it tried.
+                    let refused =
+                        """new Promise(done => {
                         document.addEventListener('securitypolicyviolation', e => done(e.blockedURI));
                         new Image().src = 'http://127.0.0.1:9/x.png';
                         setTimeout(() => done('nothing refused'), 3000);
                     })"""
 
-                Expect.stringStarts (browser.Evaluate refused) "http://127.0.0.1:9" "refused by the page's policy")
+                    Expect.stringStarts
+                        (browser.Evaluate refused)
+                        "http://127.0.0.1:9"
+                        "refused by the page's policy")
 
             testSeeds "the page's lattice: any orientation, blocks of voxels" 12 (fun random ->
                 let n () = random.Next(3, 12)
@@ -260,7 +294,10 @@ let tests =
                 Expect.equal whole.Grid.Orientation "LPI" "screen"
                 let shown = whole.Mean(volume, 1)
                 let moved = Warp.Resample(volume, shown.Grid, Affine.Identity)
-                Expect.isTrue (Array.forall2 (fun a b -> abs (a - b) < 1e-3f) shown.Values moved.Values) "voxels"
+
+                Expect.isTrue
+                    (Array.forall2 (fun a b -> abs (a - b) < 1e-3f) shown.Values moved.Values)
+                    "voxels"
 
                 let coarse = DisplayGrid(grid, float grid.Count / 6.0)
                 Expect.isLessThanOrEqual (float coarse.Grid.Count) (float grid.Count / 6.0) "voxels at most"
@@ -282,6 +319,12 @@ let tests =
                 let mean = coarse.Mean(ramp, 1)
                 let lowest = coarse.Lowest(ramp, 1)
                 let struct (x, y, z) = coarse.Grid.VoxelToWorld.Apply(0.0, 0.0, 0.0)
-                Expect.floatClose { absolute = 0.01; relative = 1e-4 } (float mean.Values[0]) (x + 2.0 * y - 3.0 * z) "middle"
+
+                Expect.floatClose
+                    { absolute = 0.01; relative = 1e-4 }
+                    (float mean.Values[0])
+                    (x + 2.0 * y - 3.0 * z)
+                    "middle"
+
                 Expect.isTrue (Array.forall2 (fun a b -> a <= b + 1e-3f) lowest.Values mean.Values) "lowest")
         ]
