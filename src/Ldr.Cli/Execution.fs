@@ -152,6 +152,7 @@ let private train (request: Request) (reporter: Progress.Reporter) (asked: Train
     let experiment, assignments = asked.Experiment, asked.Assignments
 
     Experiment.read experiment assignments
+    |> Result.bind (Experiment.runnable experiment)
     |> Result.bind (fun resolved -> compute request |> Result.map (fun device -> resolved, device))
     |> Result.bind (fun (resolved, device) ->
         let folder =
@@ -216,6 +217,7 @@ let private train (request: Request) (reporter: Progress.Reporter) (asked: Train
 
 let private teach (request: Request) (reporter: Progress.Reporter) experiment output training assignments =
     Experiment.read experiment assignments
+    |> Result.bind (Experiment.runnable experiment)
     |> Result.bind (fun resolved -> compute request |> Result.map (fun device -> resolved, device))
     |> Result.bind (fun (resolved, device) ->
         use stop = new Stopping()
@@ -765,6 +767,9 @@ let private validate (request: Request) file assignments =
                         training.Name
                         (Architecture.describe training.Architecture)
                         training.Steps
+
+                for missing in Experiment.missingTeachers experiment do
+                    printfn "  not there yet: %s: %s" missing.Path missing.Problem
 
             ExitCode.ok))
 

@@ -128,7 +128,12 @@ module Experiment =
         |> SHA256.HashData
         |> Convert.ToHexStringLower
 
-    /// Problems that no single key shows: trainings of one name, teachers that are not there.
+    /// Whether a teacher is named as a model file or a folder, not as a training.
+    let private isPlace (teacher: string) =
+        teacher.IndexOfAny [| '/'; '\\' |] >= 0
+        || teacher.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase)
+
+    /// Problems that no single key shows: trainings of one name, teachers that are no training.
     let private problems (experiment: Experiment) : JsonProblem list =
         let names = experiment.Train |> List.map _.Name
 
@@ -165,21 +170,36 @@ module Experiment =
 
                 match training.Distillation with
                 | Some { Teacher = teacher } when
-                    not (List.contains teacher earlier || File.Exists teacher || Directory.Exists teacher)
+                    not (List.contains teacher earlier || isPlace teacher || Directory.Exists teacher)
                     ->
-                    let hint =
-                        if earlier.IsEmpty then
-                            "train it first, or name another with --set"
-                        else
-                            Codec.suggestion earlier teacher
-
                     {
                         Path = $"$.train[{index}].distillation.teacher"
                         Problem =
-                            $"\"{teacher}\" is neither an earlier training nor a model file nor a folder of fields; {hint}"
+                            $"\"{teacher}\" is neither an earlier training nor a model file nor a folder of fields; {Codec.suggestion earlier teacher}"
                     }
                 | _ -> ()
         ]
+
+    /// Teachers that are to be files or folders and are not there. The experiment is good without them; it can't be run.
+    let missingTeachers (experiment: Experiment) : JsonProblem list =
+        [
+            for index, training in List.indexed experiment.Train do
+                match training.Distillation with
+                | Some { Teacher = teacher } when
+                    isPlace teacher && not (File.Exists teacher || Directory.Exists teacher)
+                    ->
+                    {
+                        Path = $"$.train[{index}].distillation.teacher"
+                        Problem = $"\"{teacher}\" is not there; train it first, or name another with --set"
+                    }
+                | _ -> ()
+        ]
+
+    /// Whether all is there that it is run with; `file` is named in the message.
+    let runnable (file: string) (experiment: Experiment) : Result<Experiment, Error> =
+        match missingTeachers experiment with
+        | [] -> Ok experiment
+        | missing -> Error(BadJson(file, missing))
 
     let private parseNode (text: string) : JsonNode | null =
         JsonNode.Parse(text, Nullable(), Codec.reading)

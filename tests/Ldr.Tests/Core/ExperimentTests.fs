@@ -121,6 +121,21 @@ let tests =
                     ]
                     "lines"
             }
+            test "an experiment is good without its teacher's file, and cannot be run" {
+                let resolved =
+                    Experiment.read
+                        quickstart
+                        [ "train.student-aldk.distillation.teacher=runs/none/model.safetensors" ]
+
+                Expect.isOk resolved "good"
+
+                Expect.equal
+                    (lines (resolved |> Result.bind (Experiment.runnable quickstart)))
+                    [
+                        $"{quickstart}: $.train[2].distillation.teacher: \"runs/none/model.safetensors\" is not there; train it first, or name another with --set"
+                    ]
+                    "lines"
+            }
             test "stored fields do not teach pairs that are deformed" {
                 let read folder =
                     Experiment.read
