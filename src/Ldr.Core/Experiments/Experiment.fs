@@ -128,10 +128,31 @@ module Experiment =
         |> SHA256.HashData
         |> Convert.ToHexStringLower
 
-    /// Whether a teacher is named as a model file or a folder, not as a training.
+    /// The trainings that learn from something else than an earlier one: their place, and what they name.
+    let private foreignTeachers (experiment: Experiment) : (int * string) list =
+        let names = experiment.Train |> List.map _.Name
+
+        [
+            for index, training in List.indexed experiment.Train do
+                match training.Distillation with
+                | Some { Teacher = teacher } when not (List.contains teacher (List.take index names)) ->
+                    index, teacher
+                | _ -> ()
+        ]
+
+    /// Whether a name is that of a model file or of a folder, there or not.
     let private isPlace (teacher: string) =
         teacher.IndexOfAny [| '/'; '\\' |] >= 0
         || teacher.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase)
+
+    let private isThere (teacher: string) =
+        File.Exists teacher || Directory.Exists teacher
+
+    let private teacherProblem (index: int) (problem: string) : JsonProblem =
+        {
+            Path = $"$.train[{index}].distillation.teacher"
+            Problem = problem
+        }
 
     /// Problems that no single key shows: trainings of one name, teachers that are no training.
     let private problems (experiment: Experiment) : JsonProblem list =
@@ -155,12 +176,9 @@ module Experiment =
                         Problem = $"\"{training.Name}\" is the name of an earlier training; choose another"
                     }
 
-                match training.Augmentation, training.Distillation with
-                | Some augmentation, Some { Teacher = teacher } when
-                    Augmentation.isGeometric augmentation
-                    && not (List.contains teacher earlier)
-                    && Directory.Exists teacher
-                    ->
+            for index, teacher in foreignTeachers experiment do
+                match experiment.Train[index].Augmentation with
+                | Some augmentation when Augmentation.isGeometric augmentation && Directory.Exists teacher ->
                     {
                         Path = $"$.train[{index}].augmentation"
                         Problem =
@@ -168,31 +186,26 @@ module Experiment =
                     }
                 | _ -> ()
 
-                match training.Distillation with
-                | Some { Teacher = teacher } when
-                    not (List.contains teacher earlier || isPlace teacher || Directory.Exists teacher)
-                    ->
-                    {
-                        Path = $"$.train[{index}].distillation.teacher"
-                        Problem =
-                            $"\"{teacher}\" is neither an earlier training nor a model file nor a folder of fields; {Codec.suggestion earlier teacher}"
-                    }
-                | _ -> ()
+                if not (isPlace teacher || isThere teacher) then
+                    let hint =
+                        if index = 0 then
+                            "train it first, or name another with --set"
+                        else
+                            Codec.suggestion (List.take index names) teacher
+
+                    teacherProblem
+                        index
+                        $"\"{teacher}\" is neither an earlier training nor a model file nor a folder of fields; {hint}"
         ]
 
     /// Teachers that are to be files or folders and are not there. The experiment is good without them; it can't be run.
     let missingTeachers (experiment: Experiment) : JsonProblem list =
         [
-            for index, training in List.indexed experiment.Train do
-                match training.Distillation with
-                | Some { Teacher = teacher } when
-                    isPlace teacher && not (File.Exists teacher || Directory.Exists teacher)
-                    ->
-                    {
-                        Path = $"$.train[{index}].distillation.teacher"
-                        Problem = $"\"{teacher}\" is not there; train it first, or name another with --set"
-                    }
-                | _ -> ()
+            for index, teacher in foreignTeachers experiment do
+                if isPlace teacher && not (isThere teacher) then
+                    teacherProblem
+                        index
+                        $"\"{teacher}\" is not there; train it first, or name another with --set"
         ]
 
     /// Whether all is there that it is run with; `file` is named in the message.

@@ -256,14 +256,17 @@ module Aldk =
             let loss =
                 match distilled with
                 | Some(a, (term, distance)) ->
-                    let objective =
-                        weighted
-                            [
-                                "objective", a.Distillation.Weight, term
-                                "distance", a.Distillation.FieldDistance, distance
-                            ]
+                    let share = 1.0 - gamma
 
-                    weighted [ "alike", gamma, weighted alike; "teacher", 1.0 - gamma, objective ]
+                    let drawn =
+                        weighted alike * gamma.ToScalar()
+                        + term * (share * a.Distillation.Weight).ToScalar()
+
+                    // A factor of 0 would cost a way back through the field at every step, for nothing.
+                    if a.Distillation.FieldDistance > 0.0 then
+                        drawn + distance * (share * a.Distillation.FieldDistance).ToScalar()
+                    else
+                        drawn
                 | None -> weighted alike
 
             let loss = if regular.IsEmpty then loss else loss + weighted regular

@@ -23,7 +23,8 @@ let private program =
 /// One page; everything that it asks for is noted in `Requests`.
 type Browser
     private (running: Process, folder: string, socket: ClientWebSocket, stop: CancellationTokenSource) =
-    let requests = List<string>()
+    let requests = List<string * string>()
+    let blocked = HashSet<string>()
     let mutable last = 0
 
     let receive () =
@@ -65,7 +66,14 @@ type Browser
             let heard = receive ()
 
             if string heard["method"] = "Network.requestWillBeSent" then
-                requests.Add(string heard["params"].["request"].["url"])
+                requests.Add(string heard["params"].["requestId"], string heard["params"].["request"].["url"])
+
+            // A request that the page's policy forbids is told of, and then that it was blocked before it was sent.
+            if
+                string heard["method"] = "Network.loadingFailed"
+                && string heard["params"].["blockedReason"] = "csp"
+            then
+                blocked.Add(string heard["params"].["requestId"]) |> ignore
 
             if not (isNull heard["id"]) && heard["id"].GetValue<int>() = last then
                 answer <- heard
@@ -79,7 +87,14 @@ type Browser
         JsonObject(pairs |> List.map KeyValuePair<string, JsonNode>)
 
     /// What has been asked for so far, the page itself first.
-    member _.Requests = List.ofSeq requests
+    member _.Requests = requests |> Seq.map snd |> List.ofSeq
+
+    /// The same without what the page's policy kept from being sent.
+    member _.Sent =
+        requests
+        |> Seq.filter (fun (id, _) -> not (blocked.Contains id))
+        |> Seq.map snd
+        |> List.ofSeq
 
     /// The value of an expression, or of the promise that it is, as text.
     member _.Evaluate(expression: string) : string =

@@ -282,6 +282,50 @@ let tests =
                 Expect.isFalse (report |> List.map fst |> List.contains "objective") "no adversarial term"
             }
 
+            test "the distance beside an objective of no weight is the distance alone" {
+                let alone, beside = bench FieldDistance, bench Critic
+
+                let beside =
+                    { beside with
+                        Adversary =
+                            { beside.Adversary with
+                                Distillation =
+                                    { distillation Critic with
+                                        Weight = 0.0
+                                        FieldDistance = 0.5
+                                    }
+                            }
+                    }
+
+                let alone =
+                    { alone with
+                        Adversary =
+                            { alone.Adversary with
+                                Distillation =
+                                    { distillation FieldDistance with
+                                        Weight = 0.5
+                                    }
+                            }
+                    }
+
+                for step in 0..2 do
+                    for b in [ alone; beside ] do
+                        use _ = torch.NewDisposeScope()
+
+                        Aldk.studentStep b.Student silent None (Some b.Adversary) step (b.Iteration 0.3)
+                        |> ignore
+
+                for a, b in Array.zip (values alone.Student.Network) (values beside.Student.Network) do
+                    Expect.sequenceEqual b a "weights"
+
+                let off = bench Critic
+
+                Expect.notEqual
+                    (values beside.Student.Network)
+                    (values off.Student.Network)
+                    "the student moved"
+            }
+
             test "with no objective the student learns as if it had no teacher" {
                 let alone, off = bench FieldDistance, bench Off
 

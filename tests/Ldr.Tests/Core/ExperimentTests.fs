@@ -136,6 +136,18 @@ let tests =
                     ]
                     "lines"
             }
+            test "a teacher's file in the current folder may have any name" {
+                let name = $"teacher{System.Guid.NewGuid():N}"
+                File.WriteAllText(name, "")
+
+                try
+                    let resolved =
+                        Experiment.read quickstart [ $"train.student-aldk.distillation.teacher={name}" ]
+
+                    Expect.isOk (resolved |> Result.bind (Experiment.runnable quickstart)) "it is there"
+                finally
+                    File.Delete name
+            }
             test "stored fields do not teach pairs that are deformed" {
                 let read folder =
                     Experiment.read
