@@ -168,6 +168,23 @@ type InspectArguments =
             | Json -> "print one JSON object to stdout."
             | Verbose -> "show where a fault happened."
 
+type ShipArguments =
+    | [<Unique>] Model of name: string
+    | [<Unique>] Output of file: string
+    | Note of text: string
+    | [<Unique>] Json
+    | [<Unique>] Verbose
+
+    interface IArgParserTemplate with
+        member this.Usage =
+            match this with
+            | Model _ -> "the model: a file, the folder of a run, or a name of models/."
+            | Output _ -> "the copy, in half precision (.safetensors)."
+            | Note _ ->
+                "a line for its card, which ldr-fs inspect prints: figures, what it is not for. May be given several times."
+            | Json -> "print one JSON object to stdout: model, bytes."
+            | Verbose -> "show where a fault happened."
+
 type DoctorArguments =
     | [<MainCommand; ExactlyOnce>] Dataset of folder: string
     | Set of assignment: string
@@ -233,6 +250,7 @@ type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Convert of ParseResults<TransformVerbArguments>
     | [<CliPrefix(CliPrefix.None)>] Jacobian of ParseResults<TransformVerbArguments>
     | [<CliPrefix(CliPrefix.None)>] Inspect of ParseResults<InspectArguments>
+    | [<CliPrefix(CliPrefix.None)>] Ship of ParseResults<ShipArguments>
     | [<CliPrefix(CliPrefix.None)>] Doctor of ParseResults<DoctorArguments>
     | [<CliPrefix(CliPrefix.None)>] Validate of ParseResults<ValidateArguments>
     | [<CliPrefix(CliPrefix.None)>] Benchmark of ParseResults<BenchmarkArguments>
@@ -251,6 +269,7 @@ type Arguments =
             | Convert _ -> "write a transform in another format."
             | Jacobian _ -> "write how much a transform grows or shrinks each voxel; at or below 0 it folds."
             | Inspect _ -> "say what a scan, a model or a run is."
+            | Ship _ -> "write a model in half precision, with notes on its card, to pass it on."
             | Doctor _ ->
                 "look at every scan of a data set before time is spent: what is there, and what would spoil a training."
             | Validate _ -> "check an experiment before time is spent."

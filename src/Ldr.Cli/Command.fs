@@ -89,6 +89,7 @@ type Command =
         |}
     | OnTransforms of TransformCommand
     | Inspect of file: string
+    | Ship of model: string * output: string * notes: string list
     | Doctor of dataset: string * assignments: string list
     | Validate of experiment: string * assignments: string list
     | Benchmark of BenchmarkOptions

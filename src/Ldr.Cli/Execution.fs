@@ -737,7 +737,29 @@ let private inspectModel (request: Request) (path: string) =
 
             printfn "training    %d steps, experiment %s" card.Steps card.Experiment
 
+            for note in card.Notes do
+                printfn "note        %s" note
+
         ExitCode.ok)
+
+let private ship (request: Request) (model: string) (output: string) (notes: string list) =
+    if not (output.EndsWith(".safetensors", StringComparison.Ordinal)) then
+        Error(BadInput $"--output {output}: a model's name ends in .safetensors; give it that ending")
+    else
+        ModelFile.resolve model
+        |> Result.bind (fun source -> ModelFile.ship notes source output)
+        |> Result.map (fun () ->
+            let bytes = FileInfo(output).Length
+
+            if request.Json then
+                let node = JsonObject()
+                node.Add("model", text output)
+                node.Add("bytes", JsonValue.Create bytes)
+                printJson node
+            else
+                printfn "%s: half precision, %.1f MB" output (float bytes / 1e6)
+
+            ExitCode.ok)
 
 let private inspect (request: Request) (path: string) =
     if
@@ -829,6 +851,7 @@ let execute (request: Request) : int =
         | Evaluate e -> evaluate request reporter e.Model e.Data e.Split e.Output e.Seed e.Pairs e.Engine
         | OnTransforms command -> onTransforms request command
         | Inspect file -> inspect request file
+        | Ship(model, output, notes) -> ship request model output notes
         | Doctor(dataset, assignments) -> DoctorExecution.run request.Json reporter dataset assignments
         | Validate(file, assignments) -> validate request file assignments
         | Benchmark options -> benchmark request options

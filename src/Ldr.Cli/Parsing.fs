@@ -238,6 +238,19 @@ let private inspect (r: ParseResults<InspectArguments>) =
             (r.Contains InspectArguments.Json)
             (r.Contains InspectArguments.Verbose))
 
+let private ship (r: ParseResults<ShipArguments>) =
+    need "--model" (r.TryGetResult ShipArguments.Model)
+    |> Result.bind (fun model ->
+        need "--output" (r.TryGetResult ShipArguments.Output)
+        |> Result.bind (fun output ->
+            Command.Ship(model, output, r.GetResults ShipArguments.Note)
+            |> request
+                r
+                Option.None
+                Option.None
+                (r.Contains ShipArguments.Json)
+                (r.Contains ShipArguments.Verbose)))
+
 let private doctor (r: ParseResults<DoctorArguments>) =
     need "the data set" (r.TryGetResult DoctorArguments.Dataset)
     |> Result.bind (fun dataset ->
@@ -341,6 +354,7 @@ let parse (arguments: string[]) : Result<Request, Refusal> =
             | Arguments.Convert r -> sharedTransform TransformCommand.Convert r
             | Arguments.Jacobian r -> sharedTransform TransformCommand.Jacobian r
             | Arguments.Inspect r -> inspect r
+            | Arguments.Ship r -> ship r
             | Arguments.Doctor r -> doctor r
             | Arguments.Validate r -> validate r
             | Arguments.Benchmark r -> benchmark r

@@ -59,6 +59,7 @@ let private all =
                     Cli.TransformVerbTests.tests
                     Cli.PairTests.tests
                     Cli.ReportTests.tests
+                    Cli.ShippedTests.tests
                 ]
             Fuzz.FuzzTests.tests
             NativeFixTests.tests

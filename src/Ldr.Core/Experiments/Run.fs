@@ -226,6 +226,7 @@ module Run =
                     IgnoredLabels = data.IgnoredLabels
                     Steps = training.Steps
                     Experiment = digest
+                    Notes = []
                 }
 
             let readModel path =

@@ -28,6 +28,8 @@ type ModelCard =
         /// Steps of training, and the SHA-256 of the experiment as it was resolved.
         Steps: int
         Experiment: string
+        /// What else a user should know, in words: figures, how it was trained, what it is not for.
+        Notes: string list
     }
 
 module ModelCard =
@@ -47,6 +49,7 @@ module ModelCard =
             IgnoredLabels = []
             Steps = 0
             Experiment = ""
+            Notes = []
         }
 
     let codec: Codec<ModelCard> =
@@ -64,7 +67,8 @@ module ModelCard =
                 test
                 ignored
                 steps
-                experiment ->
+                experiment
+                notes ->
                 {
                     Architecture = architecture
                     Intensity = intensity
@@ -79,6 +83,7 @@ module ModelCard =
                     IgnoredLabels = ignored
                     Steps = steps
                     Experiment = experiment
+                    Notes = notes
                 })
         |> Codec.required "architecture" Architecture.codec _.Architecture
         |> Codec.required "intensity" RuntimeCodecs.intensity _.Intensity
@@ -93,6 +98,7 @@ module ModelCard =
         |> Codec.required "ignored_labels" (Codec.list Codec.int) _.IgnoredLabels
         |> Codec.required "steps" Codec.countingInt _.Steps
         |> Codec.required "experiment" Codec.string _.Experiment
+        |> Codec.optional "notes" (Codec.list Codec.string) [] _.Notes
         |> Codec.seal
 
 /// A network with its card.
@@ -169,15 +175,18 @@ module ModelFile =
 
             target.copy_ values |> ignore
 
-    /// Writes a model, atomically.
-    let write (path: string) (model: Model) =
+    let private writeTensors (path: string) (card: ModelCard) (tensors: SafeTensor list) =
         let metadata = Dictionary<string, string>()
         metadata[formatKey] <- format
 
-        for property in (ModelCard.codec.Encode model.Card).AsObject() do
+        for property in (ModelCard.codec.Encode card).AsObject() do
             metadata[property.Key] <- (nonNull property.Value).ToJsonString()
 
-        Safetensors.Write(path, metadata, tensors "" (parameters model.Network) |> Array.ofList)
+        Safetensors.Write(path, metadata, Array.ofList tensors)
+
+    /// Writes a model, atomically.
+    let write (path: string) (model: Model) =
+        writeTensors path model.Card (tensors "" (parameters model.Network))
 
     let private cardOf (path: string) (file: SafetensorsFile) : Result<ModelCard, Error> =
         match file.Metadata.TryGetValue formatKey with
@@ -215,6 +224,26 @@ module ModelFile =
             let card = cardOf path file |> Error.orRaise
             check path "" (Network.shapes card.Architecture) file
             card, file)
+
+    /// Writes a copy of a model in half precision (IEEE binary16, half the size), with notes on its card.
+    let ship (notes: string list) (source: string) (target: string) : Result<unit, Error> =
+        inspect source
+        |> Result.bind (fun (card, file) ->
+            Error.guard (fun () ->
+                [
+                    for tensor in file.Tensors ->
+                        let values = tensor.ToFloats()
+
+                        if
+                            values
+                            |> Array.exists (fun v ->
+                                not (System.Half.IsFinite(System.Half.op_Explicit v: System.Half)))
+                        then
+                            bad source $"tensor \"{tensor.Name}\" has a number beyond half precision"
+
+                        SafeTensor.FromFloats(tensor.Name, tensor.Shape, System.ReadOnlySpan values, true)
+                ]
+                |> writeTensors target { card with Notes = card.Notes @ notes }))
 
     /// Reads a model: the card first, then every tensor, checked against what the architecture needs.
     let read (path: string) : Result<Model, Error> =

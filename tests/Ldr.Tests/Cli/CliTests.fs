@@ -288,6 +288,52 @@ let tests =
                 let node = JsonNode.Parse model.Output
                 Expect.equal (string node["architecture"].["kind"]) "ldr-half" "architecture")
 
+            testInFolder "ship halves a model's numbers and writes notes on its card" (fun folder ->
+                let source, target = folder </> "model.safetensors", folder </> "small.safetensors"
+                writeModel source
+
+                let ship rest =
+                    ldr ([ "ship"; "--model"; source; "--output" ] @ rest)
+
+                let outcome =
+                    ship [ target; "--note"; "first line"; "--note"; "second line"; "--json" ]
+
+                Expect.equal outcome.Code 0 outcome.Errors
+                let bytes = (nonNull (JsonNode.Parse outcome.Output)).["bytes"] |> string |> int64
+                Expect.equal bytes (FileInfo(target).Length) "bytes"
+                let whole, half = Safetensors.Read source, Safetensors.Read target
+                Expect.equal half.Tensors.Count whole.Tensors.Count "tensors"
+
+                for a, b in Seq.zip whole.Tensors half.Tensors do
+                    Expect.equal b.Name a.Name "name"
+                    Expect.equal b.DType TensorType.F16 "type"
+
+                    for x, y in Array.zip (a.ToFloats()) (b.ToFloats()) do
+                        Expect.isLessThanOrEqual (abs (x - y)) (abs x * 0.000489f + 6e-8f) "value"
+
+                Expect.isOk (ModelFile.read target |> Result.map _.Network.Dispose()) "readable"
+                let card = ldr [ "inspect"; target ]
+                Expect.stringContains card.Output "note        first line\nnote        second line" "notes"
+                let wrong = ship [ folder </> "small.nii" ]
+                Expect.equal wrong.Code 1 "exit code for another ending"
+                Expect.stringContains wrong.Errors "ends in .safetensors" "line"
+
+                let broken =
+                    whole.Tensors
+                    |> Seq.mapi (fun i t ->
+                        SafeTensor.FromFloats(
+                            t.Name,
+                            t.Shape,
+                            ReadOnlySpan(t.ToFloats() |> Array.map (fun v -> if i = 0 then 1e6f else v))
+                        ))
+                    |> Array.ofSeq
+
+                Safetensors.Write(source, Collections.Generic.Dictionary whole.Metadata, broken)
+                let beyond = ship [ folder </> "other.safetensors" ]
+                Expect.equal beyond.Code 1 "exit code for a number beyond half precision"
+                Expect.stringContains beyond.Errors "beyond half precision" "line"
+                Expect.isFalse (File.Exists(folder </> "other.safetensors")) "nothing is left")
+
             testInFolder
                 "a training runs through, leaves what a run holds, and its model is evaluated"
                 (fun folder ->

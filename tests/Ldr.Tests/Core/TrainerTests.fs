@@ -336,6 +336,7 @@ let tests =
                         IgnoredLabels = [ 1 ]
                         Steps = 5
                         Experiment = "00ff"
+                        Notes = [ "a line" ]
                     }
 
                 let path = folder </> "model.safetensors"
