@@ -60,6 +60,7 @@ let private all =
                     Cli.PairTests.tests
                     Cli.ReportTests.tests
                     Cli.ShippedTests.tests
+                    Cli.SurvivalTests.tests
                 ]
             Fuzz.FuzzTests.tests
             NativeFixTests.tests

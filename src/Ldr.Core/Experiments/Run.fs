@@ -178,6 +178,44 @@ module Run =
                 text + (if text = "" then "" else "\n") + made + "\n"
         )
 
+    /// Error codes of a file that another process holds: EAGAIN of Linux and macOS, ERROR_SHARING_VIOLATION of Windows.
+    let private sharingViolations = [ 11; 35; 0x80070020 ]
+
+    /// Keeps a run's folder for this process, until the result is disposed of or the process ends, however it ends.
+    let private hold (folder: string) : IDisposable | null =
+        let path = Path.Combine(folder, ".lock")
+
+        try
+            new FileStream(
+                path,
+                FileMode.OpenOrCreate,
+                FileAccess.ReadWrite,
+                FileShare.None,
+                1,
+                FileOptions.DeleteOnClose
+            )
+        with
+        | :? UnauthorizedAccessException ->
+            raise (
+                Error.Raised(
+                    BadFile(
+                        folder,
+                        "may not be written",
+                        "check the folder's permissions or choose another one by --output"
+                    )
+                )
+            )
+        | :? IOException as e when List.contains e.HResult sharingViolations ->
+            raise (
+                Error.Raised(
+                    BadFile(
+                        folder,
+                        "is in use by another run",
+                        "wait for its end, or choose another folder by --output"
+                    )
+                )
+            )
+
     let private withoutSurface (set: EvaluationSet) = { set with Surface = false }
 
     /// Runs an experiment: its trainings in order, then the table on the test pairs.
@@ -186,6 +224,9 @@ module Run =
             let data = experiment.Data
             let dataset = Dataset.load data |> Error.orRaise
             let split = Dataset.split data.Split dataset |> Error.orRaise
+            // A run that is there is held at once, a new folder is made when all has been read.
+            let held = Directory.Exists options.Folder
+            use _ = if held then hold options.Folder else null
             checkFolder options experiment
             let metrics = Path.Combine(options.Folder, "metrics.jsonl")
             let digest = Experiment.digest experiment
@@ -290,7 +331,10 @@ module Run =
                         )
                 | _ -> ()
 
+            Directory.CreateDirectory options.Folder |> ignore
+            use _ = if held then null else hold options.Folder
             openFolder options experiment
+            Checkpoint.clean options.Folder
 
             let validate (training: TrainingOptions) (network: Network) : Metrics =
                 let model =

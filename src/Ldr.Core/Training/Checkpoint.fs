@@ -4,6 +4,8 @@ open System
 open System.Collections.Generic
 open System.IO
 open System.Security.Cryptography
+open System.Text.Json
+open System.Text.Json.Nodes
 open TorchSharp
 open Ldr.Runtime
 
@@ -88,14 +90,68 @@ module Checkpoint =
 
     let private stepKey (savable: Savable) = savable.Name + ".adam.step"
 
-    /// Writes a checkpoint after `step` steps, and drops the oldest ones of the training.
-    let write (run: string) (training: string) (step: int) (savables: Savable list) : string =
+    /// Metrics of steps that no report has averaged yet: those after the last report before a checkpoint.
+    let private pendingKey = "pending"
+
+    let private pendingText (pending: Metrics list) =
+        JsonArray(
+            [|
+                for metrics in pending do
+                    let node = JsonObject()
+
+                    for name, value in metrics do
+                        node.Add(name, JsonValue.Create value)
+
+                    node :> JsonNode
+            |]
+        )
+            .ToJsonString()
+
+    let private pendingOf (file: SafetensorsFile) : Metrics list =
+        match file.Metadata.TryGetValue pendingKey with
+        | true, text ->
+            use document = JsonDocument.Parse text
+
+            [
+                for metrics in document.RootElement.EnumerateArray() ->
+                    [
+                        for entry in metrics.EnumerateObject() -> entry.Name, entry.Value.GetDouble()
+                    ]
+            ]
+        | _ -> []
+
+    /// Removes what a run that was killed left in the folder of checkpoints: files that the index does not know. Only for
+    /// the one process that writes to this run.
+    let clean (run: string) =
+        if Directory.Exists(folderOf run) then
+            let known = readIndex run |> List.map _.File |> Set.ofList
+
+            for file in Directory.EnumerateFiles(folderOf run) do
+                let name = string (Path.GetFileName file)
+
+                if
+                    name.EndsWith(".tmp", StringComparison.Ordinal)
+                    || name.EndsWith(".safetensors", StringComparison.Ordinal)
+                       && not (known.Contains name)
+                then
+                    File.Delete file
+
+    /// Writes a checkpoint after `step` steps, and drops the oldest ones of the training, and those of later steps: the
+    /// training went on from an earlier one, because they were damaged.
+    let write
+        (run: string)
+        (training: string)
+        (step: int)
+        (pending: Metrics list)
+        (savables: Savable list)
+        : string =
         Directory.CreateDirectory(folderOf run) |> ignore
         let file = $"{training}-{step}.safetensors"
         let path = Path.Combine(folderOf run, file)
         let metadata = Dictionary<string, string>()
         metadata["training"] <- training
         metadata["step"] <- string step
+        metadata[pendingKey] <- pendingText pending
 
         let tensors =
             [|
@@ -116,7 +172,8 @@ module Checkpoint =
 
         Safetensors.Write(path, metadata, tensors)
 
-        let others, own = readIndex run |> List.partition (fun e -> e.Training <> training)
+        let others, before =
+            readIndex run |> List.partition (fun e -> e.Training <> training)
 
         let own =
             {
@@ -125,10 +182,13 @@ module Checkpoint =
                 Step = step
                 Sha256 = digest path
             }
-            :: (own |> List.filter (fun e -> e.Step <> step))
-            |> List.sortByDescending _.Step
+            :: (before |> List.filter (fun e -> e.Step < step) |> List.sortByDescending _.Step)
 
-        let stay, go = own |> List.splitAt (min kept own.Length)
+        let stay = own |> List.truncate kept
+
+        let go =
+            before |> List.filter (fun e -> stay |> List.forall (fun s -> s.File <> e.File))
+
         writeIndex run (others @ stay)
 
         for old in go do
@@ -136,14 +196,14 @@ module Checkpoint =
 
         path
 
-    /// Loads the newest checkpoint of a training whose file is whole; the step that it was written after. `skipped` is told
-    /// the step of each newer one that is not whole, and what is wrong with it.
+    /// Loads the newest checkpoint of a training whose file is whole; the step that it was written after, and the metrics that
+    /// no report has averaged yet. `skipped` is told the step of each newer one that is not whole, and what is wrong with it.
     let tryRestore
         (run: string)
         (training: string)
         (skipped: int -> string -> unit)
         (savables: Savable list)
-        : int option =
+        : (int * Metrics list) option =
         let whole (entry: CheckpointEntry) =
             let path = Path.Combine(folderOf run, entry.File)
 
@@ -160,10 +220,13 @@ module Checkpoint =
 
             fault.IsNone
 
-        readIndex run
-        |> List.filter (fun e -> e.Training = training)
-        |> List.sortByDescending _.Step
-        |> List.tryFind whole
+        let own = readIndex run |> List.filter (fun e -> e.Training = training)
+        let found = own |> List.sortByDescending _.Step |> List.tryFind whole
+
+        if found.IsNone && not own.IsEmpty then
+            skipped 0 $"no checkpoint of {training} in {folderOf run} is whole; it starts again at step 0"
+
+        found
         |> Option.map (fun entry ->
             let path = Path.Combine(folderOf run, entry.File)
             let file = Safetensors.Read path
@@ -185,4 +248,4 @@ module Checkpoint =
                 for _, state in states savable do
                     state.step <- Int64.Parse file.Metadata[stepKey savable]
 
-            entry.Step)
+            entry.Step, pendingOf file)

@@ -257,7 +257,8 @@ module Trainer =
                              use field = fields[int64 index]
                              FieldStore.write store (names own) pair.Grid (Bridge.toArray field)
 
-                         fields)
+                         // What the store gives is rounded: the student learns from the same numbers each time.
+                         read store)
         }
 
     let private setRate (rate: float) (optimiser: Modules.Adam) =
@@ -336,15 +337,15 @@ module Trainer =
                 | _ -> ()
             ]
 
-        let first =
+        let first, pending =
             if job.Resume then
                 let skipped step message =
                     job.Sink(Warned(options.Name, step, message))
 
                 Checkpoint.tryRestore job.Run options.Name skipped savables
-                |> Option.defaultValue 0
+                |> Option.defaultValue (0, [])
             else
-                0
+                0, []
 
         let parameters = Network.parameterCount student
         job.Sink(Started(options.Name, options.Steps, parameters, first))
@@ -357,12 +358,12 @@ module Trainer =
 
         let subjects = drawn options job.Seed job.Set.Scans.Length
 
-        let save index =
-            let path = Checkpoint.write job.Run options.Name index savables
+        let save index reports =
+            let path = Checkpoint.write job.Run options.Name index (List.rev reports) savables
             job.Sink(Saved(options.Name, index, path))
 
         let clock = Stopwatch.StartNew()
-        let mutable reports: Metrics list = []
+        let mutable reports: Metrics list = List.rev pending
         let mutable index = first
         let mutable warned = Set.empty
 
@@ -410,11 +411,11 @@ module Trainer =
                 job.Sink(Validated(options.Name, index, scores))
 
             if index % options.CheckpointEvery = 0 && index < options.Steps then
-                save index
+                save index reports
+
+        save index reports
 
         if index < options.Steps then
-            save index
             Interrupted index
         else
-            save index
             Finished student

@@ -101,8 +101,8 @@ let private ignoresInterrupts () =
        |> Seq.tryFind _.StartsWith("SigIgn:")
        |> Option.exists (fun line -> Convert.ToUInt64(line.Substring(7).Trim(), 16) &&& 2UL <> 0UL)
 
-/// The quickstart with so few steps that only its plumbing is tried.
-let private tiny (output: string) =
+/// The quickstart with so small scans that only its plumbing is tried.
+let tiny (output: string) =
     [
         "train"
         quickstart
@@ -125,7 +125,7 @@ let private tiny (output: string) =
             $"train.{training}.checkpoint_every=2"
     ]
 
-let private steps count =
+let steps count =
     [
         for training in [ "teacher"; "student-reconstruction"; "student-aldk" ] do
             "--set"

@@ -17,7 +17,8 @@ type Outcome =
         Seconds: float
     }
 
-let private start (program: string) (arguments: string seq) =
+/// Starts a program, whose output is to be read.
+let start (program: string) (arguments: string seq) =
     let info =
         ProcessStartInfo(program, arguments, RedirectStandardOutput = true, RedirectStandardError = true)
 

@@ -216,6 +216,50 @@ let tests =
                 Expect.stringContains message "damaged" "and what is wrong")
 
             testInFolder
+                "after a damaged checkpoint two whole ones are kept again; when none is whole, that is said"
+                (fun folder ->
+                    let spoil (file: string) =
+                        let path = folder </> "checkpoints" </> file
+                        let bytes = File.ReadAllBytes path
+                        bytes[bytes.Length / 2] <- bytes[bytes.Length / 2] ^^^ 1uy
+                        File.WriteAllBytes(path, bytes)
+
+                    let resume stop sink =
+                        Trainer.run (job folder true stop sink) |> ignore
+
+                    Trainer.run (job folder false CancellationToken.None ignoreEvents) |> ignore
+                    spoil "student-8.safetensors"
+                    use stop = new CancellationTokenSource()
+                    stop.Cancel()
+                    // Stops at once, after the restored step 4, with a checkpoint: the damaged one is no longer known.
+                    resume stop.Token ignoreEvents
+                    File.WriteAllText(folder </> "checkpoints" </> "student-6.safetensors", "half a file")
+                    Checkpoint.clean folder
+
+                    Expect.equal
+                        (Directory.GetFiles(folder </> "checkpoints")
+                         |> Array.map Path.GetFileName
+                         |> Array.sort)
+                        [| "index.json"; "student-4.safetensors" |]
+                        "what the index does not know is removed"
+
+                    resume CancellationToken.None ignoreEvents
+                    spoil "student-4.safetensors"
+                    spoil "student-8.safetensors"
+                    let warnings, resumedAt = ResizeArray(), ref -1
+
+                    resume CancellationToken.None (fun event ->
+                        match event with
+                        | Started(_, _, _, at) -> resumedAt.Value <- at
+                        | Warned(_, _, message) when message.Contains "checkpoint" -> warnings.Add message
+                        | _ -> ())
+
+                    Expect.equal resumedAt.Value 0 "from the start"
+                    Expect.hasLength warnings 3 "one for each, and one for all"
+                    Expect.stringContains warnings[2] "no checkpoint of student" "none is whole"
+                    Expect.stringContains warnings[2] "starts again" "what is done")
+
+            testInFolder
                 "an index that cannot be used is bad input, and nothing is trained anew"
                 (fun folder ->
                     Trainer.run (job folder false CancellationToken.None ignoreEvents) |> ignore
