@@ -209,7 +209,11 @@ let private train (request: Request) (reporter: Progress.Reporter) (asked: Train
                 else
                     printfn
                         "%s\n\nThe run is in %s; its model is %s."
-                        (Scores.toTable result.Table)
+                        (result.Table
+                         |> List.groupBy _.Part
+                         |> List.map (fun (part, rows) ->
+                             (if part = "" then "" else $"{part}:\n\n") + Scores.toTable rows)
+                         |> String.concat "\n\n")
                         result.Run
                         result.Model
 
@@ -577,14 +581,22 @@ let private evaluate
     pairs
     engine
     =
+    // The data set, and the test parts that an experiment names.
     let dataset =
         let data = Dataset.meant data
 
         if File.Exists data then
             Experiment.read data []
-            |> Result.bind (fun experiment -> Dataset.load experiment.Data)
+            |> Result.bind (fun experiment ->
+                Dataset.load experiment.Data
+                |> Result.bind (fun dataset ->
+                    match experiment.Data.Split with
+                    | Cut _ -> Ok(dataset, None)
+                    | Parts _ ->
+                        Dataset.split experiment.Data.Split dataset
+                        |> Result.map (fun split -> dataset, Some split)))
         elif Directory.Exists data then
-            Dataset.ofFolder data
+            Dataset.ofFolder data |> Result.map (fun dataset -> dataset, None)
         else
             Error(
                 BadFile(
@@ -596,25 +608,31 @@ let private evaluate
 
     ModelFile.resolve modelName
     |> Result.bind (fun path -> dataset |> Result.map (fun dataset -> path, dataset))
-    |> Result.bind (fun (path, dataset) ->
+    |> Result.bind (fun (path, (dataset, groups)) ->
         ModelFile.inspect path
         |> Result.bind (fun (card, file) ->
-            let subjects =
-                match part with
-                | "test" -> Dataset.named card.Test dataset
-                | "val" -> Dataset.named card.Validation dataset
-                | "train" -> Dataset.named card.Train dataset
-                | _ -> Ok dataset.Subjects
+            let group =
+                let named names =
+                    Dataset.named names dataset |> Result.map SubjectGroup.free
 
-            subjects
-            |> Result.bind (fun subjects ->
+                match part, groups with
+                | "test", Some split -> Ok(SubjectGroup.together split.TestGroups)
+                | "val", Some split -> Ok split.ValidationGroup
+                | "train", Some split -> Ok split.TrainGroup
+                | "test", None -> named card.Test
+                | "val", None -> named card.Validation
+                | "train", None -> named card.Train
+                | _ -> Ok(SubjectGroup.free dataset.Subjects)
+
+            group
+            |> Result.bind (fun group ->
                 withEngine request engine path file (fun registering ->
                     Error.guard (fun () ->
                         output
                         |> Option.iter (fun folder ->
                             Directory.CreateDirectory(folder: string) |> ignore)
 
-                        let set = Evaluator.load (Seed.ofInt seed) pairs card.IgnoredLabels subjects
+                        let set = Evaluator.load (Seed.ofInt seed) pairs card.IgnoredLabels group
                         let before = Evaluator.untouched card.Alignment set CancellationToken.None
 
                         let scores =

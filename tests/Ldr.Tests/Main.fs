@@ -38,6 +38,7 @@ let private all =
                     Core.LossTests.tests
                     Core.CodecTests.tests
                     Core.DataTests.tests
+                    Core.PairingTests.tests
                     Core.DataFormTests.tests
                     Core.DoctorTests.tests
                     Core.StepTests.tests
@@ -61,6 +62,7 @@ let private all =
                     Cli.ReportTests.tests
                     Cli.ShippedTests.tests
                     Cli.SurvivalTests.tests
+                    Cli.RcnTests.tests
                 ]
             Fuzz.FuzzTests.tests
             NativeFixTests.tests

@@ -16,18 +16,33 @@ type DataSource =
     | Csv of file: string
     /// A BIDS derivatives folder, below the data root.
     | Bids of folder: string * BidsQuery
+    /// A description of recursive cascaded networks (`liver.json`, `brain.json`), below the data root.
+    | Rcn of file: string
     /// Made by the program.
     | Synthetic of Anatomy
 
 /// How many subjects are for what: a random order of all subjects (by the seed) is cut into three parts. A part has two
 /// subjects or more, because all that is done with it is done with pairs.
-type Split =
+type Cut =
     {
         Train: int
         Validation: int
         Test: int
         Seed: int
     }
+
+/// A part that the data set names, and how its scans are paired where not as the data set says.
+type PartChoice =
+    {
+        Part: string
+        Pairing: Pairing option
+    }
+
+/// What is trained on, validated on and tested on.
+type Split =
+    | Cut of Cut
+    /// Parts that the data set names; a table is made for each of the test parts.
+    | Parts of train: PartChoice * validation: PartChoice * tests: PartChoice list
 
 /// The data of an experiment, and how scans are prepared.
 type DataOptions =
@@ -46,14 +61,49 @@ type DataOptions =
         IgnoredLabels: int list
     }
 
-/// The subjects of the three parts of a split.
+/// Subjects that are used together, and which pairs are made of them.
+[<NoEquality; NoComparison>]
+type SubjectGroup =
+    {
+        /// The name of the data set's part; nothing where a random cut made it.
+        Part: string
+        Members: Subject list
+        Shares: Share list
+    }
+
+/// The subjects of the parts of a split.
 [<NoEquality; NoComparison>]
 type SplitSubjects =
     {
-        TrainSubjects: Subject list
-        ValidationSubjects: Subject list
-        TestSubjects: Subject list
+        TrainGroup: SubjectGroup
+        ValidationGroup: SubjectGroup
+        /// One or more.
+        TestGroups: SubjectGroup list
     }
+
+module SubjectGroup =
+    /// Subjects all of which may be paired with each other.
+    let free (subjects: Subject list) : SubjectGroup =
+        {
+            Part = ""
+            Members = subjects
+            Shares =
+                [
+                    {
+                        Subjects = subjects |> List.map _.Name
+                        Fraction = 1.0
+                        Pairing = AllOrdered
+                    }
+                ]
+        }
+
+    /// Several groups as one, with all their pairs.
+    let together (groups: SubjectGroup list) : SubjectGroup =
+        {
+            Part = groups |> List.map _.Part |> String.concat ", "
+            Members = groups |> List.collect _.Members |> List.distinctBy _.Name
+            Shares = groups |> List.collect _.Shares
+        }
 
 module DataSource =
     let private bids: Fields<string * BidsQuery, string * BidsQuery> =
@@ -98,6 +148,9 @@ module DataSource =
                 Codec.case "csv" (one "file") Csv (function
                     | Csv file -> Some file
                     | _ -> None)
+                Codec.case "rcn" (one "file") Rcn (function
+                    | Rcn file -> Some file
+                    | _ -> None)
                 Codec.case "bids" bids Bids (function
                     | Bids(folder, query) -> Some(folder, query)
                     | _ -> None)
@@ -114,7 +167,7 @@ module DataOptions =
         | "" -> "../shared/data"
         | folder -> folder
 
-    let private split: Codec<Split> =
+    let private cut: Codec<Cut> =
         Codec.record (fun train validation test seed ->
             {
                 Train = train
@@ -127,6 +180,100 @@ module DataOptions =
         |> Codec.required "test" Codec.atLeastTwo _.Test
         |> Codec.optional "seed" Codec.int 1 _.Seed
         |> Codec.seal
+
+    /// Pairings that are said by a word, and those with a value.
+    let private pairing: Codec<Pairing> =
+        let words = Codec.choice [ "all", AllOrdered; "consecutive", Consecutive ]
+
+        let valued =
+            Codec.record (fun atlas random ->
+                match atlas, random with
+                | Some atlas, None -> Some(Atlas atlas)
+                | None, Some count -> Some(RandomPerSubject count)
+                | _ -> None)
+            |> Codec.maybe "atlas" Codec.string (function
+                | Some(Atlas atlas) -> Some atlas
+                | _ -> None)
+            |> Codec.maybe "random" Codec.positiveInt (function
+                | Some(RandomPerSubject count) -> Some count
+                | _ -> None)
+            |> Codec.seal
+            |> Codec.where "\"all\", \"consecutive\", {\"atlas\": NAME} or {\"random\": COUNT}" _.IsSome
+            |> Codec.map Option.get Some
+
+        {
+            Encode =
+                fun value ->
+                    match value with
+                    | AllOrdered
+                    | Consecutive -> words.Encode value
+                    | _ -> valued.Encode value
+            Decode =
+                fun path element ->
+                    if element.ValueKind = Text.Json.JsonValueKind.Object then
+                        valued.Decode path element
+                    else
+                        words.Decode path element
+        }
+
+    /// A part by its name alone, or with a pairing.
+    let private choice: Codec<PartChoice> =
+        let full: Codec<PartChoice> =
+            Codec.record (fun part pairing -> ({ Part = part; Pairing = pairing }: PartChoice))
+            |> Codec.required "part" Codec.string (fun (c: PartChoice) -> c.Part)
+            |> Codec.maybe "pairing" pairing (fun (c: PartChoice) -> c.Pairing)
+            |> Codec.seal
+
+        {
+            Encode =
+                fun value ->
+                    if value.Pairing.IsNone then
+                        Codec.string.Encode value.Part
+                    else
+                        full.Encode value
+            Decode =
+                fun path element ->
+                    if element.ValueKind = Text.Json.JsonValueKind.Object then
+                        full.Decode path element
+                    else
+                        Codec.string.Decode path element
+                        |> Result.map (fun part -> { Part = part; Pairing = None })
+        }
+
+    let private parts: Codec<PartChoice * PartChoice * PartChoice list> =
+        Codec.record (fun train validation tests -> train, validation, tests)
+        |> Codec.required "train" choice (fun (train, _, _) -> train)
+        |> Codec.required "validation" choice (fun (_, validation, _) -> validation)
+        |> Codec.required
+            "test"
+            (Codec.list choice
+             |> Codec.where "different parts, one or more" (fun tests ->
+                 let names = tests |> List.map (fun (c: PartChoice) -> c.Part)
+                 not names.IsEmpty && List.distinct names = names))
+            (fun (_, _, tests) -> tests)
+        |> Codec.seal
+
+    let private split: Codec<Split> =
+        {
+            Encode =
+                function
+                | Cut value -> cut.Encode value
+                | Parts(train, validation, tests) -> parts.Encode(train, validation, tests)
+            Decode =
+                fun path element ->
+                    let named =
+                        element.ValueKind = Text.Json.JsonValueKind.Object
+                        && match element.TryGetProperty "train" with
+                           | true, train ->
+                               train.ValueKind = Text.Json.JsonValueKind.String
+                               || train.ValueKind = Text.Json.JsonValueKind.Object
+                           | _ -> false
+
+                    if named then
+                        parts.Decode path element |> Result.map Parts
+                    else
+                        cut.Decode path element |> Result.map Cut
+        }
 
     let codec: Codec<DataOptions> =
         Codec.record (fun source root split size spacing intensity alignment ignored ->
@@ -219,6 +366,7 @@ module Dataset =
         | NnUnet(folder, channel) -> below isFolder folder (described (NnUnetForm.read channel))
         | Learn2Reg file -> below isFile file Learn2RegForm.read
         | Csv file -> below isFile file CsvForm.read
+        | Rcn file -> below isFile file RcnForm.read
         | Bids(folder, query) -> below isFolder folder (BidsForm.read query)
         | Synthetic anatomy ->
             let make = Anatomy.subject anatomy
@@ -234,7 +382,7 @@ module Dataset =
             |> DataFiles.dataset "synthetic anatomy" "MIT" Map.empty []
             |> Ok
 
-    /// A data set whose subjects a split may cut anywhere and pair in any way; an error for one that lists its own pairs, or
+    /// A data set whose subjects may be cut anywhere and paired in any way; an error for one that lists its own pairs, or
     /// has several scans of a person, which would come into two parts.
     let splittable (dataset: Dataset) : Result<Dataset, Error> =
         let listed =
@@ -247,23 +395,27 @@ module Dataset =
             |> List.countBy _.Person
             |> List.tryFind (fun (_, count) -> count > 1)
 
+        let remedy =
+            let names =
+                dataset.Parts |> List.map (fun part -> $"\"{part.Name}\"") |> String.concat ", "
+
+            if dataset.Parts.IsEmpty then
+                "it cannot be cut at random"
+            else
+                $"name its parts instead of numbers of subjects ({names})"
+
         match listed, twice with
         | Some part, _ ->
             Error(
-                BadInput
-                    $"$.data.source: {dataset.Name} lists the pairs of its part \"{part.Name}\"; only data sets whose scans may all be paired can be trained on yet"
+                BadInput $"$.data.split: {dataset.Name} lists the pairs of its part \"{part.Name}\"; {remedy}"
             )
         | None, Some(person, count) ->
-            Error(
-                BadInput
-                    $"$.data.source: {dataset.Name} has {count} scans of {person}; only data sets with one scan of each person can be split yet"
-            )
+            Error(BadInput $"$.data.split: {dataset.Name} has {count} scans of {person}; {remedy}")
         | None, None -> Ok dataset
 
-    /// Cuts the subjects into training, validation and test, whatever they are; `split` refuses what may not be cut.
-    let cut (split: Split) (dataset: Dataset) : Result<SplitSubjects, Error> =
+    let private cutGroups (cut: Cut) (dataset: Dataset) : Result<SplitSubjects, Error> =
         let subjects = Array.ofList dataset.Subjects
-        let wanted = split.Train + split.Validation + split.Test
+        let wanted = cut.Train + cut.Validation + cut.Test
 
         if wanted > subjects.Length then
             Error(
@@ -272,22 +424,83 @@ module Dataset =
             )
         else
             let order =
-                Seed.permutation subjects.Length (Seed.ofInt split.Seed |> Seed.split "split")
+                Seed.permutation subjects.Length (Seed.ofInt cut.Seed |> Seed.split "split")
 
-            let part first count =
+            let group first count =
                 [ for i in first .. first + count - 1 -> subjects[order[i]] ]
                 |> List.sortBy _.Name
+                |> SubjectGroup.free
 
             Ok
                 {
-                    TrainSubjects = part 0 split.Train
-                    ValidationSubjects = part split.Train split.Validation
-                    TestSubjects = part (split.Train + split.Validation) split.Test
+                    TrainGroup = group 0 cut.Train
+                    ValidationGroup = group cut.Train cut.Validation
+                    TestGroups = [ group (cut.Train + cut.Validation) cut.Test ]
                 }
 
-    /// Cuts the subjects of a data set that may be cut (`splittable`) into training, validation and test.
+    /// The subjects that a share's pairs are made of.
+    let private usedBy (share: Share) : string list =
+        match share.Pairing with
+        | Atlas atlas -> atlas :: share.Subjects
+        | Listed pairs -> pairs |> List.collect (fun (f, m) -> [ f; m ])
+        | AllOrdered
+        | Consecutive
+        | RandomPerSubject _ -> share.Subjects
+
+    let private groupOf (dataset: Dataset) (at: string) (choice: PartChoice) : Result<SubjectGroup, Error> =
+        let byName = dataset.Subjects |> List.map (fun s -> s.Name, s) |> Map.ofList
+
+        let wrong problem =
+            Error(BadInput $"$.data.split.{at}: {problem}")
+
+        match dataset.Parts |> List.tryFind (fun part -> part.Name = choice.Part) with
+        | None when dataset.Parts.IsEmpty ->
+            wrong $"{dataset.Name} names no parts; give numbers of subjects: train, validation, test"
+        | None ->
+            wrong
+                $"{dataset.Name} has no part \"{choice.Part}\"; {Codec.suggestion (dataset.Parts |> List.map _.Name) choice.Part}"
+        | Some { Problem = Some problem } -> Error problem
+        | Some part ->
+            let shares =
+                part.Shares
+                |> List.map (fun share ->
+                    { share with
+                        Pairing = choice.Pairing |> Option.defaultValue share.Pairing
+                    })
+
+            let names = shares |> List.collect usedBy |> List.distinct
+
+            match names |> List.tryFind (byName.ContainsKey >> not) with
+            | Some stranger -> wrong $"{dataset.Name} has no scan \"{stranger}\"; name one of its scans"
+            | None when names.Length < 2 -> wrong $"part \"{part.Name}\" has fewer than two scans"
+            | None ->
+                Ok
+                    {
+                        Part = part.Name
+                        Members = names |> List.map (fun name -> byName[name])
+                        Shares = shares
+                    }
+
+    /// The groups of a split, whatever the data set's subjects are; `split` refuses what may not be cut at random.
+    let groups (split: Split) (dataset: Dataset) : Result<SplitSubjects, Error> =
+        match split with
+        | Cut cut -> cutGroups cut dataset
+        | Parts(train, validation, tests) ->
+            Error.guard (fun () ->
+                let group at choice =
+                    groupOf dataset at choice |> Error.orRaise
+
+                {
+                    TrainGroup = group "train" train
+                    ValidationGroup = group "validation" validation
+                    TestGroups = tests |> List.mapi (fun i test -> group $"test[{i}]" test)
+                })
+
+    /// The groups of a split. A random cut must fit the data set (`splittable`).
     let split (split: Split) (dataset: Dataset) : Result<SplitSubjects, Error> =
-        splittable dataset |> Result.bind (cut split)
+        match split with
+        | Cut _ -> splittable dataset |> Result.bind (groups split)
+        | Parts _ -> groups split dataset
 
     /// The subjects of the given names, in that order.
     let named (names: string list) (dataset: Dataset) : Result<Subject list, Error> =

@@ -62,6 +62,117 @@ module Pairs =
             fixedIndex, (if other >= fixedIndex then other + 1 else other))
         |> List.ofSeq
 
-    /// The pairs that models are scored on.
-    let evaluation (seed: Seed) (count: int) (wanted: int) : (int * int) list =
-        distinct (seed |> Seed.split "evaluation") count wanted
+    /// The pairs of a share, as positions in its group.
+    let private ofShare (seed: Seed) (position: string -> int) (share: Share) : (int * int)[] =
+        let members = share.Subjects |> List.map position |> Array.ofList
+
+        match share.Pairing with
+        | AllOrdered ->
+            [|
+                for f in members do
+                    for m in members do
+                        if f <> m then
+                            f, m
+            |]
+        | Consecutive ->
+            [|
+                for two in Array.chunkBySize 2 members do
+                    match two with
+                    | [| a; b |] ->
+                        a, b
+                        b, a
+                    | _ -> ()
+            |]
+        | Atlas atlas ->
+            let atlas = position atlas
+
+            [|
+                for m in members do
+                    if m <> atlas then
+                        atlas, m
+            |]
+        | Listed pairs -> [| for f, m in pairs -> position f, position m |]
+        | RandomPerSubject count ->
+            [|
+                for f in members do
+                    let others = members |> Array.filter (fun m -> m <> f)
+
+                    let order =
+                        Seed.permutation others.Length (seed |> Seed.split "random" |> Seed.at f)
+
+                    for i in Seq.truncate count order -> f, others[i]
+            |]
+
+    let private positions (group: SubjectGroup) : string -> int =
+        let known =
+            group.Members |> List.mapi (fun i subject -> subject.Name, i) |> Map.ofList
+
+        fun name -> known[name]
+
+    /// Whether a group's pairs are all that can be made of its members.
+    let private isFree (group: SubjectGroup) =
+        match group.Shares with
+        | [ {
+                Pairing = AllOrdered
+                Subjects = names
+            } ] -> names = (group.Members |> List.map _.Name)
+        | _ -> false
+
+    /// The i-th training pair of a group, as positions in it: from a share by its fraction, then any pair of that.
+    let draw (seed: Seed) (group: SubjectGroup) : int -> int * int =
+        if isFree group then
+            training seed group.Members.Length
+        else
+            let shares =
+                [|
+                    for share in group.Shares ->
+                        match share.Pairing with
+                        | AllOrdered ->
+                            let members = share.Subjects |> List.map (positions group) |> Array.ofList
+
+                            fun own ->
+                                let f, m = training own members.Length 0
+                                members[f], members[m]
+                        | _ ->
+                            let pairs = ofShare seed (positions group) share
+                            fun own -> pairs[own |> Seed.split "pair" |> Seed.next pairs.Length]
+                |]
+
+            let total = group.Shares |> List.sumBy _.Fraction
+
+            let limits =
+                group.Shares
+                |> List.scan (fun sum share -> sum + share.Fraction / total) 0.0
+                |> List.tail
+
+            fun index ->
+                let own = seed |> Seed.split "pairs" |> Seed.at index
+                let place = float (own |> Seed.split "share" |> Seed.next 1_000_000) / 1e6
+                let chosen = limits |> List.tryFindIndex (fun limit -> place < limit)
+                shares[chosen |> Option.defaultValue (shares.Length - 1)] own
+
+    /// `wanted` different training pairs of a group (fewer where there are not so many), drawn by a seed.
+    let several (seed: Seed) (wanted: int) (group: SubjectGroup) : (int * int) list =
+        if isFree group then
+            distinct seed group.Members.Length wanted
+        else
+            // Small groups repeat themselves: after so many draws nothing new is expected.
+            Seq.init (20 * wanted) (draw seed group)
+            |> Seq.distinct
+            |> Seq.truncate wanted
+            |> List.ofSeq
+
+    /// The pairs of a group that models are scored on, at most `wanted`.
+    let evaluation (seed: Seed) (wanted: int) (group: SubjectGroup) : (int * int) list =
+        let seed = seed |> Seed.split "evaluation"
+
+        if isFree group then
+            distinct seed group.Members.Length wanted
+        else
+            let all =
+                group.Shares
+                |> List.map (ofShare seed (positions group))
+                |> Array.concat
+                |> Array.distinct
+
+            [ for i in Seq.truncate wanted (Seed.permutation all.Length seed) -> all[i] ]

@@ -7,8 +7,10 @@ open Ldr.Runtime
 type TrainingSet =
     {
         Names: string[]
-        /// The scans, by the intensity rule.
-        Scans: Volume[]
+        /// Which pairs are made of them.
+        Group: SubjectGroup
+        /// The scans, by the intensity rule; read anew each time where all of them would not fit into memory.
+        Scans: (unit -> Volume)[]
         /// For every scan a volume for each label, 1 where it is, else 0; read when a loss asks for them.
         Labels: Lazy<Volume[][]>
         /// The training grid around a scan.
@@ -50,14 +52,37 @@ module TrainingSet =
 
         [| for map in maps -> all |> Array.map (only map) |]
 
-    /// Reads the scans of the subjects.
-    let load (data: DataOptions) (subjects: Subject list) : TrainingSet =
+    /// Scans are kept in memory up to so many bytes together.
+    let private mostBytes = 4L <<< 30
+
+    let private scans (data: DataOptions) (subjects: Subject list) : (unit -> Volume)[] =
+        let read (subject: Subject) =
+            data.Intensity.Apply(subject.Image.Read())
+
+        let reads = subjects |> List.map (fun subject -> fun () -> read subject)
+        // The first scan stands for all in what it takes.
+        let first = read subjects.Head
+
+        if first.Grid.Count * int64 subjects.Length * 4L > mostBytes then
+            Array.ofList reads
+        else
+            [|
+                fun () -> first
+                for read in reads.Tail do
+                    let scan = read ()
+                    fun () -> scan
+            |]
+
+    /// Reads the scans of a group.
+    let load (data: DataOptions) (group: SubjectGroup) : TrainingSet =
         let x, y, z = data.Size
         let sx, sy, sz = data.Spacing
+        let subjects = group.Members
 
         {
             Names = [| for subject in subjects -> subject.Name |]
-            Scans = [| for subject in subjects -> data.Intensity.Apply(subject.Image.Read()) |]
+            Group = group
+            Scans = scans data subjects
             Labels = lazy labels data.IgnoredLabels subjects
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (sx, sy, sz), struct (x, y, z))
             Alignment = data.Alignment
@@ -65,7 +90,7 @@ module TrainingSet =
 
     /// Two scans, by their indices, on one grid.
     let pair (set: TrainingSet) (fixedIndex: int, movingIndex: int) : PreparedPair =
-        let fixedImage, movingImage = set.Scans[fixedIndex], set.Scans[movingIndex]
+        let fixedImage, movingImage = set.Scans[fixedIndex](), set.Scans[movingIndex]()
 
         let alignment =
             InitialAlignment.Choose(fixedImage.Grid, movingImage.Grid, set.Alignment)

@@ -296,15 +296,15 @@ module Inventory =
     let ofOptions (path: string) (data: DataOptions) : Result<Inventory, Error> =
         Dataset.load data
         |> Result.bind (fun dataset ->
-            Dataset.cut data.Split dataset
+            Dataset.groups data.Split dataset
             |> Result.map (fun split ->
                 let inventory = ofDataset "the data of an experiment" path dataset
 
                 let parts =
                     [
-                        "training", split.TrainSubjects
-                        "validation", split.ValidationSubjects
-                        "test", split.TestSubjects
+                        "training", split.TrainGroup.Members
+                        "validation", split.ValidationGroup.Members
+                        "test", split.TestGroups |> List.collect _.Members |> List.distinctBy _.Name
                     ]
 
                 let used = parts |> List.sumBy (fun (_, subjects) -> subjects.Length)

@@ -52,16 +52,25 @@ module Evaluator =
                 )
             )
 
-    /// Reads the subjects of a part of a data set and draws `wanted` ordered pairs by a seed.
-    let load (seed: Seed) (wanted: int) (ignored: int list) (subjects: Subject list) : EvaluationSet =
-        if subjects.Length < 2 then
+    /// Reads the subjects of a group and draws at most `wanted` of its pairs by a seed.
+    let load (seed: Seed) (wanted: int) (ignored: int list) (group: SubjectGroup) : EvaluationSet =
+        if group.Members.Length < 2 then
             raise (Error.Raised(BadInput "scores need at least two subjects"))
 
-        let scans = subjects |> List.map read |> Array.ofList
+        let pairs = Pairs.evaluation seed wanted group
+
+        if pairs.IsEmpty then
+            raise (
+                Error.Raised(
+                    BadInput $"part \"{group.Part}\" of the data set has no pairs; choose another one"
+                )
+            )
+
+        let scans = group.Members |> List.map read |> Array.ofList
 
         {
             Scans = scans
-            Pairs = Pairs.evaluation seed scans.Length wanted
+            Pairs = pairs
             IgnoredLabels = ignored
             Surface = true
         }

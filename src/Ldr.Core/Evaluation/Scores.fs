@@ -33,6 +33,8 @@ type PairScore =
 type Summary =
     {
         Name: string
+        /// The part of the data set that the pairs are of; nothing where a random cut made it.
+        Part: string
         Pairs: int
         DiceBefore: float
         Dice: float
@@ -198,6 +200,7 @@ module Scores =
 
         {
             Name = name
+            Part = ""
             Pairs = scores.Length
             DiceBefore = before |> Seq.map _.Dice |> meanOf
             Dice = dice
@@ -228,6 +231,10 @@ module Scores =
 
         let node = JsonObject()
         node.Add("name", JsonValue.Create summary.Name)
+
+        if summary.Part <> "" then
+            node.Add("part", JsonValue.Create summary.Part)
+
         node.Add("pairs", JsonValue.Create summary.Pairs)
         node.Add("dice_before", Codec.rounded summary.DiceBefore)
         node.Add("dice", Codec.rounded summary.Dice)

@@ -56,8 +56,10 @@ module Run =
     let private modelPath (folder: string) (training: string) =
         Path.Combine(folder, "models", training + ".safetensors")
 
-    let private scorePath (folder: string) (training: string) =
-        Path.Combine(folder, "scores", training + ".json")
+    /// The scores of a training on a test part, whose name is nothing where a random cut made it.
+    let private scorePath (folder: string) (training: string) (part: string) =
+        let part = if part = "" then "" else "." + FieldStore.fileName part
+        Path.Combine(folder, "scores", training + part + ".json")
 
     let private experimentPath (folder: string) = Path.Combine(folder, "experiment.json")
 
@@ -228,6 +230,10 @@ module Run =
             let held = Directory.Exists options.Folder
             use _ = if held then hold options.Folder else null
             checkFolder options experiment
+
+            let testSubjects =
+                split.TestGroups |> List.collect _.Members |> List.distinctBy _.Name
+
             let metrics = Path.Combine(options.Folder, "metrics.jsonl")
             let digest = Experiment.digest experiment
 
@@ -235,19 +241,22 @@ module Run =
             // leaves nothing behind.
             options.Sink(
                 Loading
-                    $"{split.TrainSubjects.Length} training, {split.ValidationSubjects.Length} validation and {split.TestSubjects.Length} test subjects of {dataset.Name}"
+                    $"{split.TrainGroup.Members.Length} training, {split.ValidationGroup.Members.Length} validation and {testSubjects.Length} test subjects of {dataset.Name}"
             )
 
-            let labelled pairs subjects =
-                Evaluator.load (Seed.ofInt experiment.Evaluation.Seed) pairs data.IgnoredLabels subjects
+            let labelled pairs group =
+                Evaluator.load (Seed.ofInt experiment.Evaluation.Seed) pairs data.IgnoredLabels group
 
             let validation =
-                labelled experiment.Evaluation.ValidationPairs split.ValidationSubjects
+                labelled experiment.Evaluation.ValidationPairs split.ValidationGroup
                 |> withoutSurface
 
-            let test = labelled experiment.Evaluation.Pairs split.TestSubjects
+            let tests =
+                [
+                    for group in split.TestGroups -> group.Part, labelled experiment.Evaluation.Pairs group
+                ]
 
-            let trainingSet = TrainingSet.load data split.TrainSubjects
+            let trainingSet = TrainingSet.load data split.TrainGroup
 
             if experiment.Train |> List.exists (fun t -> t.Loss.Dice > 0.0) then
                 trainingSet.Labels.Force() |> ignore
@@ -261,9 +270,9 @@ module Run =
                     Alignment = data.Alignment
                     Data = dataset.Name
                     Licence = dataset.Licence
-                    Train = split.TrainSubjects |> List.map _.Name
-                    Validation = split.ValidationSubjects |> List.map _.Name
-                    Test = split.TestSubjects |> List.map _.Name
+                    Train = split.TrainGroup.Members |> List.map _.Name
+                    Validation = split.ValidationGroup.Members |> List.map _.Name
+                    Test = testSubjects |> List.map _.Name
                     IgnoredLabels = data.IgnoredLabels
                     Steps = training.Steps
                     Experiment = digest
@@ -409,24 +418,32 @@ module Run =
                 use _ = model.Network
                 let parameters, macs = ModelFile.sizeOf model.Card
 
-                let sheet =
-                    {
-                        Parameters = parameters
-                        Macs = macs
-                        Scores =
-                            Evaluator.model options.Device model test options.Stop (fun pair pairs ->
-                                options.Sink(Scoring(instance.Name, pair, pairs)))
-                    }
+                for part, test in tests do
+                    let path = scorePath options.Folder instance.Name part
 
-                AtomicFile.WriteText(
-                    scorePath options.Folder instance.Name,
-                    Codec.toLine Scores.sheet sheet + "\n"
-                )
+                    if not (File.Exists path) then
+                        let name =
+                            if part = "" then
+                                instance.Name
+                            else
+                                $"{instance.Name}, {part}"
+
+                        let sheet =
+                            {
+                                Parameters = parameters
+                                Macs = macs
+                                Scores =
+                                    Evaluator.model options.Device model test options.Stop (fun pair pairs ->
+                                        options.Sink(Scoring(name, pair, pairs)))
+                            }
+
+                        AtomicFile.WriteText(path, Codec.toLine Scores.sheet sheet + "\n")
 
             let all = Experiment.instances experiment
 
             let scored (instance: Instance) =
-                File.Exists(scorePath options.Folder instance.Name)
+                tests
+                |> List.forall (fun (part, _) -> File.Exists(scorePath options.Folder instance.Name part))
 
             let wanted = wantedOf options experiment all
 
@@ -463,57 +480,62 @@ module Run =
             match carryOut open' with
             | Error(training, step) -> Stopped(training, step)
             | Ok() ->
-                let before = Evaluator.untouched data.Alignment test options.Stop
+                /// The rows of one test part's table, and the table as text.
+                let tableOf (part: string, test: EvaluationSet) : Summary list * string list =
+                    let before = Evaluator.untouched data.Alignment test options.Stop
 
-                // Rows of what has scores so far: all seeds of a training together.
-                let sheets =
+                    // Rows of what has scores so far: all seeds of a training together.
+                    let sheets =
+                        [
+                            for training in experiment.Train do
+                                let own =
+                                    all
+                                    |> List.filter (fun i -> i.Training = training.Name && scored i)
+                                    |> List.map (fun i ->
+                                        let path = scorePath options.Folder i.Name part
+
+                                        Codec.ofText path Scores.sheet (File.ReadAllText path)
+                                        |> Error.orRaise)
+
+                                if not own.IsEmpty then
+                                    training.Name, own
+                        ]
+
+                    let rows =
+                        Scores.summarise "untouched" (0L, 0.0) before before
+                        :: [
+                            for name, own in sheets do
+                                let size = own.Head.Parameters, own.Head.Macs
+                                let scores = own |> List.map _.Scores |> Scores.overSeeds
+
+                                { Scores.summarise name size before scores with
+                                    Seeds = own.Length
+                                }
+                        ]
+
+                    let comparisons =
+                        [
+                            for first, second in experiment.Evaluation.Compare do
+                                let find name =
+                                    sheets
+                                    |> List.tryFind (fun (n, _) -> n = name)
+                                    |> Option.map (fun (_, own) ->
+                                        own |> List.map _.Scores |> Scores.overSeeds |> List.map _.Dice)
+
+                                match find first, find second with
+                                | Some a, Some b -> $"{first} − {second}", Wilcoxon.test (List.zip a b)
+                                | _ -> ()
+                        ]
+
+                    let what =
+                        if part = "" then
+                            $"{test.Scans.Length} test subjects"
+                        else
+                            $"{test.Scans.Length} scans of part {part}"
+
+                    rows |> List.map (fun row -> { row with Part = part }),
                     [
-                        for training in experiment.Train do
-                            let own =
-                                all
-                                |> List.filter (fun i -> i.Training = training.Name && scored i)
-                                |> List.map (fun i ->
-                                    let path = scorePath options.Folder i.Name
-                                    Codec.ofText path Scores.sheet (File.ReadAllText path) |> Error.orRaise)
-
-                            if not own.IsEmpty then
-                                training.Name, own
-                    ]
-
-                let rows =
-                    Scores.summarise "untouched" (0L, 0.0) before before
-                    :: [
-                        for name, own in sheets do
-                            let size = own.Head.Parameters, own.Head.Macs
-                            let scores = own |> List.map _.Scores |> Scores.overSeeds
-
-                            { Scores.summarise name size before scores with
-                                Seeds = own.Length
-                            }
-                    ]
-
-                let comparisons =
-                    [
-                        for first, second in experiment.Evaluation.Compare do
-                            let find name =
-                                sheets
-                                |> List.tryFind (fun (n, _) -> n = name)
-                                |> Option.map (fun (_, own) ->
-                                    own |> List.map _.Scores |> Scores.overSeeds |> List.map _.Dice)
-
-                            match find first, find second with
-                            | Some a, Some b -> $"{first} − {second}", Wilcoxon.test (List.zip a b)
-                            | _ -> ()
-                    ]
-
-                let table =
-                    JsonArray(rows |> List.map (fun row -> Scores.toJson row :> JsonNode) |> Array.ofList)
-
-                AtomicFile.WriteText(Path.Combine(options.Folder, "table.json"), table.ToJsonString() + "\n")
-
-                let report =
-                    [
-                        $"{test.Pairs.Length} pairs of {test.Scans.Length} test subjects of {dataset.Name}; mean ± deviation over the pairs; one seed unless a row says more."
+                        $"{test.Pairs.Length} pairs of {what} of {dataset.Name}; mean ± deviation over the pairs; one seed unless a row says more."
                         ""
                         Scores.toTable rows
                         if not comparisons.IsEmpty then
@@ -524,7 +546,20 @@ module Run =
                             for name, test in comparisons do
                                 $"- {name}: {Scores.signed 4 test.MeanDifference}, {Scores.probability test.P}"
                     ]
-                    |> String.concat "\n"
+
+                let tables = tests |> List.map tableOf
+
+                let table =
+                    JsonArray(
+                        [|
+                            for rows, _ in tables do
+                                for row in rows -> Scores.toJson row :> JsonNode
+                        |]
+                    )
+
+                AtomicFile.WriteText(Path.Combine(options.Folder, "table.json"), table.ToJsonString() + "\n")
+
+                let report = tables |> List.map (snd >> String.concat "\n") |> String.concat "\n\n"
 
                 AtomicFile.WriteText(
                     Path.Combine(options.Folder, "table.md"),
@@ -546,6 +581,8 @@ module Run =
                     use _ = model.Network
                     ModelFile.write final model
 
+                    let test = snd tests.Head
+
                     Picture.pairs
                         (Path.Combine(options.Folder, "pairs.png"))
                         [
@@ -563,5 +600,5 @@ module Run =
                         Run = options.Folder
                         Steps = experiment.Train |> List.sumBy _.Steps
                         Model = final
-                        Table = rows
+                        Table = tables |> List.collect fst
                     })

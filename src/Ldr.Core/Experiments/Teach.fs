@@ -64,13 +64,13 @@ module Teach =
             network.``to`` options.Device |> ignore
             let dataset = Dataset.load data |> Error.orRaise
             let split = Dataset.split data.Split dataset |> Error.orRaise
-            let set = TrainingSet.load data split.TrainSubjects
+            let set = TrainingSet.load data split.TrainGroup
 
             let store =
                 FieldStore.originOf data dataset.Name distillation.Teacher
                 |> FieldStore.create options.Folder
 
-            let pairs = Trainer.pairs training (Seed.ofInt experiment.Seed) set.Scans.Length
+            let pairs = Trainer.pairs training (Seed.ofInt experiment.Seed) set.Group
             let names (f, m) = set.Names[f], set.Names[m]
 
             let missing =

@@ -86,8 +86,12 @@ module FieldStore =
             AtomicFile.WriteText(originFile folder, Codec.toText origin wanted + "\n")
             { store with Origin = Some wanted }
 
+    /// A name as a part of a file's: a slash of a name such as `sliver/1` becomes `%2F`.
+    let fileName (name: string) =
+        name.Replace("%", "%25").Replace("/", "%2F").Replace("\\", "%5C")
+
     let private path (store: FieldStore) (names: string * string) (ending: string) =
-        Path.Combine(store.Folder, $"{fst names}--{snd names}{ending}")
+        Path.Combine(store.Folder, $"{fileName (fst names)}--{fileName (snd names)}{ending}")
 
     /// What the fields of a teacher's model file are for.
     let originOf (data: DataOptions) (dataset: string) (teacher: string) : StoreOrigin =

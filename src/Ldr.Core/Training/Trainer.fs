@@ -146,19 +146,23 @@ module Trainer =
         torch.optim.Adam(network.parameters (), rate)
 
     /// The pairs of a step, fixed and moving, as indices of subjects.
-    let private drawn (options: TrainingOptions) (seed: Seed) (count: int) : int -> (int * int) list =
+    let private drawn
+        (options: TrainingOptions)
+        (seed: Seed)
+        (group: SubjectGroup)
+        : int -> (int * int) list =
         let pairAt =
             match options.Pairs with
-            | None -> Pairs.training seed count
+            | None -> Pairs.draw seed group
             | Some wanted ->
-                let all = Pairs.distinct (seed |> Seed.split "pairs") count wanted |> Array.ofList
+                let all = Pairs.several (seed |> Seed.split "pairs") wanted group |> Array.ofList
                 fun index -> all[index % all.Length]
 
         fun step -> List.init options.Batch (fun item -> pairAt (step * options.Batch + item))
 
     /// All different pairs that a training sees, in the order of their first appearance, as indices of subjects.
-    let pairs (options: TrainingOptions) (seed: Seed) (count: int) : (int * int) list =
-        Seq.init options.Steps (drawn options seed count)
+    let pairs (options: TrainingOptions) (seed: Seed) (group: SubjectGroup) : (int * int) list =
+        Seq.init options.Steps (drawn options seed group)
         |> Seq.concat
         |> Seq.distinct
         |> List.ofSeq
@@ -356,7 +360,7 @@ module Trainer =
             | Some a -> Schedule.at a.Distillation.Schedule index
             | None -> Schedule.at [] index
 
-        let subjects = drawn options job.Seed job.Set.Scans.Length
+        let subjects = drawn options job.Seed job.Set.Group
 
         let save index reports =
             let path = Checkpoint.write job.Run options.Name index (List.rev reports) savables

@@ -59,13 +59,20 @@ let tests =
                 Expect.equal seen.Count 20 "5 × 4 ordered pairs"
             }
             test "evaluation pairs are different ordered pairs, the same for one seed" {
-                let pairs = Pairs.evaluation (Seed.ofInt 1) 40 200
+                let group count =
+                    [
+                        for i in 1..count ->
+                            Stored.made (fun () -> invalidOp "reads no scan") |> Subject.ofImage (string i)
+                    ]
+                    |> SubjectGroup.free
+
+                let pairs = Pairs.evaluation (Seed.ofInt 1) 200 (group 40)
                 Expect.equal (List.distinct pairs) pairs "no pair twice"
                 Expect.hasLength pairs 200 "as many as wanted"
-                Expect.equal (Pairs.evaluation (Seed.ofInt 1) 40 200) pairs "the same again"
-                Expect.notEqual (Pairs.evaluation (Seed.ofInt 2) 40 200) pairs "another seed"
+                Expect.equal (Pairs.evaluation (Seed.ofInt 1) 200 (group 40)) pairs "the same again"
+                Expect.notEqual (Pairs.evaluation (Seed.ofInt 2) 200 (group 40)) pairs "another seed"
                 Expect.isTrue (pairs |> List.forall (fun (f, m) -> f <> m && max f m < 40)) "two subjects"
-                Expect.hasLength (Pairs.evaluation (Seed.ofInt 1) 3 200) 6 "all there are"
+                Expect.hasLength (Pairs.evaluation (Seed.ofInt 1) 200 (group 3)) 6 "all there are"
             }
             test "a split has no subject twice, and asks for no more than there are" {
                 let options =
@@ -90,16 +97,17 @@ let tests =
                             ]
                     }
 
-                match Dataset.split options dataset with
+                match Dataset.split (Cut options) dataset with
                 | Error e -> failtestf "%A" e
                 | Ok parts ->
                     let names =
-                        parts.TrainSubjects @ parts.ValidationSubjects @ parts.TestSubjects
+                        parts.TrainGroup :: parts.ValidationGroup :: parts.TestGroups
+                        |> List.collect _.Members
                         |> List.map _.Name
 
                     Expect.equal (List.sort names) [ "0"; "1"; "2"; "3"; "4"; "5" ] "all six"
 
-                match Dataset.split { options with Test = 3 } dataset with
+                match Dataset.split (Cut { options with Test = 3 }) dataset with
                 | Ok _ -> failtest "seven of six"
                 | Error e -> Expect.stringContains (String.concat "" (Error.lines e)) "asks for 7" "message"
             }

@@ -435,12 +435,13 @@ let tests =
                                 Source = Msd ""
                                 Root = folder
                                 Split =
-                                    {
-                                        Train = 2
-                                        Validation = 2
-                                        Test = 2
-                                        Seed = seed
-                                    }
+                                    Cut
+                                        {
+                                            Train = 2
+                                            Validation = 2
+                                            Test = 2
+                                            Seed = seed
+                                        }
                                 Size = 16, 16, 16
                                 Spacing = 1.0, 1.0, 1.0
                                 Intensity = IntensityRule.Window(50.0, 60.0)

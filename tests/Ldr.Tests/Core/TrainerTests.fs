@@ -23,7 +23,20 @@ let private set =
     lazy
         ({
             Names = Array.init 5 (sprintf "subject%d")
-            Scans = Array.init 5 (fun i -> fst (Anatomy.subject anatomy i))
+            Group =
+                [
+                    for i in 0..4 ->
+                        Subject.ofImage
+                            $"subject{i}"
+                            (Stored.made (fun () -> fst (Anatomy.subject anatomy i)))
+                ]
+                |> SubjectGroup.free
+            Scans =
+                [|
+                    for i in 0..4 ->
+                        let scan = fst (Anatomy.subject anatomy i)
+                        fun () -> scan
+                |]
             Labels = lazy [||]
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (1.0, 1.0, 1.0), struct (32, 32, 32))
             Alignment = Alignment.World
@@ -176,8 +189,11 @@ let tests =
                 (fun folder ->
                     let away =
                         set.Value.Scans
-                        |> Array.mapi (fun i scan ->
-                            Volume(Grid(24, 24, 24, Affine.Translation(500.0 * float i, 0, 0)), scan.Values))
+                        |> Array.mapi (fun i scan () ->
+                            Volume(
+                                Grid(24, 24, 24, Affine.Translation(500.0 * float i, 0, 0)),
+                                (scan ()).Values
+                            ))
 
                     let trained scans name =
                         Trainer.run
@@ -421,7 +437,9 @@ let tests =
                 (fun folder ->
                     let broken =
                         set.Value.Scans
-                        |> Array.map (fun scan -> Volume(scan.Grid, Array.create scan.Values.Length nanf))
+                        |> Array.map (fun scan () ->
+                            let scan = scan ()
+                            Volume(scan.Grid, Array.create scan.Values.Length nanf))
 
                     let job = job folder false CancellationToken.None ignoreEvents
                     Trainer.run job |> ignore
@@ -497,7 +515,7 @@ let tests =
                     Trainer.run job |> weights |> ignore
                     told |> Seq.filter (fun (n, _) -> n = "objective") |> Seq.map snd |> List.ofSeq
 
-                let own = Trainer.pairs taught (Seed.ofInt 1) 5
+                let own = Trainer.pairs taught (Seed.ofInt 1) set.Value.Group
                 Expect.hasLength own 3 "three different pairs"
                 let names (f, m) = set.Value.Names[f], set.Value.Names[m]
 
