@@ -792,14 +792,36 @@ let private inspect (request: Request) (path: string) =
 let private validate (request: Request) file assignments =
     Experiment.read file assignments
     |> Result.bind (fun experiment ->
-        Dataset.load experiment.Data
-        |> Result.bind (fun dataset ->
-            Dataset.split experiment.Data.Split dataset |> Result.map (fun _ -> dataset))
-        |> Result.map (fun dataset ->
+        let loaded =
+            Dataset.load experiment.Data
+            |> Result.bind (fun dataset ->
+                Dataset.split experiment.Data.Split dataset |> Result.map (fun _ -> dataset))
+
+        // Data that still have to be fetched are no fault of the experiment; data that are there must fit it.
+        let data =
+            match loaded with
+            | Ok dataset -> Ok(Ok dataset)
+            | Error(BadFile(path, _, _) as absent) when not (File.Exists path || Directory.Exists path) ->
+                Ok(Error absent)
+            | Error e -> Error e
+
+        data
+        |> Result.map (fun data ->
             if request.Json then
                 printfn "%s" (Codec.toLine Experiment.codec experiment)
             else
-                printfn "%s: good. %d subjects of %s; trainings:" file dataset.Subjects.Length dataset.Name
+                match data with
+                | Ok dataset ->
+                    printfn
+                        "%s: good. %d subjects of %s; trainings:"
+                        file
+                        dataset.Subjects.Length
+                        dataset.Name
+                | Error absent ->
+                    printfn "%s: good, but for its data, which are not there yet. Trainings:" file
+
+                    for line in Error.lines absent do
+                        printfn "  not there yet: %s" line
 
                 for training in experiment.Train do
                     printfn

@@ -340,19 +340,16 @@ module Dataset =
 
     /// The data set of an experiment.
     let load (options: DataOptions) : Result<Dataset, Error> =
-        let below exists (path: string) (read: string -> Dataset) =
+        let orGet advice exists (path: string) (read: string -> Dataset) =
             let full = Path.Combine(options.Root, path)
 
             if exists full then
                 Error.guard (fun () -> read full)
             else
-                Error(
-                    BadFile(
-                        full,
-                        "no such data set",
-                        "set the folder of the data with --set data.root=FOLDER or LDR_DATA"
-                    )
-                )
+                Error(BadFile(full, "no such data set", advice))
+
+        let below exists path read =
+            orGet "set the folder of the data with --set data.root=FOLDER or LDR_DATA" exists path read
 
         let described read folder =
             let file = Path.Combine(folder, "dataset.json")
@@ -366,7 +363,11 @@ module Dataset =
         | NnUnet(folder, channel) -> below isFolder folder (described (NnUnetForm.read channel))
         | Learn2Reg file -> below isFile file Learn2RegForm.read
         | Csv file -> below isFile file CsvForm.read
-        | Rcn file -> below isFile file RcnForm.read
+        | Rcn file ->
+            let advice =
+                "get this file and the HDF5 files (.h5) that it names from the authors of the recursive cascaded networks (RCN) and put them there, or set the folder with --set data.root=FOLDER"
+
+            orGet advice isFile file RcnForm.read
         | Bids(folder, query) -> below isFolder folder (BidsForm.read query)
         | Synthetic anatomy ->
             let make = Anatomy.subject anatomy

@@ -265,18 +265,44 @@ let tests =
 
                 scene folder
                 refused folder (register folder [ "--device", "cuda" ]) [ "CUDA" ])
-            test "a data set that is not there is named, with how to set it" {
+            testInFolder "a data set that is not there is named, with how to set it" (fun folder ->
+                let absent =
+                    [
+                        Path.Combine(experiments, "hippocampus-student.json")
+                        "--set"
+                        "data.root=/nowhere"
+                    ]
+
+                let line = "/nowhere/Task04_Hippocampus: no such data set"
+                let validate = ldr ("validate" :: absent)
+                Expect.equal validate.Code 0 "the experiment itself is good"
+                Expect.stringContains validate.Output "not there yet" "said"
+                Expect.stringContains validate.Output line "named"
+                let train = ldr ("train" :: absent @ [ "--output"; folder </> "run" ])
+                Expect.equal train.Code 1 "exit code of a training"
+                Expect.stringContains train.Errors line "line"
+                Expect.isFalse (Directory.Exists(folder </> "run")) "nothing is begun")
+
+            testInFolder "the authors' files that are not there are named, with what to get" (fun folder ->
                 let outcome =
                     ldr
                         [
-                            "validate"
-                            Path.Combine(experiments, "hippocampus-student.json")
+                            "train"
+                            Path.Combine(experiments, "liver.json")
                             "--set"
                             "data.root=/nowhere"
+                            "--output"
+                            folder </> "run"
                         ]
 
                 Expect.equal outcome.Code 1 "exit code"
-                Expect.stringContains outcome.Errors "/nowhere/Task04_Hippocampus: no such data set" "line"
+                Expect.stringContains outcome.Errors "/nowhere/datasets/liver.json: no such data set" "the file"
+                Expect.stringContains outcome.Errors "HDF5" "what to get")
+
+            test "every file in experiments/ is good" {
+                for file in Directory.GetFiles(experiments, "*.json") |> Array.sort do
+                    let outcome = ldr [ "validate"; file ]
+                    Expect.equal outcome.Code 0 $"{Path.GetFileName file}: {outcome.Errors}"
             }
 
             testInFolder "inspect tells what a scan and a model are" (fun folder ->
