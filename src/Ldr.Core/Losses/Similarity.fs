@@ -1,6 +1,36 @@
 namespace Ldr
 
+open System
 open TorchSharp
+
+/// What makes two images alike; each is 1 for equal images.
+type SimilarityMeasure =
+    /// Pearson's correlation of the whole images (design §5).
+    | Correlation
+    /// The squared correlation within a cube of so many voxels a side (odd) around every voxel.
+    | LocalCorrelation of window: int
+
+module SimilarityMeasure =
+    /// As JSON: the word, or an object with `kind`.
+    let codec: Codec<SimilarityMeasure> =
+        let window =
+            Codec.int
+            |> Codec.where "an odd whole number from 3 to 31" (fun n -> n >= 3 && n <= 31 && n % 2 = 1)
+
+        Codec.union
+            "kind"
+            [
+                Codec.case "correlation" (Codec.record ()) (fun () -> Correlation) (function
+                    | Correlation -> Some()
+                    | _ -> None)
+                Codec.case
+                    "local-correlation"
+                    (Codec.record id |> Codec.optional "window" window 7 id)
+                    LocalCorrelation
+                    (function
+                     | LocalCorrelation w -> Some w
+                     | _ -> None)
+            ]
 
 /// How alike two images are.
 module Similarity =
@@ -46,6 +76,72 @@ module Similarity =
         let covariance = mean (f / deviation fVariance * (m / deviation mVariance))
         let counted = flat.logical_not().``to`` covariance.dtype
         scope.MoveToOuter((covariance * counted).flatten())
+
+    /// The deviation of intensities, in [0, 1], below which a neighbourhood says little.
+    let private faint = 0.03
+
+    /// Sums over a cube of `window` voxels a side around every voxel; beyond the border there are zeros.
+    let private boxSum (window: int) (maps: torch.Tensor) =
+        use scope = torch.NewDisposeScope()
+        let side, reach = int64 window, int64 (window / 2)
+
+        // One axis after the other: 3 w additions for each voxel instead of w³.
+        let along axis (values: torch.Tensor) =
+            let kernel = Array.init 3 (fun i -> if i = axis then side else 1L)
+            let padding = Array.init 3 (fun i -> if i = axis then reach else 0L)
+
+            torch.nn.functional.avg_pool3d (
+                values,
+                kernel,
+                [| 1L; 1L; 1L |],
+                padding,
+                count_include_pad = true
+            )
+
+        let mean = maps |> along 2 |> along 1 |> along 0
+        scope.MoveToOuter(mean * float (side * side * side))
+
+    /// The mean over the voxels of the squared correlation of two images in a cube of `window` voxels a side, [N] in
+    /// [0, 1]: cov² / (var var + ε), with ε = 0.03⁴, so that neighbourhoods without structure count little (VoxelMorph's
+    /// local cross-correlation, Balakrishnan et al., 2019, with another ε). Images [N, 1, Z, Y, X] with intensities in [0, 1];
+    /// `mask` [N, 1, Z, Y, X], if any, holds weights ≥ 0, for the voxels within a cube and for the cubes.
+    let localCorrelation
+        (window: int)
+        (mask: torch.Tensor option)
+        (fixedImage: torch.Tensor)
+        (moved: torch.Tensor)
+        : torch.Tensor =
+        use scope = torch.NewDisposeScope()
+        let weight = mask |> Option.defaultWith (fun () -> torch.ones_like fixedImage)
+
+        // Around ½: less is lost when squared means are subtracted in single precision.
+        let f, m = fixedImage - 0.5, moved - 0.5
+        let wf, wm = weight * f, weight * m
+
+        let sums =
+            torch.cat ([| weight; wf; wm; wf * f; wm * m; wf * m |], 1L) |> boxSum window
+
+        let sum channel = sums.narrow (1L, channel, 1L)
+        let count = (sum 0L).clamp_min 1e-6
+        let mean channel = sum channel / count
+        let meanF, meanM = mean 1L, mean 2L
+        let varianceF = (mean 3L - meanF * meanF).clamp_min 0.0
+        let varianceM = (mean 4L - meanM * meanM).clamp_min 0.0
+        let covariance = mean 5L - meanF * meanM
+
+        let squared =
+            covariance * covariance / (varianceF * varianceM + Math.Pow(faint, 4.0))
+
+        scope.MoveToOuter(
+            (squared * weight).sum([| 1L; 2L; 3L; 4L |])
+            / weight.sum([| 1L; 2L; 3L; 4L |]).clamp_min 1e-6
+        )
+
+    /// The measure of each sample, [N]; 1 for equal images. See the functions of this module.
+    let measured (measure: SimilarityMeasure) =
+        match measure with
+        | Correlation -> correlation
+        | LocalCorrelation window -> localCorrelation window
 
     /// The soft Dice overlap of label maps with a channel for each label, [N, L, Z, Y, X] with values in [0, 1]: for each
     /// sample and label 2 Σ f m / (Σ f + Σ m), and the mean over the labels that either map has, [N] in [0, 1]; 0 for a

@@ -3,9 +3,10 @@ namespace Ldr
 open TorchSharp
 open type TorchSharp.torch.optim
 
-/// Weights of the reconstruction loss; the correlation loss itself has weight 1.
+/// The reconstruction loss: the measure of similarity, whose loss has weight 1, and the weights of all else.
 type LossWeights =
     {
+        Similarity: SimilarityMeasure
         /// On each deformable stage's own field, see `Regularity.smoothness`.
         Smoothness: float
         /// On the affine stage, see `Regularity.determinant` and `Regularity.orthogonality`.
@@ -72,6 +73,7 @@ module LossWeights =
     /// What the released code has.
     let standard =
         {
+            Similarity = Correlation
             Smoothness = 1.0
             Determinant = 0.1
             Orthogonality = 0.1
@@ -79,13 +81,15 @@ module LossWeights =
         }
 
     let codec: Codec<LossWeights> =
-        Codec.record (fun smoothness determinant orthogonality dice ->
+        Codec.record (fun similarity smoothness determinant orthogonality dice ->
             {
+                Similarity = similarity
                 Smoothness = smoothness
                 Determinant = determinant
                 Orthogonality = orthogonality
                 Dice = dice
             })
+        |> Codec.optional "similarity" SimilarityMeasure.codec standard.Similarity _.Similarity
         |> Codec.optional "smoothness" Codec.notNegative standard.Smoothness _.Smoothness
         |> Codec.optional "determinant" Codec.notNegative standard.Determinant _.Determinant
         |> Codec.optional "orthogonality" Codec.notNegative standard.Orthogonality _.Orthogonality
@@ -130,8 +134,8 @@ module Aldk =
         for parameter in network.parameters () do
             parameter.requires_grad <- not frozen
 
-    /// The terms of the reconstruction loss with their weights: `1 − CorrCoef(moved, fixed)` inside the fixed scan, averaged
-    /// over the batch (design §5), and 1 − Dice where it counts. The first one is the similarity.
+    /// The terms of the reconstruction loss with their weights: 1 − the measure of similarity inside the fixed scan, averaged
+    /// over the batch (design §5: `1 − CorrCoef(moved, fixed)`), and 1 − Dice where it counts. The first one is the similarity.
     let reconstruction (weights: LossWeights) (iteration: Iteration) : (string * float * torch.Tensor) list =
         let prediction = iteration.Student.Value
         let one = 1.0f.ToScalar()
@@ -140,7 +144,8 @@ module Aldk =
             "similarity",
             1.0,
             one
-            - (Similarity.correlation (Some iteration.Mask) iteration.Fixed prediction.Moved).mean()
+            - (Similarity.measured weights.Similarity (Some iteration.Mask) iteration.Fixed prediction.Moved)
+                .mean()
 
             match iteration.Labels with
             | Some(fixedLabels, movingLabels) when weights.Dice > 0.0 ->

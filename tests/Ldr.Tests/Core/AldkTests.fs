@@ -127,6 +127,7 @@ let private gradient (network: torch.nn.Module) =
 
 let private silent =
     {
+        Similarity = Correlation
         Smoothness = 0.0
         Determinant = 0.0
         Orthogonality = 0.0

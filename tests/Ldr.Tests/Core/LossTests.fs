@@ -25,6 +25,104 @@ let private slowCorrelation (weights: float[]) (a: float[]) (b: float[]) =
     mean (Array.map2 (*) a b)
     / sqrt (mean (Array.map2 (*) a a) * mean (Array.map2 (*) b b))
 
+/// The local correlation of one sample by the definition: a loop over the voxels and their neighbourhoods.
+let private slowLocal (window: int) (x, y, z) (weights: float[]) (a: float[]) (b: float[]) =
+    let reach = window / 2
+    let at i j k = i + x * (j + y * k)
+
+    let near n i =
+        [ max 0 (i - reach) .. min (n - 1) (i + reach) ]
+
+    let squared i j k =
+        let places =
+            [|
+                for c in near z k do
+                    for d in near y j do
+                        for e in near x i do
+                            at e d c
+            |]
+
+        let total = places |> Array.sumBy (fun p -> weights[p])
+
+        let mean (v: int -> float) =
+            (places |> Array.sumBy (fun p -> weights[p] * v p)) / max total 1e-6
+
+        let ma, mb = mean (fun p -> a[p]), mean (fun p -> b[p])
+        let covariance = mean (fun p -> (a[p] - ma) * (b[p] - mb))
+        let va, vb = mean (fun p -> (a[p] - ma) ** 2.0), mean (fun p -> (b[p] - mb) ** 2.0)
+        covariance * covariance / (va * vb + 0.03 ** 4.0)
+
+    let all =
+        [
+            for k in 0 .. z - 1 do
+                for j in 0 .. y - 1 do
+                    for i in 0 .. x - 1 -> weights[at i j k] * squared i j k
+        ]
+
+    List.sum all / max (Array.sum weights) 1e-6
+
+let private localSimilarity =
+    testList
+        "local correlation"
+        [
+            testPropertyWithConfig few "is the mean of squared correlations around the voxels"
+            <| fun (seed: int) ->
+                scoped
+                    (fun () ->
+                        let a, b = images seed
+                        let mask = maskOf seed
+                        let shape = a.shape
+
+                        for weights in [ None; Some mask ] do
+                            let r = Similarity.measured (LocalCorrelation 3) weights a b
+                            expectShape r [ 2 ] "one number for each sample"
+
+                            for i in 0L .. 1L do
+                                let part (t: torch.Tensor) = numbers (t.narrow (0L, i, 1L))
+
+                                let w =
+                                    weights |> Option.map part |> Option.defaultValue (Array.create 60 1.0)
+
+                                let expected =
+                                    slowLocal
+                                        3
+                                        (int shape[4], int shape[3], int shape[2])
+                                        w
+                                        (part a)
+                                        (part b)
+
+                                Expect.floatClose
+                                    Accuracy.high
+                                    (Array.head (part r))
+                                    expected
+                                    "by the definition")
+                    ()
+
+            testCase "is 1 for equal images with structure, and its gradient is that of finite differences"
+            <| scoped (fun () ->
+                let a, b = images 4
+                let same = Similarity.localCorrelation 3 None (a * 10.0) (a * 10.0)
+                expectClose 1e-2 same (torch.ones_like same) "with itself"
+                let moved = b.clone().requires_grad_ true
+                (Similarity.localCorrelation 3 (Some(maskOf 4)) a moved).sum().backward()
+                let gradient = numbers (moved.grad)
+                let step = 1e-5
+
+                for place in [ 0; 17; 59; 101 ] do
+                    let value change =
+                        use _ = torch.no_grad ()
+                        let other = b.clone ()
+                        let flat = other.view -1L
+                        flat[int64 place] <- flat[int64 place] + change
+                        number ((Similarity.localCorrelation 3 (Some(maskOf 4)) a other).sum())
+
+                    Expect.floatClose
+                        Accuracy.medium
+                        gradient[place]
+                        ((value step - value -step) / (2.0 * step))
+                        $"at {place}")
+        ]
+
 let private similarity =
     testList
         "correlation"
@@ -554,4 +652,4 @@ let private discrimination =
                         "message"
         ]
 
-let tests = testList "losses" [ similarity; overlap; regularity; discrimination ]
+let tests = testList "losses" [ similarity; localSimilarity; overlap; regularity; discrimination ]
