@@ -652,4 +652,5 @@ let private discrimination =
                         "message"
         ]
 
-let tests = testList "losses" [ similarity; localSimilarity; overlap; regularity; discrimination ]
+let tests =
+    testList "losses" [ similarity; localSimilarity; overlap; regularity; discrimination ]
