@@ -1,5 +1,6 @@
 namespace Ldr
 
+open System.Collections.Concurrent
 open Ldr.Runtime
 
 /// The subjects of a training as the network sees them.
@@ -16,6 +17,8 @@ type TrainingSet =
         /// The training grid around a scan.
         GridOf: Volume -> Grid
         Alignment: Alignment
+        /// The initial alignments of the pairs that were seen: an affine one takes longer than a step.
+        Initial: ConcurrentDictionary<int * int, Affine>
     }
 
 module TrainingSet =
@@ -86,18 +89,19 @@ module TrainingSet =
             Labels = lazy labels data.IgnoredLabels subjects
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (sx, sy, sz), struct (x, y, z))
             Alignment = data.Alignment
+            Initial = ConcurrentDictionary()
         }
 
     /// Two scans, by their indices, on one grid.
     let pair (set: TrainingSet) (fixedIndex: int, movingIndex: int) : PreparedPair =
         let fixedImage, movingImage = set.Scans[fixedIndex](), set.Scans[movingIndex]()
 
-        let alignment =
-            InitialAlignment.Choose(fixedImage.Grid, movingImage.Grid, set.Alignment)
 
-        let initial =
-            InitialAlignment.FixedToMoving(fixedImage.Grid, movingImage.Grid, alignment)
+        let find _ =
+            let struct (_, map) = InitialAlignment.Find(fixedImage, movingImage, set.Alignment)
+            map
 
+        let initial = set.Initial.GetOrAdd((fixedIndex, movingIndex), find)
         Pairs.prepare (set.GridOf fixedImage) initial fixedImage movingImage
 
     /// The label maps of a pair on its grid, fixed and moving, [L, Z, Y, X] each; every label is interpolated by itself.

@@ -200,7 +200,8 @@ public sealed class StudentModel
         {
             "world" => Alignment.World,
             "centres" => Alignment.Centres,
-            _ => throw new FormatException("$.alignment: \"world\" or \"centres\" is needed"),
+            "affine" => Alignment.Affine,
+            _ => throw new FormatException("$.alignment: \"world\", \"centres\" or \"affine\" is needed"),
         };
 
     private static Dictionary<string, Filter> ReadFilters(
