@@ -49,6 +49,8 @@ let private all =
                     Core.RegistrationTests.tests
                     Core.ScoresTests.tests
                     Core.ExperimentTests.tests
+                    Core.BadExperimentTests.tests
+                    Core.KeyTableTests.tests
                 ]
             testList
                 "cli"

@@ -181,6 +181,9 @@ module DataOptions =
         |> Codec.optional "seed" Codec.int 1 _.Seed
         |> Codec.seal
 
+    let private isObject (element: Text.Json.JsonElement) =
+        element.ValueKind = Text.Json.JsonValueKind.Object
+
     /// Pairings that are said by a word, and those with a value.
     let private pairing: Codec<Pairing> =
         let words = Codec.choice [ "all", AllOrdered; "consecutive", Consecutive ]
@@ -201,20 +204,14 @@ module DataOptions =
             |> Codec.where "\"all\", \"consecutive\", {\"atlas\": NAME} or {\"random\": COUNT}" _.IsSome
             |> Codec.map Option.get Some
 
-        {
-            Encode =
-                fun value ->
-                    match value with
-                    | AllOrdered
-                    | Consecutive -> words.Encode value
-                    | _ -> valued.Encode value
-            Decode =
-                fun path element ->
-                    if element.ValueKind = Text.Json.JsonValueKind.Object then
-                        valued.Decode path element
-                    else
-                        words.Decode path element
-        }
+        Codec.either
+            isObject
+            (function
+            | AllOrdered
+            | Consecutive -> false
+            | _ -> true)
+            words
+            valued
 
     /// A part by its name alone, or with a pairing.
     let private choice: Codec<PartChoice> =
@@ -224,21 +221,11 @@ module DataOptions =
             |> Codec.maybe "pairing" pairing (fun (c: PartChoice) -> c.Pairing)
             |> Codec.seal
 
-        {
-            Encode =
-                fun value ->
-                    if value.Pairing.IsNone then
-                        Codec.string.Encode value.Part
-                    else
-                        full.Encode value
-            Decode =
-                fun path element ->
-                    if element.ValueKind = Text.Json.JsonValueKind.Object then
-                        full.Decode path element
-                    else
-                        Codec.string.Decode path element
-                        |> Result.map (fun part -> { Part = part; Pairing = None })
-        }
+        let name =
+            Codec.string
+            |> Codec.map (fun part -> { Part = part; Pairing = None }) (fun (c: PartChoice) -> c.Part)
+
+        Codec.either isObject (fun (c: PartChoice) -> c.Pairing.IsSome) name full
 
     let private parts: Codec<PartChoice * PartChoice * PartChoice list> =
         Codec.record (fun train validation tests -> train, validation, tests)
@@ -254,26 +241,23 @@ module DataOptions =
         |> Codec.seal
 
     let private split: Codec<Split> =
-        {
-            Encode =
-                function
-                | Cut value -> cut.Encode value
-                | Parts(train, validation, tests) -> parts.Encode(train, validation, tests)
-            Decode =
-                fun path element ->
-                    let named =
-                        element.ValueKind = Text.Json.JsonValueKind.Object
-                        && match element.TryGetProperty "train" with
-                           | true, train ->
-                               train.ValueKind = Text.Json.JsonValueKind.String
-                               || train.ValueKind = Text.Json.JsonValueKind.Object
-                           | _ -> false
+        let namesParts (element: Text.Json.JsonElement) =
+            isObject element
+            && match element.TryGetProperty "train" with
+               | true, train -> train.ValueKind = Text.Json.JsonValueKind.String || isObject train
+               | _ -> false
 
-                    if named then
-                        parts.Decode path element |> Result.map Parts
-                    else
-                        cut.Decode path element |> Result.map Cut
-        }
+        Codec.either
+            namesParts
+            _.IsParts
+            (cut
+             |> Codec.map Cut (function
+                 | Cut cut -> cut
+                 | Parts _ -> invalidOp "is written as parts"))
+            (parts
+             |> Codec.map Parts (function
+                 | Parts(train, validation, tests) -> train, validation, tests
+                 | Cut _ -> invalidOp "is written as a cut"))
 
     let codec: Codec<DataOptions> =
         Codec.record (fun source root split size spacing intensity alignment ignored ->
@@ -288,7 +272,7 @@ module DataOptions =
                 IgnoredLabels = ignored
             })
         |> Codec.required "source" DataSource.codec _.Source
-        |> Codec.optional "root" Codec.string (defaultRoot ()) _.Root
+        |> Codec.surrounding "root" Codec.string "`LDR_DATA`, or \"../shared/data\"" (defaultRoot ()) _.Root
         |> Codec.required "split" split _.Split
         |> Codec.required "size" RuntimeCodecs.gridSize _.Size
         |> Codec.optional "spacing" RuntimeCodecs.spacing (1.0, 1.0, 1.0) _.Spacing

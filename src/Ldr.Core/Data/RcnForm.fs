@@ -26,6 +26,11 @@ module RcnForm =
     /// An object with any keys, in their order.
     let private entries (value: Codec<'a>) : Codec<(string * 'a) list> =
         {
+            Form =
+                {
+                    Type = "an object with any keys"
+                    Keys = []
+                }
             Encode = fun _ -> invalidOp "is only read"
             Decode =
                 fun path element ->

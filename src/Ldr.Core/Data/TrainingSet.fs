@@ -17,8 +17,8 @@ type TrainingSet =
         /// The training grid around a scan.
         GridOf: Volume -> Grid
         Alignment: Alignment
-        /// The initial alignments of the pairs that were seen: an affine one takes longer than a step.
-        Initial: ConcurrentDictionary<int * int, Affine>
+        /// The affine alignments of the pairs that were seen, which take longer to find than a step.
+        Affine: ConcurrentDictionary<int * int, Affine>
     }
 
 module TrainingSet =
@@ -89,7 +89,7 @@ module TrainingSet =
             Labels = lazy labels data.IgnoredLabels subjects
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (sx, sy, sz), struct (x, y, z))
             Alignment = data.Alignment
-            Initial = ConcurrentDictionary()
+            Affine = ConcurrentDictionary()
         }
 
     /// Two scans, by their indices, on one grid.
@@ -101,7 +101,11 @@ module TrainingSet =
             let struct (_, map) = InitialAlignment.Find(fixedImage, movingImage, set.Alignment)
             map
 
-        let initial = set.Initial.GetOrAdd((fixedIndex, movingIndex), find)
+        let initial =
+            if set.Alignment = Alignment.Affine then
+                set.Affine.GetOrAdd((fixedIndex, movingIndex), find)
+            else
+                find ()
         Pairs.prepare (set.GridOf fixedImage) initial fixedImage movingImage
 
     /// The label maps of a pair on its grid, fixed and moving, [L, Z, Y, X] each; every label is interpolated by itself.

@@ -41,7 +41,7 @@ let private set =
             Labels = lazy [||]
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (1.0, 1.0, 1.0), struct (32, 32, 32))
             Alignment = Alignment.World
-            Initial = ConcurrentDictionary()
+            Affine = ConcurrentDictionary()
         }
         : TrainingSet)
 
