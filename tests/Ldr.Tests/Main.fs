@@ -51,6 +51,7 @@ let private all =
                     Core.ExperimentTests.tests
                     Core.BadExperimentTests.tests
                     Core.KeyTableTests.tests
+                    Core.DataPageTests.tests
                 ]
             testList
                 "cli"

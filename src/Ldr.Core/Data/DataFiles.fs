@@ -92,6 +92,10 @@ module internal DataFiles =
                 else
                     short path)
 
+    /// A text of a JSON file; nothing for anything else, also for one with half a character.
+    let textOf (element: System.Text.Json.JsonElement) : string option =
+        Codec.string.Decode "" element |> Result.toOption
+
     /// The names of labels from `"labels"` as MSD (`{"1": "liver"}`) and nnU-Net (`{"liver": 1}`) write them; what cannot be
     /// read so is left out, since no score depends on it.
     let labelNames (labels: System.Text.Json.JsonElement option) : Map<int, string> =
@@ -100,8 +104,8 @@ module internal DataFiles =
             [
                 for property in element.EnumerateObject() do
                     match Int32.TryParse property.Name, property.Value.ValueKind with
-                    | (true, label), System.Text.Json.JsonValueKind.String ->
-                        label, string (property.Value.GetString())
+                    | (true, label), _ when (textOf property.Value).IsSome ->
+                        label, (textOf property.Value).Value
                     | (false, _), System.Text.Json.JsonValueKind.Number ->
                         match property.Value.TryGetInt32() with
                         | true, label -> label, property.Name

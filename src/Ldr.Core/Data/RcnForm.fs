@@ -3,6 +3,7 @@ namespace Ldr
 open System
 open System.IO
 open System.Text.Json
+open System.Text.Json.Nodes
 open PureHDF
 open Ldr.Runtime
 
@@ -31,7 +32,14 @@ module RcnForm =
                     Type = "an object with any keys"
                     Keys = []
                 }
-            Encode = fun _ -> invalidOp "is only read"
+            Encode =
+                fun pairs ->
+                    let node = JsonObject()
+
+                    for name, v in pairs do
+                        node.Add(name, value.Encode v)
+
+                    node
             Decode =
                 fun path element ->
                     if element.ValueKind <> JsonValueKind.Object then
@@ -104,14 +112,15 @@ module RcnForm =
             raise (Error.Raised(missing path))
 
         try
-            use file = H5File.OpenRead path
+            use file = Hdf5.openRead path
 
             if not (file.LinkExists case) then
                 DataFiles.bad path $"has no case \"{case}\"" "get the file that belongs to the description"
 
             read (file.Group case)
         with
-        | Error.Raised _ -> reraise ()
+        | Error.Raised _
+        | :? InvalidFileException -> reraise ()
         | :? OutOfMemoryException ->
             DataFiles.bad path "is too large for this machine's memory" "get it again"
         | e ->
@@ -178,7 +187,12 @@ module RcnForm =
 
     let private points path case : Landmarks =
         reading path case (fun group ->
-            let values, size = numbers path case group "point"
+            // Some of the authors' files have no landmarks.
+            let values, size =
+                if group.LinkExists "point" then
+                    numbers path case group "point"
+                else
+                    [||], [| 0; 3 |]
 
             match size with
             | [| count; 3 |] ->

@@ -12,6 +12,8 @@ type TrainingSet =
         Group: SubjectGroup
         /// The scans, by the intensity rule; read anew each time where all of them would not fit into memory.
         Scans: (unit -> Volume)[]
+        /// 1 where a scan counts, for those that have a mask.
+        Masks: (unit -> Volume) option[]
         /// For every scan a volume for each label, 1 where it is, else 0; read when a loss asks for them.
         Labels: Lazy<Volume[][]>
         /// The training grid around a scan.
@@ -86,13 +88,14 @@ module TrainingSet =
             Names = [| for subject in subjects -> subject.Name |]
             Group = group
             Scans = scans data subjects
+            Masks = [| for subject in subjects -> subject.Mask |> Option.map _.Read |]
             Labels = lazy labels data.IgnoredLabels subjects
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (sx, sy, sz), struct (x, y, z))
             Alignment = data.Alignment
             Affine = ConcurrentDictionary()
         }
 
-    /// Two scans, by their indices, on one grid.
+    /// Two scans, by their indices, on one grid; what is inside is inside the fixed scan's mask too, where it has one.
     let pair (set: TrainingSet) (fixedIndex: int, movingIndex: int) : PreparedPair =
         let fixedImage, movingImage = set.Scans[fixedIndex](), set.Scans[movingIndex]()
 
@@ -106,7 +109,22 @@ module TrainingSet =
                 set.Affine.GetOrAdd((fixedIndex, movingIndex), find)
             else
                 find ()
-        Pairs.prepare (set.GridOf fixedImage) initial fixedImage movingImage
+
+        let pair = Pairs.prepare (set.GridOf fixedImage) initial fixedImage movingImage
+
+        match set.Masks[fixedIndex] with
+        | None -> pair
+        | Some mask ->
+            let counts = Warp.Resample(mask (), pair.Grid, Affine.Identity).Values
+
+            let inside =
+                Array.map2 (fun inside c -> if c >= 0.5f then inside else 0.0f) pair.Inside counts
+
+            if Array.forall ((=) 0.0f) inside then
+                bad
+                    $"the mask of subject {set.Names[fixedIndex]} is empty on the training grid; give another one, or none"
+
+            { pair with Inside = inside }
 
     /// The label maps of a pair on its grid, fixed and moving, [L, Z, Y, X] each; every label is interpolated by itself.
     let labelsOf (set: TrainingSet) (fixedIndex: int, movingIndex: int) (pair: PreparedPair) =

@@ -356,7 +356,13 @@ module Run =
                     Evaluator.model options.Device model validation CancellationToken.None (fun _ _ -> ())
 
                 let summary = Scores.summarise training.Name (0L, 0.0) scores scores
-                [ "dice", summary.Dice; "folded_percent", summary.FoldedPercent ]
+
+                [
+                    "dice", summary.Dice
+                    if not (Double.IsNaN summary.TreMm) then
+                        "tre_mm", summary.TreMm
+                    "folded_percent", summary.FoldedPercent
+                ]
 
             let sink (event: TrainingEvent) =
                 match event with
@@ -523,7 +529,8 @@ module Run =
                                         own |> List.map _.Scores |> Scores.overSeeds |> List.map _.Dice)
 
                                 match find first, find second with
-                                | Some a, Some b -> $"{first} − {second}", Wilcoxon.test (List.zip a b)
+                                | Some a, Some b when Seq.forall Double.IsFinite (a @ b) ->
+                                    $"{first} − {second}", Wilcoxon.test (List.zip a b)
                                 | _ -> ()
                         ]
 

@@ -38,6 +38,7 @@ let private set =
                         let scan = fst (Anatomy.subject anatomy i)
                         fun () -> scan
                 |]
+            Masks = Array.create 5 None
             Labels = lazy [||]
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (1.0, 1.0, 1.0), struct (32, 32, 32))
             Alignment = Alignment.World
