@@ -266,6 +266,7 @@ module RcnForm =
                     let stored read : Stored<'a> =
                         {
                             Where = Some $"{path}:{case}"
+                            File = Some path
                             Read = read
                         }
 
