@@ -120,7 +120,7 @@ type RegisterArguments =
                 "write a page with pictures and numbers here (.html); it opens in a browser, offline."
             | Threads _ -> "threads to compute with (default: all cores)."
             | Engine _ ->
-                "what computes: managed (ours; the default for ldr, ldr-half, affine-light and cascades of them) or torch (every network)."
+                "what computes: managed (ours; the default for ldr, ldr-half, ldr-velocity, affine-light and cascades of them) or torch (every network)."
             | Device _ -> "where to compute."
             | Json -> "print one JSON object to stdout."
             | Verbose -> "show where a fault happened."
@@ -150,7 +150,7 @@ type EvaluateArguments =
             | Pairs _ -> "how many pairs (default: 200)."
             | Threads _ -> "threads to compute with (default: all cores)."
             | Engine _ ->
-                "what computes: managed (ours; the default for ldr, ldr-half, affine-light and cascades of them) or torch (every network)."
+                "what computes: managed (ours; the default for ldr, ldr-half, ldr-velocity, affine-light and cascades of them) or torch (every network)."
             | Device _ -> "where to compute."
             | Json -> "print one JSON object to stdout."
             | Verbose -> "show where a fault happened."

@@ -1,6 +1,7 @@
 namespace Ldr
 
 open System
+open System.Collections.Concurrent
 open Ldr.Runtime
 
 /// The subjects of a training as the network sees them.
@@ -14,11 +15,14 @@ type TrainingSet =
         Scans: (unit -> Volume)[]
         /// 1 where a scan counts, for those that have a mask.
         Masks: (unit -> Volume) option[]
-        /// For every scan a volume for each label, 1 where it is, else 0; read when a loss asks for them.
-        Labels: Lazy<Volume[][]>
+        /// For every scan a volume for each label, 1 where it is, else 0, made from the label map each time; read when a loss
+        /// asks for them.
+        Labels: Lazy<(unit -> Volume)[][]>
         /// The training grid around a scan.
         GridOf: Volume -> Grid
         Alignment: Alignment
+        /// The affine alignments of the pairs that were seen, which take longer to find than a step.
+        Affine: ConcurrentDictionary<int * int, Affine>
     }
 
 module TrainingSet =
@@ -27,7 +31,7 @@ module TrainingSet =
 
     let private bad message = raise (Error.Raised(BadInput message))
 
-    let private labels (ignored: int list) (subjects: Subject list) : Volume[][] =
+    let private labels (ignored: int list) (subjects: Subject list) : (unit -> Volume)[][] =
         let maps =
             [
                 for subject in subjects do
@@ -53,7 +57,7 @@ module TrainingSet =
         let only (map: Volume) (label: int) =
             Volume(map.Grid, map.Values |> Array.map (fun v -> if v = float32 label then 1.0f else 0.0f))
 
-        [| for map in maps -> all |> Array.map (only map) |]
+        [| for map in maps -> all |> Array.map (fun label () -> only map label) |]
 
     /// Scans are kept in memory up to so many bytes together: a quarter of the machine's, and never more than 4 GB.
     let private mostBytes () =
@@ -103,6 +107,7 @@ module TrainingSet =
             Labels = lazy labels data.IgnoredLabels subjects
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (sx, sy, sz), struct (x, y, z))
             Alignment = data.Alignment
+            Affine = ConcurrentDictionary()
         }
 
     /// Reads the scans of a group.
@@ -113,11 +118,16 @@ module TrainingSet =
     let pair (set: TrainingSet) (fixedIndex: int, movingIndex: int) : PreparedPair =
         let fixedImage, movingImage = set.Scans[fixedIndex](), set.Scans[movingIndex]()
 
-        let alignment =
-            InitialAlignment.Choose(fixedImage.Grid, movingImage.Grid, set.Alignment)
+
+        let find _ =
+            let struct (_, map) = InitialAlignment.Find(fixedImage, movingImage, set.Alignment)
+            map
 
         let initial =
-            InitialAlignment.FixedToMoving(fixedImage.Grid, movingImage.Grid, alignment)
+            if set.Alignment = Alignment.Affine then
+                set.Affine.GetOrAdd((fixedIndex, movingIndex), find)
+            else
+                find ()
 
         let pair = Pairs.prepare (set.GridOf fixedImage) initial fixedImage movingImage
 
@@ -139,6 +149,6 @@ module TrainingSet =
     let labelsOf (set: TrainingSet) (fixedIndex: int, movingIndex: int) (pair: PreparedPair) =
         let resampled index (transform: Affine) =
             set.Labels.Value[index]
-            |> Array.collect (fun map -> Warp.Resample(map, pair.Grid, transform).Values)
+            |> Array.collect (fun map -> Warp.Resample(map (), pair.Grid, transform).Values)
 
         resampled fixedIndex Affine.Identity, resampled movingIndex pair.Initial

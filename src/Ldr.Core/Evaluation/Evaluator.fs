@@ -124,6 +124,5 @@ module Evaluator =
     /// Scores the initial alignment alone.
     let untouched (alignment: Alignment) (set: EvaluationSet) stop : PairScore list =
         scored set stop (fun _ _ -> ()) (fun fixedScan moving ->
-            let chosen = InitialAlignment.Choose(fixedScan.Grid, moving.Grid, alignment)
-            let initial = InitialAlignment.FixedToMoving(fixedScan.Grid, moving.Grid, chosen)
+            let struct (_, initial) = InitialAlignment.Find(fixedScan, moving, alignment)
             (DisplacementField.Zero fixedScan.Grid).After initial, 0.0)

@@ -46,6 +46,12 @@ module PairRegistration =
     /// By how much the explained share of variance must rise for an optimised alignment to be kept on `WhereItHelps`.
     let helps = 0.002
 
+    let private nameOf (alignment: Alignment) =
+        match alignment with
+        | Alignment.Centres -> "centres"
+        | Alignment.Affine -> "affine"
+        | _ -> "world"
+
     /// The moving scan as it lies after an alignment: the same voxels under another header, so that nothing is interpolated.
     let private realigned (initial: Affine) (moving: Volume) =
         let grid = moving.Grid
@@ -84,16 +90,10 @@ module PairRegistration =
             match options.Prealignment with
             | ByHeader _ when options.Start.IsSome -> "given", Some(header ()), None
             | ByHeader wanted when network.IsNone && options.StartField.IsNone ->
-                let alignment =
-                    InitialAlignment.Choose(
-                        fixedScan.Grid,
-                        moving.Grid,
-                        wanted |> Option.defaultValue Alignment.World
-                    )
+                let struct (alignment, map) =
+                    InitialAlignment.Find(fixedScan, moving, wanted |> Option.defaultValue Alignment.World)
 
-                (if alignment = Alignment.Centres then "centres" else "world"),
-                Some(InitialAlignment.FixedToMoving(fixedScan.Grid, moving.Grid, alignment)),
-                None
+                nameOf alignment, Some map, None
             | ByHeader _ when network.IsNone -> "given", Some Affine.Identity, None
             | ByHeader _ -> "world", None, None
             | Given map -> "given", Some map, None
@@ -173,8 +173,7 @@ module PairRegistration =
 
         let startedBy =
             match options.Prealignment, network with
-            | ByHeader _, Some _ when options.Start.IsNone && registered.Alignment = Alignment.Centres ->
-                "centres"
+            | ByHeader _, Some _ when options.Start.IsNone -> nameOf registered.Alignment
             | _ -> startedBy
 
         {

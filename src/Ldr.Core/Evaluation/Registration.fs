@@ -60,14 +60,13 @@ module Registration =
         =
         let total = Stopwatch.StartNew()
         let card = model.Card
-        let grids = fixedScan.Grid, movingScan.Grid
 
-        let alignment =
+        let struct (alignment, initial) =
             match alignment with
-            | Some chosen -> chosen
-            | None -> InitialAlignment.Choose(fst grids, snd grids, card.Alignment)
+            | Some Alignment.World -> struct (Alignment.World, Affine.Identity)
+            | _ ->
+                InitialAlignment.Find(fixedScan, movingScan, alignment |> Option.defaultValue card.Alignment)
 
-        let initial = InitialAlignment.FixedToMoving(fst grids, snd grids, alignment)
         let grid = grid card "the fixed scan" fixedScan.Grid
 
         let pair =

@@ -166,6 +166,10 @@ module Scores =
     let private known (value: float) =
         if Double.IsNaN value then None else Some value
 
+    /// A measured number, kept to a millionth: what lies beyond is noise, and sheets of many labels are large.
+    let private measured =
+        Codec.finite |> Codec.map id (fun (value: float) -> Math.Round(value, 6))
+
     let private labelCodec: Codec<LabelScore> =
         Codec.record (fun label dice jaccard hd95 ->
             {
@@ -175,9 +179,9 @@ module Scores =
                 Hd95Mm = orNan hd95
             })
         |> Codec.required "label" Codec.int _.Label
-        |> Codec.required "dice" Codec.finite _.Dice
-        |> Codec.required "jaccard" Codec.finite _.Jaccard
-        |> Codec.maybe "hd95_mm" Codec.finite (fun s -> known s.Hd95Mm)
+        |> Codec.required "dice" measured _.Dice
+        |> Codec.required "jaccard" measured _.Jaccard
+        |> Codec.maybe "hd95_mm" measured (fun s -> known s.Hd95Mm)
         |> Codec.seal
 
     let private pairCodec: Codec<PairScore> =
@@ -196,13 +200,13 @@ module Scores =
             })
         |> Codec.required "fixed" Codec.string _.Fixed
         |> Codec.required "moving" Codec.string _.Moving
-        |> Codec.maybe "dice" Codec.finite (fun (s: PairScore) -> known s.Dice)
-        |> Codec.maybe "jaccard" Codec.finite (fun (s: PairScore) -> known s.Jaccard)
-        |> Codec.maybe "hd95_mm" Codec.finite (fun (s: PairScore) -> known s.Hd95Mm)
-        |> Codec.maybe "tre_mm" Codec.finite (fun (s: PairScore) -> known s.TreMm)
-        |> Codec.required "folded_percent" Codec.finite (fun (s: PairScore) -> s.FoldedPercent)
-        |> Codec.maybe "sdlogj" Codec.finite (fun (s: PairScore) -> known s.SdLogJ)
-        |> Codec.required "milliseconds" Codec.finite (fun (s: PairScore) -> s.Milliseconds)
+        |> Codec.maybe "dice" measured (fun (s: PairScore) -> known s.Dice)
+        |> Codec.maybe "jaccard" measured (fun (s: PairScore) -> known s.Jaccard)
+        |> Codec.maybe "hd95_mm" measured (fun (s: PairScore) -> known s.Hd95Mm)
+        |> Codec.maybe "tre_mm" measured (fun (s: PairScore) -> known s.TreMm)
+        |> Codec.required "folded_percent" measured (fun (s: PairScore) -> s.FoldedPercent)
+        |> Codec.maybe "sdlogj" measured (fun (s: PairScore) -> known s.SdLogJ)
+        |> Codec.required "milliseconds" measured (fun (s: PairScore) -> s.Milliseconds)
         |> Codec.required "labels" (Codec.list labelCodec) _.PerLabel
         |> Codec.seal
 

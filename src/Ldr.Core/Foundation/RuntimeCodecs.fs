@@ -40,7 +40,12 @@ module RuntimeCodecs =
                 | _ -> invalidOp "an unknown intensity rule")
 
     let alignment: Codec<Alignment> =
-        Codec.choice [ "world", Alignment.World; "centres", Alignment.Centres ]
+        Codec.choice
+            [
+                "world", Alignment.World
+                "centres", Alignment.Centres
+                "affine", Alignment.Affine
+            ]
 
     /// The voxels of a training grid along x, y, z: 8 to 1024, and not more in all than a registration takes.
     let gridSize: Codec<int * int * int> =

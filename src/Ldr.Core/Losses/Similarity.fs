@@ -7,7 +7,7 @@ open TorchSharp
 type SimilarityMeasure =
     /// Pearson's correlation of the whole images (design §5).
     | Correlation
-    /// The squared correlation within a cube of so many voxels a side (odd) around every voxel.
+    /// The squared correlation within cubes of so many voxels a side (odd).
     | LocalCorrelation of window: int
 
 module SimilarityMeasure =
@@ -80,7 +80,12 @@ module Similarity =
     /// The deviation of intensities, in [0, 1], below which a neighbourhood says little.
     let private faint = 0.03
 
-    /// Sums over a cube of `window` voxels a side around every voxel; beyond the border there are zeros.
+    /// Between the voxels whose neighbourhoods are looked at, along every axis: cubes overlap, and an eighth of them says as
+    /// much as all.
+    let private stride = 2L
+
+    /// Sums over a cube of `window` voxels a side around every second voxel along each axis; beyond the border there are
+    /// zeros.
     let private boxSum (window: int) (maps: torch.Tensor) =
         use scope = torch.NewDisposeScope()
         let side, reach = int64 window, int64 (window / 2)
@@ -89,20 +94,15 @@ module Similarity =
         let along axis (values: torch.Tensor) =
             let kernel = Array.init 3 (fun i -> if i = axis then side else 1L)
             let padding = Array.init 3 (fun i -> if i = axis then reach else 0L)
+            let step = Array.init 3 (fun i -> if i = axis then stride else 1L)
 
-            torch.nn.functional.avg_pool3d (
-                values,
-                kernel,
-                [| 1L; 1L; 1L |],
-                padding,
-                count_include_pad = true
-            )
+            torch.nn.functional.avg_pool3d (values, kernel, step, padding, count_include_pad = true)
 
         let mean = maps |> along 2 |> along 1 |> along 0
         scope.MoveToOuter(mean * float (side * side * side))
 
-    /// The mean over the voxels of the squared correlation of two images in a cube of `window` voxels a side, [N] in
-    /// [0, 1]: cov² / (var var + ε), with ε = 0.03⁴, so that neighbourhoods without structure count little (VoxelMorph's
+    /// The mean over every second voxel along each axis of the squared correlation of two images in a cube of `window`
+    /// voxels a side around it, [N] in [0, 1]: cov² / (var var + ε), with ε = 0.03⁴, so that neighbourhoods without structure count little (VoxelMorph's
     /// local cross-correlation, Balakrishnan et al., 2019, with another ε). Images [N, 1, Z, Y, X] with intensities in [0, 1];
     /// `mask` [N, 1, Z, Y, X], if any, holds weights ≥ 0, for the voxels within a cube and for the cubes.
     let localCorrelation
@@ -132,10 +132,12 @@ module Similarity =
         let squared =
             covariance * covariance / (varianceF * varianceM + Math.Pow(faint, 4.0))
 
-        scope.MoveToOuter(
-            (squared * weight).sum([| 1L; 2L; 3L; 4L |])
-            / weight.sum([| 1L; 2L; 3L; 4L |]).clamp_min 1e-6
-        )
+        let centres =
+            ([ 2L; 3L; 4L ], weight)
+            ||> List.foldBack (fun axis (values: torch.Tensor) ->
+                values.slice (axis, 0L, values.shape[int axis], stride))
+
+        scope.MoveToOuter((squared * centres).sum within / centres.sum(within).clamp_min 1e-6)
 
     /// The measure of each sample, [N]; 1 for equal images. See the functions of this module.
     let measured (measure: SimilarityMeasure) =

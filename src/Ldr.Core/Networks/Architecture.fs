@@ -39,6 +39,9 @@ type Stage =
     | Ldr of StudentWidths
     /// The student with the field predicted at half size.
     | LdrHalf of StudentWidths
+    /// The student with a stationary velocity field predicted at half size, whose flow over unit time is the field: smooth
+    /// deformations without folds.
+    | LdrVelocity of StudentWidths
     /// What the authors' released code calls LDR.
     | LdrReference
     | Vtn of VtnScale
@@ -102,6 +105,9 @@ module Architecture =
             case "ldr-half" student Stage.LdrHalf (function
                 | Stage.LdrHalf w -> Some w
                 | _ -> None)
+            case "ldr-velocity" student Stage.LdrVelocity (function
+                | Stage.LdrVelocity w -> Some w
+                | _ -> None)
             bare "ldr-reference" Stage.LdrReference
             case "vtn" scale Stage.Vtn (function
                 | Stage.Vtn s -> Some s
@@ -141,7 +147,7 @@ module Architecture =
             (fun c -> c.Stages)
         |> Codec.optional "stage" stageCodec (Stage.Ldr StudentWidths.standard) (fun c -> c.Stage)
 
-    /// As JSON: `kind` is `ldr`, `ldr-half` (both with `encoder`, `decoder`), `ldr-reference`, `vtn` (`levels`, `channels`),
+    /// As JSON: `kind` is `ldr`, `ldr-half`, `ldr-velocity` (with `encoder`, `decoder`), `ldr-reference`, `vtn` (`levels`, `channels`),
     /// `voxelmorph` or `cascade` (`affine`: absent, `affine` or `affine-light`; `stages`; `stage`, one of the others).
     let codec: Codec<Architecture> =
         let single =
@@ -180,6 +186,7 @@ module Architecture =
         match stage with
         | Stage.Ldr w -> $"ldr ({channels w})"
         | Stage.LdrHalf w -> $"ldr-half ({channels w})"
+        | Stage.LdrVelocity w -> $"ldr-velocity ({channels w})"
         | Stage.LdrReference -> "ldr-reference"
         | Stage.Vtn s -> $"vtn ({s.Levels} levels, {s.Channels} channels)"
         | Stage.VoxelMorph -> "voxelmorph"

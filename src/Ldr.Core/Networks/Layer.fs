@@ -252,6 +252,9 @@ module Layer =
     /// `Field.double`: trilinear × 2, vectors × 2.
     let fieldDouble: Layer = plain twice Field.double
 
+    /// `Field.exponential`.
+    let fieldExponential: Layer = plain id Field.exponential
+
     /// Average pooling to side³, whatever the size.
     let pool (side: int) : Layer =
         plain (fun _ -> cube side) (fun x -> torch.nn.functional.adaptive_avg_pool3d (x, cube side))

@@ -117,6 +117,7 @@ module Network =
             match cascade.Stage with
             | Stage.Ldr widths -> Student.full seed widths
             | Stage.LdrHalf widths -> Student.half seed widths
+            | Stage.LdrVelocity widths -> Student.velocity seed widths
             | Stage.LdrReference -> VoxelMorph.reference seed
             | Stage.Vtn scale -> Vtn.create seed scale (1.0 / float cascade.Stages)
             | Stage.VoxelMorph -> VoxelMorph.create seed

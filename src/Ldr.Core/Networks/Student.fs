@@ -35,10 +35,15 @@ module Student =
         let trunk, width = trunk seed widths
         trunk >=> transposed seed "flow" (Filter.doubling width 3 |> Filter.head)
 
-    /// `ldr-half`: the head is a 3³ convolution at half size; the field is then doubled.
-    let half (seed: Seed) (widths: StudentWidths) : Layer =
+    /// What both students with a head at half size share: the head is a 3³ convolution.
+    let private atHalfSize seed widths =
         let trunk, width = trunk seed widths
+        trunk >=> convolution seed "flow" (Filter.same width 3 |> Filter.head)
 
-        trunk
-        >=> convolution seed "flow" (Filter.same width 3 |> Filter.head)
-        >=> fieldDouble
+    /// `ldr-half`: the field is predicted at half size, then doubled.
+    let half (seed: Seed) (widths: StudentWidths) : Layer = atHalfSize seed widths >=> fieldDouble
+
+    /// `ldr-velocity`: a stationary velocity field is predicted at half size; the field that flows from it is then doubled
+    /// (VoxelMorph's diffeomorphic form, Dalca et al., 2018).
+    let velocity (seed: Seed) (widths: StudentWidths) : Layer =
+        atHalfSize seed widths >=> fieldExponential >=> fieldDouble

@@ -90,6 +90,21 @@ module Field =
         use scope = torch.NewDisposeScope()
         scope.MoveToOuter(warp b a + b)
 
+    /// How often `exponential` squares: vectors of up to 32 voxels begin below half a voxel.
+    let squarings = 6
+
+    /// The field that a stationary velocity field (voxels per unit time) flows to in unit time, by scaling and squaring:
+    /// v / 2⁶, composed with itself six times (Arsigny et al., A Log-Euclidean Framework for Statistics on Diffeomorphisms,
+    /// 2006). [N, 3, Z, Y, X].
+    let exponential (velocity: torch.Tensor) : torch.Tensor =
+        use scope = torch.NewDisposeScope()
+        let mutable field = velocity * (1.0 / float (pown 2 squarings))
+
+        for _ in 1..squarings do
+            field <- compose field field
+
+        scope.MoveToOuter field
+
     /// The field on a grid of twice the size: trilinear with half-voxel centres (`align_corners = false`), vectors × 2,
     /// since a voxel is half as long. [N, 3, Z, Y, X] → [N, 3, 2Z, 2Y, 2X].
     let double (field: torch.Tensor) : torch.Tensor =

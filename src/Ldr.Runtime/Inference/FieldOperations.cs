@@ -114,8 +114,10 @@ internal sealed unsafe class WarpImage : Operation
     }
 }
 
-/// <summary>after(x) := before(x + after(x)) + after(x), in place: an image goes through <c>before</c> first.</summary>
-internal sealed unsafe class ComposeFields(string name, Field before, Field after) : Operation
+/// <summary>
+/// target(x) := before(x + after(x)) + after(x): an image goes through <c>before</c> first. The target may be <c>after</c>.
+/// </summary>
+internal sealed unsafe class ComposeFields(string name, Field before, Field after, Field target) : Operation
 {
     internal override string Name => name;
 
@@ -155,10 +157,11 @@ internal sealed unsafe class ComposeFields(string name, Field before, Field afte
                 count);
             for (int channel = 0; channel < 3; channel++)
             {
-                float* to = after.Row(channel, y, chunk);
+                float* own = after.Row(channel, y, chunk);
+                float* to = target.Row(channel, y, chunk);
                 for (int x = 0; x < count; x++)
                 {
-                    to[x] += sampled[(channel * count) + x];
+                    to[x] = own[x] + sampled[(channel * count) + x];
                 }
             }
         }

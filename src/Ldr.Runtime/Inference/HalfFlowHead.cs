@@ -2,7 +2,10 @@ using System.Runtime.CompilerServices;
 
 namespace Ldr.Runtime;
 
-/// <summary>The head of <c>ldr-half</c>: a convolution 3³ to three channels with bias, at half size.</summary>
+/// <summary>
+/// The head of <c>ldr-half</c> and <c>ldr-velocity</c>: a convolution 3³ to three channels with bias, at half size, times a
+/// constant.
+/// </summary>
 internal sealed unsafe class HalfFlowHead<TLanes, TVector> : RowHead<TLanes, TVector>
     where TLanes : struct, ILanes<TVector>
     where TVector : struct
@@ -12,15 +15,15 @@ internal sealed unsafe class HalfFlowHead<TLanes, TVector> : RowHead<TLanes, TVe
     private readonly Arena memory = new();
     private readonly long weights;
 
-    internal HalfFlowHead(string name, Filter filter, FeatureMap first, FeatureMap second, Field field)
+    internal HalfFlowHead(string name, Filter filter, FeatureMap first, FeatureMap second, Field field, float scale)
         : base(first, second, 9)
     {
         Name = name;
         target = field;
-        bias = filter.Bias ?? new float[3];
+        bias = [.. (filter.Bias ?? new float[3]).Select(value => scale * value)];
         weights = memory.Reserve(81L * Channels);
         memory.Allocate();
-        Pack(filter, memory.At(weights));
+        Pack(filter, scale, memory.At(weights));
         Flops = 2.0 * Nx * Ny * Nz * 3 * 27 * Channels;
     }
 
@@ -50,7 +53,7 @@ internal sealed unsafe class HalfFlowHead<TLanes, TVector> : RowHead<TLanes, TVe
     }
 
     /// <summary>[row][channel][output][tap].</summary>
-    private void Pack(Filter filter, float* to)
+    private void Pack(Filter filter, float scale, float* to)
     {
         for (int row = 0; row < 9; row++)
         {
@@ -60,7 +63,7 @@ internal sealed unsafe class HalfFlowHead<TLanes, TVector> : RowHead<TLanes, TVe
                 {
                     for (int tap = 0; tap < 3; tap++)
                     {
-                        *to++ = filter.Weights[
+                        *to++ = scale * filter.Weights[
                             (channel * filter.InputStride) + (output * filter.OutputStride) + (3 * row) + tap];
                     }
                 }

@@ -7,10 +7,13 @@ namespace Ldr.Runtime;
 /// </summary>
 /// <param name="AffineChannels">Channels of the affine stage's first convolution; 0 for no such stage.</param>
 /// <param name="Stages">How many deformable stages.</param>
-/// <param name="IsHalf">Whether a stage is <c>ldr-half</c>; otherwise it is <c>ldr</c>.</param>
+/// <param name="IsHalf">
+/// Whether a stage's head is at half size (<c>ldr-half</c>, <c>ldr-velocity</c>); otherwise it is <c>ldr</c>.
+/// </param>
+/// <param name="IsVelocity">Whether the head gives a stationary velocity field (<c>ldr-velocity</c>).</param>
 /// <param name="Encoder">Channels after each of the four convolutions.</param>
 /// <param name="Decoder">Channels after each of the three transposed convolutions.</param>
-internal sealed record StudentArchitecture(int AffineChannels, int Stages, bool IsHalf, int[] Encoder, int[] Decoder)
+internal sealed record StudentArchitecture(int AffineChannels, int Stages, bool IsHalf, bool IsVelocity, int[] Encoder, int[] Decoder)
 {
     private static readonly int[] StandardEncoder = [16, 32, 64, 128];
     private static readonly int[] StandardDecoder = [64, 32, 16];
@@ -46,19 +49,19 @@ internal sealed record StudentArchitecture(int AffineChannels, int Stages, bool 
         if (stages == 0)
         {
             return channels > 0
-                ? new StudentArchitecture(channels, 0, false, StandardEncoder, StandardDecoder)
+                ? new StudentArchitecture(channels, 0, false, false, StandardEncoder, StandardDecoder)
                 : throw new FormatException("$.architecture: has no stage at all");
         }
 
         return json.TryGetProperty("stage", out JsonElement stage)
             ? Single(stage, Kind(stage, "$.architecture.stage"), "$.architecture.stage", channels, stages, ref unsupported)
-            : new StudentArchitecture(channels, stages, false, StandardEncoder, StandardDecoder);
+            : new StudentArchitecture(channels, stages, false, false, StandardEncoder, StandardDecoder);
     }
 
     private static StudentArchitecture? Single(
         JsonElement json, string kind, string path, int channels, int stages, ref string unsupported)
     {
-        if (kind is not ("ldr" or "ldr-half"))
+        if (kind is not ("ldr" or "ldr-half" or "ldr-velocity"))
         {
             unsupported = kind;
             return null;
@@ -67,7 +70,8 @@ internal sealed record StudentArchitecture(int AffineChannels, int Stages, bool 
         return new StudentArchitecture(
             channels,
             stages,
-            kind == "ldr-half",
+            kind != "ldr",
+            kind == "ldr-velocity",
             Widths(json, "encoder", StandardEncoder, path),
             Widths(json, "decoder", StandardDecoder, path));
     }

@@ -7,6 +7,9 @@ namespace Ldr.Runtime;
 /// </summary>
 internal sealed class StudentGraph : IDisposable
 {
+    /// <summary>Squarings of a velocity field, as in training.</summary>
+    private const int Squarings = 6;
+
     private readonly List<Operation> network = [];
 
     private StudentGraph((int X, int Y, int Z) size)
@@ -118,7 +121,7 @@ internal sealed class StudentGraph : IDisposable
                 AddStage($"stage{stage}.", shared!, moved, own);
                 if (before is not null)
                 {
-                    graph.network.Add(new ComposeFields($"stage{stage}.compose", before, own));
+                    graph.network.Add(new ComposeFields($"stage{stage}.compose", before, own, own));
                 }
 
                 before = own;
@@ -195,7 +198,18 @@ internal sealed class StudentGraph : IDisposable
             }
 
             graph.network.Add(new HalfFlowHead<TLanes, TVector>(
-                $"{prefix}flow", Of("flow"), stage.Skip, stage.Up, stage.HalfField));
+                $"{prefix}flow", Of("flow"), stage.Skip, stage.Up, stage.HalfField, stage.Squares is null ? 1f : 1f / (1 << Squarings)));
+            if (stage.Squares is not null)
+            {
+                // An even number of squarings ends where it began.
+                (Field from, Field to) = (stage.HalfField, stage.Squares);
+                for (int square = 1; square <= Squarings; square++)
+                {
+                    graph.network.Add(new ComposeFields($"{prefix}square{square}", from, from, to));
+                    (from, to) = (to, from);
+                }
+            }
+
             graph.network.Add(new FieldDoubling<TLanes, TVector>(
                 $"{prefix}doubling", stage.HalfField, field, stage.Before));
         }
@@ -220,6 +234,7 @@ internal sealed class StudentGraph : IDisposable
             Eighth = new FeatureMap(arena, 2 * x, 2 * y, 2 * z, encoder[2] + decoder[0]);
             Bottom = new FeatureMap(arena, x, y, z, encoder[3]);
             HalfField = architecture.IsHalf ? new Field((8 * x, 8 * y, 8 * z), arena) : null;
+            Squares = architecture.IsVelocity ? new Field((8 * x, 8 * y, 8 * z), arena) : null;
         }
 
         internal (int X, int Y, int Z) Before { get; }
@@ -235,6 +250,9 @@ internal sealed class StudentGraph : IDisposable
         internal FeatureMap Bottom { get; }
 
         internal Field? HalfField { get; }
+
+        /// <summary>Takes turns with <see cref="HalfField"/> while a velocity field is squared.</summary>
+        internal Field? Squares { get; }
 
         internal FeatureMap[] Maps => [Skip, Up, Quarter, Eighth, Bottom];
     }

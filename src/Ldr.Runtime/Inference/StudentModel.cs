@@ -50,7 +50,7 @@ public sealed class StudentModel
     /// <summary>Reads a model.</summary>
     /// <param name="path">A <c>.safetensors</c> file that <c>ldr-fs train</c> wrote; float32 or half-precision weights.</param>
     /// <exception cref="InvalidFileException">
-    /// No such file, not a model, damaged, or a network that this engine does not run (it runs <c>ldr</c>, <c>ldr-half</c>,
+    /// No such file, not a model, damaged, or a network that this engine does not run (it runs <c>ldr</c>, <c>ldr-half</c>, <c>ldr-velocity</c>,
     /// cascades of them, with or without <c>affine-light</c>).
     /// </exception>
     public static StudentModel Load(string path) => From(Safetensors.Read(path), path);
@@ -138,7 +138,7 @@ public sealed class StudentModel
                 throw new InvalidFileException(
                     path,
                     $"its network is of kind \"{other}\", which the managed engine does not run",
-                    "choose a model of ldr or ldr-half (cascades and affine-light included), or --engine torch");
+                    "choose a model of ldr, ldr-half or ldr-velocity (cascades and affine-light included), or --engine torch");
             }
 
             double[] spacing = Numbers(file, "spacing");
@@ -200,7 +200,8 @@ public sealed class StudentModel
         {
             "world" => Alignment.World,
             "centres" => Alignment.Centres,
-            _ => throw new FormatException("$.alignment: \"world\" or \"centres\" is needed"),
+            "affine" => Alignment.Affine,
+            _ => throw new FormatException("$.alignment: \"world\", \"centres\" or \"affine\" is needed"),
         };
 
     private static Dictionary<string, Filter> ReadFilters(

@@ -61,7 +61,7 @@ public static class AffineAlignment
         Moments own = Moments.Of(reference, fixedMask);
         Moments other = Moments.Of(moving, movingMask);
         Affine masses = Affine.Translation(other.X - own.X, other.Y - own.Y, other.Z - own.Z);
-        Affine centres = InitialAlignment.FixedToMoving(fixedScan.Grid, movingScan.Grid, Alignment.Centres);
+        Affine centres = InitialAlignment.BetweenCentres(fixedScan.Grid, movingScan.Grid);
 
         AffineLevel coarse = levels[0];
         double before = levels[^1].Similarity(header);

@@ -142,7 +142,7 @@ public sealed class Registrar : IDisposable
         ObjectDisposedException.ThrowIf(disposed, this);
         if (plan is null || !plan.Fits(fixedScan.Grid, movingScan.Grid, alignment))
         {
-            plan = new RegistrationPlan(engine.Model, fixedScan.Grid, movingScan.Grid, alignment);
+            plan = new RegistrationPlan(engine.Model, fixedScan, movingScan, alignment, engine.Threads);
         }
 
         return plan;

@@ -1,18 +1,23 @@
 namespace Ldr.Runtime;
 
-/// <summary>What follows from the grids of two scans alone: it is kept as long as they stay the same.</summary>
+/// <summary>
+/// What follows from the grids of two scans and their initial alignment: it is kept as long as they stay the same.
+/// </summary>
 internal sealed class RegistrationPlan
 {
     /// <summary>Grids that agree to a hundred-thousandth of a voxel count as equal.</summary>
     private const double Tolerance = 1e-5;
 
-    internal RegistrationPlan(StudentModel model, Grid fixedGrid, Grid movingGrid, Alignment? wanted)
+    internal RegistrationPlan(StudentModel model, Volume fixedScan, Volume movingScan, Alignment? wanted, int threads)
     {
+        Grid fixedGrid = fixedScan.Grid;
+        Grid movingGrid = movingScan.Grid;
         Fixed = fixedGrid;
         Moving = movingGrid;
         Wanted = wanted;
-        Alignment = wanted ?? InitialAlignment.Choose(fixedGrid, movingGrid, model.Alignment);
-        Initial = InitialAlignment.FixedToMoving(fixedGrid, movingGrid, Alignment);
+        (Alignment, Initial) = wanted == Alignment.World
+            ? (Alignment.World, Affine.Identity)
+            : InitialAlignment.Find(fixedScan, movingScan, wanted ?? model.Alignment, threads);
         Grid = ModelGrid.Around(fixedGrid, model.Spacing, model.Size);
         FixedMap = MapTo(Grid, fixedGrid, Affine.Identity);
         MovingMap = MapTo(Grid, movingGrid, Initial);
@@ -63,7 +68,7 @@ internal sealed class RegistrationPlan
     internal Affine WarpMap { get; }
 
     internal bool Fits(Grid fixedGrid, Grid movingGrid, Alignment? wanted) =>
-        wanted == Wanted && fixedGrid.Equals(Fixed) && movingGrid.Equals(Moving);
+        Alignment != Alignment.Affine && wanted == Wanted && fixedGrid.Equals(Fixed) && movingGrid.Equals(Moving);
 
     private static bool IsSame(Grid a, Grid b)
     {

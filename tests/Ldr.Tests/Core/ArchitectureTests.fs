@@ -18,6 +18,7 @@ let private stages =
                 Encoder = [ 8; 16; 32; 64 ]
                 Decoder = [ 32; 16; 8 ]
             }
+        Stage.LdrVelocity StudentWidths.standard
         Stage.LdrReference
         Stage.Vtn VtnScale.standard
         Stage.Vtn { Levels = 4; Channels = 8 }

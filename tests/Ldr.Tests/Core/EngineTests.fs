@@ -33,6 +33,9 @@ let internal systems =
         "ldr-half", Architecture.Single(Stage.LdrHalf StudentWidths.standard)
         "ldr, odd widths", Architecture.Single(Stage.Ldr narrow)
         "ldr-half, odd widths", Architecture.Single(Stage.LdrHalf narrow)
+        "ldr-velocity", Architecture.Single(Stage.LdrVelocity StudentWidths.standard)
+        "affine-light + 2 × ldr-velocity, odd widths",
+        cascade (Some(AffineLight 16)) 2 (Stage.LdrVelocity narrow)
         "2 × ldr", cascade None 2 (Stage.Ldr StudentWidths.standard)
         "affine-light + 3 × ldr-half", cascade (Some(AffineLight 16)) 3 (Stage.LdrHalf StudentWidths.standard)
         "affine-light + ldr", cascade (Some(AffineLight 4)) 1 (Stage.Ldr narrow)
@@ -224,6 +227,7 @@ let private memory =
             [
                 Architecture.Single(Stage.Ldr standard), 24.0
                 Architecture.Single(Stage.LdrHalf standard), 26.0
+                Architecture.Single(Stage.LdrVelocity standard), 27.5
                 cascade None 2 (Stage.LdrHalf standard), 42.0
                 cascade (Some(AffineLight 16)) 3 (Stage.LdrHalf standard), 42.0
             ] do

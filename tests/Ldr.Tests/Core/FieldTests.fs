@@ -165,6 +165,53 @@ let tests =
                     Expect.stringContains e.Message "[1, 3, 4, 4, 4]" "the field's"
                     Expect.stringContains e.Message "[1, 1, 4, 4, 5]" "the image's"))
 
+            testCase "the exponential of a linear velocity is the matrix's, of a constant one the constant"
+            <| scoped (fun () ->
+                // dx/dt = A x about the centre: after unit time x ↦ e^A x. A turn about z by 0.3 rad, with growth by e^0.1.
+                let a =
+                    torch.tensor (array2D [ [ 0.1; -0.3; 0.0 ]; [ 0.3; 0.1; 0.0 ]; [ 0.0; 0.0; 0.0 ] ])
+
+                let grow = exp 0.1
+
+                let expA =
+                    torch.tensor (
+                        array2D
+                            [
+                                [ grow * cos 0.3; -grow * sin 0.3; 0.0 ]
+                                [ grow * sin 0.3; grow * cos 0.3; 0.0 ]
+                                [ 0.0; 0.0; 1.0 ]
+                            ]
+                    )
+
+                let size = 21L, 21L, 21L
+                let still = torch.zeros ([| 1L; 3L |], dtype = torch.float64)
+                let one = torch.eye (3L, dtype = torch.float64)
+                let velocity = Field.affine (a.unsqueeze 0L) still size
+                let expected = Field.affine ((expA - one).unsqueeze 0L) still size
+                // Squaring starts from x + v/2⁶, which errs by about |A|² |x| / 2⁷.
+                expectClose
+                    0.01
+                    (inside 6L (Field.exponential velocity))
+                    (inside 6L expected)
+                    "a linear velocity"
+
+                let constant = torch.ones_like velocity * 1.7
+                expectClose 1e-12 (Field.exponential constant) constant "a constant velocity")
+
+            testCase "the negative of a velocity gives the inverse"
+            <| scoped (fun () ->
+                let at = Field.coordinates (32L, 32L, 32L)
+                // Waves of 32 voxels, up to 3 voxels high, each component along another axis.
+                let velocity = (at * (Math.PI / 16.0)).sin().roll(1L, 1L) * 3.0
+                let there, back = Field.exponential velocity, Field.exponential -velocity
+
+                Expect.isLessThan
+                    (largest (inside 10L (Field.compose back there)))
+                    0.05
+                    "voxels: interpolating such waves errs by 3 (π/16)² / 8 = 0.014 each time"
+
+                Expect.isGreaterThan (largest (inside 10L there)) 2.0 "and it is no small field")
+
             testPropertyWithConfig few "compose is a(x + b(x)) + b(x)"
             <| fun (seed: int) ->
                 scoped
@@ -283,6 +330,7 @@ let tests =
                         "warpNearest", fun () -> Field.warpNearest field image
                         "compose", fun () -> Field.compose field field
                         "double", fun () -> Field.double field
+                        "exponential", fun () -> Field.exponential field
                         "affine", fun () -> Field.affine w b (3L, 4L, 5L)
                         "underAffine", fun () -> Field.underAffine w b field
                     ] do

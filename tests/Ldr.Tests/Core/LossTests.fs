@@ -54,18 +54,18 @@ let private slowLocal (window: int) (x, y, z) (weights: float[]) (a: float[]) (b
 
     let all =
         [
-            for k in 0 .. z - 1 do
-                for j in 0 .. y - 1 do
-                    for i in 0 .. x - 1 -> weights[at i j k] * squared i j k
+            for k in 0..2 .. z - 1 do
+                for j in 0..2 .. y - 1 do
+                    for i in 0..2 .. x - 1 -> weights[at i j k], squared i j k
         ]
 
-    List.sum all / max (Array.sum weights) 1e-6
+    (all |> List.sumBy (fun (w, s) -> w * s)) / (all |> List.sumBy fst)
 
 let private localSimilarity =
     testList
         "local correlation"
         [
-            testPropertyWithConfig few "is the mean of squared correlations around the voxels"
+            testPropertyWithConfig few "is the mean of squared correlations around every second voxel"
             <| fun (seed: int) ->
                 scoped
                     (fun () ->
@@ -652,4 +652,5 @@ let private discrimination =
                         "message"
         ]
 
-let tests = testList "losses" [ similarity; localSimilarity; overlap; regularity; discrimination ]
+let tests =
+    testList "losses" [ similarity; localSimilarity; overlap; regularity; discrimination ]

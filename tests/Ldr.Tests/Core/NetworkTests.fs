@@ -29,6 +29,7 @@ let private known =
         "ldr", Architecture.Single(Stage.Ldr StudentWidths.standard), 1_548_528L, 7.5
         "ldr, wide decoder", Architecture.Single(Stage.Ldr StudentWidths.wide), 2_731_248L, 15.0
         "ldr-half", Architecture.Single(Stage.LdrHalf StudentWidths.standard), 1_544_979L, 6.6
+        "ldr-velocity", Architecture.Single(Stage.LdrVelocity StudentWidths.standard), 1_544_979L, 6.6
         "ldr-reference", Architecture.Single Stage.LdrReference, 280_659L, 55.2
         "vtn", Architecture.Single(Stage.Vtn VtnScale.standard), 28_252_203L, 8.2
         "voxelmorph", Architecture.Single Stage.VoxelMorph, 300_547L, 69.0
@@ -53,6 +54,7 @@ let private small =
     [
         "ldr", Architecture.Single(Stage.Ldr narrow)
         "ldr-half", Architecture.Single(Stage.LdrHalf narrow)
+        "ldr-velocity", Architecture.Single(Stage.LdrVelocity narrow)
         "ldr-reference", Architecture.Single Stage.LdrReference
         "vtn", Architecture.Single smallVtn
         "voxelmorph", Architecture.Single Stage.VoxelMorph

@@ -1,6 +1,7 @@
 module Ldr.Tests.Core.TrainerTests
 
 open System
+open System.Collections.Concurrent
 open System.IO
 open System.Threading
 open Expecto
@@ -41,6 +42,7 @@ let private set =
             Labels = lazy [||]
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (1.0, 1.0, 1.0), struct (32, 32, 32))
             Alignment = Alignment.World
+            Affine = ConcurrentDictionary()
         }
         : TrainingSet)
 

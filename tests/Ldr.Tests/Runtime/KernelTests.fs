@@ -51,7 +51,7 @@ type private Width<'L, 'V
             FlowHead<'L, 'V>("flow", filter, first, second, field, before)
 
         member _.HalfFlow(filter, first, second, field) =
-            HalfFlowHead<'L, 'V>("flow", filter, first, second, field)
+            HalfFlowHead<'L, 'V>("flow", filter, first, second, field, 1.0f)
 
         member _.DoubleField(half, field, before) =
             FieldDoubling<'L, 'V>("doubling", half, field, before)

@@ -1,6 +1,7 @@
 module Ldr.Tests.Runtime.RegistrationTests
 
 open Expecto
+open Ldr
 open Ldr.Runtime
 
 let private grid nx ny nz map = Grid(nx, ny, nz, map)
@@ -9,7 +10,7 @@ let private centresMeet (fixedGrid: Grid) (movingGrid: Grid) =
     let struct (x, y, z) = fixedGrid.Centre
 
     let struct (mx, my, mz) =
-        InitialAlignment.FixedToMoving(fixedGrid, movingGrid, Alignment.Centres).Apply(x, y, z)
+        InitialAlignment.BetweenCentres(fixedGrid, movingGrid).Apply(x, y, z)
 
     let struct (wx, wy, wz) = movingGrid.Centre
     Expect.floatClose Accuracy.high mx wx "x"
@@ -31,13 +32,31 @@ let tests =
                 let here = grid 20 20 20 Affine.Identity
                 let far = grid 20 20 20 (Affine.Translation(15, 0, 0))
                 let near = grid 20 20 20 (Affine.Translation(5, 0, 0))
-                Expect.equal (InitialAlignment.Choose(here, far, Alignment.World)) Alignment.Centres "far"
-                Expect.equal (InitialAlignment.Choose(here, near, Alignment.World)) Alignment.World "near"
+                let empty (grid: Grid) = Volume(grid, Array.zeroCreate 8000)
 
-                Expect.equal
-                    (InitialAlignment.Choose(here, near, Alignment.Centres))
-                    Alignment.Centres
-                    "wanted"
+                let used other wanted =
+                    let struct (used, _) = InitialAlignment.Find(empty here, empty other, wanted)
+                    used
+
+                Expect.equal (used far Alignment.World) Alignment.Centres "far"
+                Expect.equal (used near Alignment.World) Alignment.World "near"
+                Expect.equal (used near Alignment.Centres) Alignment.Centres "wanted"
+            }
+            test "an affine alignment is that of the optimisation" {
+                let anatomy =
+                    {
+                        Size = 24, 24, 24
+                        Subjects = 2
+                        Structures = 4
+                        Deformation = 1.0
+                        Noise = 0.01
+                        Seed = 3
+                    }
+
+                let one, two = fst (Anatomy.subject anatomy 0), fst (Anatomy.subject anatomy 1)
+                let struct (used, map) = InitialAlignment.Find(one, two, Alignment.Affine)
+                Expect.equal used Alignment.Affine "used"
+                Expect.equal map (AffineAlignment.Run(one, two, AffineFreedom.Full)).World "map"
             }
             test "a model's grid keeps the lattice of a scan with its spacing" {
                 let scan = grid 35 51 70 (Affine.Translation(4, 5, 6))
