@@ -39,6 +39,7 @@ let private all =
                     Core.CodecTests.tests
                     Core.DataTests.tests
                     Core.PairingTests.tests
+                    Core.VolumeCacheTests.tests
                     Core.DataFormTests.tests
                     Core.DoctorTests.tests
                     Core.StepTests.tests

@@ -25,19 +25,22 @@ module internal DataFiles =
     let folderName (file: string) : string =
         Path.GetFileName(folderOf file) |> string
 
-    /// The full path of what a description in `folder` names, or nothing where that leads out of the folder without being
-    /// absolute.
+    /// The full path of what a description in `folder` names, or nothing where that is no path, or leads out of the folder
+    /// without being absolute.
     let tryInside (folder: string) (path: string) : string option =
-        let full = Path.GetFullPath(Path.Combine(folder, path))
-        let root = (Path.GetFullPath folder).TrimEnd(Path.DirectorySeparatorChar)
-
-        if
-            Path.IsPathRooted path
-            || full.StartsWith(root + string Path.DirectorySeparatorChar, StringComparison.Ordinal)
-        then
-            Some full
-        else
+        if path = "" || path.Contains '\000' then
             None
+        else
+            let full = Path.GetFullPath(Path.Combine(folder, path))
+            let root = (Path.GetFullPath folder).TrimEnd(Path.DirectorySeparatorChar)
+
+            if
+                Path.IsPathRooted path
+                || full.StartsWith(root + string Path.DirectorySeparatorChar, StringComparison.Ordinal)
+            then
+                Some full
+            else
+                None
 
     /// The same for a path at one place of a JSON file; a problem where it leads out.
     let inside (file: string) (at: string) (path: string) : string =

@@ -172,8 +172,27 @@ module RcnForm =
 
         values, dimensions |> Array.map int
 
+    /// Refuses a case whose volume and segmentation differ in size, before either is read.
+    let private checkSizes path case (group: IH5Group) =
+        let sizes =
+            [ "volume"; "segmentation" ]
+            |> List.filter group.LinkExists
+            |> List.map (fun name -> (group.Dataset name).Space.Dimensions)
+
+        if (List.distinct sizes).Length > 1 then
+            let shown =
+                sizes
+                |> List.map (Array.map string >> String.concat " × ")
+                |> String.concat ", its segmentation of "
+
+            DataFiles.bad
+                path
+                $"case \"{case}\" has a volume of {shown} voxels"
+                "copy or download it again; both must be of one size"
+
     let private volume path case name (keep: float32 -> float32) : Volume =
         reading path case (fun group ->
+            checkSizes path case group
             let values, size = numbers path case group name
 
             match size with
@@ -266,6 +285,7 @@ module RcnForm =
                     let stored read : Stored<'a> =
                         {
                             Where = Some $"{path}:{case}"
+                            File = Some path
                             Read = read
                         }
 

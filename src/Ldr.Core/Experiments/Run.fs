@@ -11,6 +11,8 @@ open Ldr.Runtime
 /// What a run tells while it goes on.
 type RunEvent =
     | Loading of what: string
+    /// Something that may end the run before it is done.
+    | Cautioned of message: string
     | Training of TrainingEvent
     | Scoring of name: string * pair: int * pairs: int
 
@@ -345,6 +347,9 @@ module Run =
             use _ = if held then null else hold options.Folder
             openFolder options experiment
             Checkpoint.clean options.Folder
+
+            RunSpace.warning options.Folder experiment
+            |> Option.iter (Cautioned >> options.Sink)
 
             let validate (training: TrainingOptions) (network: Network) : Metrics =
                 let model =

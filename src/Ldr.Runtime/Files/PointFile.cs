@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
-using System.Text.Json.Nodes;
 
 namespace Ldr.Runtime;
 
@@ -260,12 +259,48 @@ public sealed class PointFile
             ? items.EnumerateArray().Where(item => item.ValueKind == JsonValueKind.Object)
             : [];
 
-    private static IEnumerable<JsonObject> ControlPoints(JsonNode root)
+    /// <summary>Where the points of a markups file lie: the keys on the way from the root, each but the last of a list of objects.</summary>
+    private static readonly string[] Way = ["markups", "controlPoints", "position"];
+
+    /// <summary>Copies an object, with other numbers in the positions of its points.</summary>
+    private static void Copy(JsonElement element, int level, Utf8JsonWriter writer, Queue<(double X, double Y, double Z)> moved)
     {
-        static IEnumerable<JsonObject> Inside(JsonNode? node) => node is JsonArray array ? array.OfType<JsonObject>() : [];
-        return Inside(root is JsonObject top ? top["markups"] : null)
-            .SelectMany(markup => Inside(markup["controlPoints"]))
-            .Where(point => point["position"] is JsonArray);
+        writer.WriteStartObject();
+        foreach (JsonProperty property in element.EnumerateObject())
+        {
+            if (property.Name != Way[level] || property.Value.ValueKind != JsonValueKind.Array)
+            {
+                property.WriteTo(writer);
+                continue;
+            }
+
+            writer.WriteStartArray(property.Name);
+            if (level == Way.Length - 1)
+            {
+                (double x, double y, double z) = moved.Dequeue();
+                writer.WriteNumberValue(x);
+                writer.WriteNumberValue(y);
+                writer.WriteNumberValue(z);
+            }
+            else
+            {
+                foreach (JsonElement item in property.Value.EnumerateArray())
+                {
+                    if (item.ValueKind == JsonValueKind.Object)
+                    {
+                        Copy(item, level + 1, writer, moved);
+                    }
+                    else
+                    {
+                        item.WriteTo(writer);
+                    }
+                }
+            }
+
+            writer.WriteEndArray();
+        }
+
+        writer.WriteEndObject();
     }
 
     private static PointFile Json(string path, string text)
@@ -301,21 +336,15 @@ public sealed class PointFile
 
         return new PointFile(frame, points, moved =>
         {
-            // Only here as nodes, which take ten times the memory of a document.
-            JsonNode copy = JsonNode.Parse(text)!;
-            foreach ((JsonObject point, (double x, double y, double z)) in ControlPoints(copy).Zip(moved))
-            {
-                point["position"] = new JsonArray(JsonValue.Create(x), JsonValue.Create(y), JsonValue.Create(z));
-            }
-
-            // Not JsonNode.ToJsonString with options: that needs reflection.
+            using JsonDocument again = JsonDocument.Parse(text);
             using MemoryStream bytes = new();
             using (Utf8JsonWriter writer = new(bytes, new JsonWriterOptions { Indented = true }))
             {
-                copy.WriteTo(writer);
+                Copy(again.RootElement, 0, writer, new Queue<(double X, double Y, double Z)>(moved));
             }
 
-            return Encoding.UTF8.GetString(bytes.ToArray()) + "\n";
+            bytes.WriteByte((byte)'\n');
+            return Encoding.UTF8.GetString(bytes.GetBuffer(), 0, (int)bytes.Length);
         });
     }
 }

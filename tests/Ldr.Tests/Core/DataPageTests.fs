@@ -12,7 +12,7 @@ open Ldr.Runtime
 open Ldr.Tests.Runtime.Helpers
 
 /// The blocks of a page: their language, what they are, their text.
-let private blocks (page: string) : (string * string * string) list =
+let blocks (page: string) : (string * string * string) list =
     let text =
         File.ReadAllText(Repository.root </> "docs" </> "data" </> (page + ".md"))
 
@@ -52,7 +52,7 @@ let private scan (path: string) (number: int) =
     Nifti.Write(path, Volume(Grid(size, size, size, Affine.Identity), values))
 
 /// Makes an example's files in a folder.
-let private make (folder: string) (all: (string * string * string) list) =
+let make (folder: string) (all: (string * string * string) list) =
     let write (name: string) (text: string) =
         Directory.CreateDirectory(string (Path.GetDirectoryName(folder </> name)))
         |> ignore
