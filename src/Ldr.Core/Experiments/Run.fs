@@ -289,6 +289,11 @@ module Run =
             let own name = Experiment.tryInstance experiment name
             let isOwn name = (own name).IsSome
 
+            /// Where the fields of a teacher are kept; `path` is its model file.
+            let fieldsOf (name: string) (path: string) =
+                let folder = Path.Combine(options.Folder, "fields", name)
+                FieldStore.create folder (FieldStore.originOf data dataset.Name path)
+
             // A teacher of few pairs is asked once for each.
             let networkOf (training: TrainingOptions) (name: string) (path: string) =
                 let network = (readModel path).Network
@@ -296,13 +301,7 @@ module Run =
                 let varied = training.Augmentation |> Option.exists Augmentation.isGeometric
 
                 if training.Pairs.IsSome && not varied then
-                    let folder = Path.Combine(options.Folder, "fields", name)
-                    Directory.CreateDirectory(Path.Combine(options.Folder, "fields")) |> ignore
-
-                    Remembered(
-                        network,
-                        FieldStore.create folder (FieldStore.originOf data dataset.Name path)
-                    )
+                    Remembered(network, fieldsOf name path)
                 else
                     Online network
 
@@ -312,6 +311,8 @@ module Run =
                     match own d.Teacher with
                     | Some teacher ->
                         networkOf training teacher.Name (modelPath options.Folder teacher.Name)
+                    | None when d.Teacher = OptimisedField.teacher ->
+                        Optimising(fieldsOf d.Teacher d.Teacher)
                     | None when Directory.Exists d.Teacher -> Stored(FieldStore.openFolder d.Teacher)
                     | None ->
                         networkOf training (string (Path.GetFileNameWithoutExtension d.Teacher)) d.Teacher)
@@ -319,7 +320,7 @@ module Run =
             // Teachers from outside must fit; those of this experiment do.
             for training in experiment.Train do
                 match training.Distillation with
-                | Some { Teacher = teacher } when not (isOwn teacher) ->
+                | Some { Teacher = teacher } when not (isOwn teacher) && teacher <> OptimisedField.teacher ->
                     let fits =
                         if Directory.Exists teacher then
                             match (FieldStore.openFolder teacher).Origin with
@@ -408,6 +409,7 @@ module Run =
                     | Some(Online network)
                     | Some(Remembered(network, _)) -> network.Dispose()
                     | Some(Stored _)
+                    | Some(Optimising _)
                     | None -> ()
 
                     match ending with
