@@ -234,6 +234,7 @@ let private teach (request: Request) (reporter: Progress.Reporter) experiment ou
                 Progress =
                     fun made wanted ->
                         reporter.Change(float made / float wanted, $"{made} of {wanted} fields")
+                Caution = fun message -> reporter.Line $"warning: {message}"
                 Stop = stop.Token
             }
             resolved)

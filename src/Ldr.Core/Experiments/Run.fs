@@ -348,7 +348,7 @@ module Run =
             openFolder options experiment
             Checkpoint.clean options.Folder
 
-            RunSpace.warning options.Folder experiment
+            RunSpace.warning options.Folder (RunSpace.bytes experiment)
             |> Option.iter (Cautioned >> options.Sink)
 
             let validate (training: TrainingOptions) (network: Network) : Metrics =

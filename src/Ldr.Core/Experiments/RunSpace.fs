@@ -16,10 +16,13 @@ module internal RunSpace =
     /// The discriminator of an adversarial training counts as the published one.
     let private discriminator = 2_800_000L
 
+    /// Bytes of the fields of so many pairs: three numbers of 16 bits for each voxel.
+    let fields (data: DataOptions) (pairs: int) : int64 =
+        let x, y, z = data.Size
+        6L * int64 pairs * int64 x * int64 y * int64 z
+
     /// Bytes of checkpoints, models and kept fields of an experiment, at most.
     let bytes (experiment: Experiment) : int64 =
-        let x, y, z = experiment.Data.Size
-
         [
             for instance in Experiment.instances experiment do
                 let options = instance.Options
@@ -33,24 +36,22 @@ module internal RunSpace =
                 let checkpoints = 4L * perParameter * checkpoints * learnt
                 let model = 4L * parametersOf options.Architecture
 
-                // Three numbers of 16 bits for each voxel.
                 let fields =
                     match options.Distillation, options.Pairs with
-                    | Some _, Some pairs -> 6L * int64 pairs * int64 x * int64 y * int64 z
+                    | Some _, Some pairs -> fields experiment.Data pairs
                     | _ -> 0L
 
                 checkpoints + model + fields
         ]
         |> List.sum
 
-    /// What is to be said where a run's folder has not that much free space.
-    let warning (folder: string) (experiment: Experiment) : string option =
+    /// What is to be said where a folder has not that much free space.
+    let warning (folder: string) (needed: int64) : string option =
         let gigabytes (bytes: int64) = $"{float bytes / 1e9:F1} GB"
         let free = DriveInfo(Path.GetFullPath folder).AvailableFreeSpace
-        let needed = bytes experiment
 
         if free < needed then
             Some
-                $"{folder} may take up to {gigabytes needed}, its disk has {gigabytes free} free; the run would stop there with its last checkpoint kept"
+                $"{folder} may take up to {gigabytes needed}, its disk has {gigabytes free} free; what is whole would be kept"
         else
             None

@@ -16,6 +16,8 @@ type TeachOptions =
         Device: torch.Device
         /// Told after every field: how many of how many there are.
         Progress: int -> int -> unit
+        /// Told of what may end the work before it is done.
+        Caution: string -> unit
         Stop: CancellationToken
     }
 
@@ -85,6 +87,10 @@ module Teach =
                 pairs |> List.filter (fun pair -> not (FieldStore.has store (names pair)))
 
             let before = pairs.Length - missing.Length
+
+            RunSpace.fields data missing.Length
+            |> RunSpace.warning options.Folder
+            |> Option.iter options.Caution
 
             let byNetwork (network: Network) (pair: PreparedPair) =
                 use _ = torch.NewDisposeScope()

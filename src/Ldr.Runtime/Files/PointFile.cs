@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 
 namespace Ldr.Runtime;
@@ -23,12 +24,12 @@ public enum PointFrame
 /// </summary>
 public sealed class PointFile
 {
-    private readonly Func<IReadOnlyList<(double X, double Y, double Z)>, string> render;
+    private readonly Action<IReadOnlyList<(double X, double Y, double Z)>, Stream> render;
 
     private PointFile(
         PointFrame frame,
         IReadOnlyList<(double X, double Y, double Z)> points,
-        Func<IReadOnlyList<(double X, double Y, double Z)>, string> render)
+        Action<IReadOnlyList<(double X, double Y, double Z)>, Stream> render)
     {
         Frame = frame;
         Points = points;
@@ -88,8 +89,7 @@ public sealed class PointFile
             PointFrame.Lps => (-p.X, -p.Y, p.Z),
             _ => (grid ?? throw new ArgumentNullException(nameof(grid))).WorldToVoxel.Apply(p.X, p.Y, p.Z),
         }).ToList();
-        byte[] bytes = Encoding.UTF8.GetBytes(render(own));
-        AtomicFile.Write(path, file => file.Write(bytes));
+        AtomicFile.Write(path, file => render(own, file));
     }
 
     private static string Name(PointFrame frame) => frame switch
@@ -191,7 +191,7 @@ public sealed class PointFile
             places.Add(i);
         }
 
-        return new PointFile(frame, points, moved =>
+        return new PointFile(frame, points, (moved, file) =>
         {
             string[] result = (string[])lines.Clone();
             for (int i = 0; i < places.Count; i++)
@@ -203,7 +203,7 @@ public sealed class PointFile
                 result[places[i]] = string.Join(',', words);
             }
 
-            return string.Join('\n', result);
+            file.Write(Encoding.UTF8.GetBytes(string.Join('\n', result)));
         });
     }
 
@@ -334,17 +334,15 @@ public sealed class PointFile
             points.Add((Number(0), Number(1), Number(2)));
         }
 
-        return new PointFile(frame, points, moved =>
+        return new PointFile(frame, points, (moved, file) =>
         {
             using JsonDocument again = JsonDocument.Parse(text);
-            using MemoryStream bytes = new();
-            using (Utf8JsonWriter writer = new(bytes, new JsonWriterOptions { Indented = true }))
+            using (Utf8JsonWriter writer = new(file, new JsonWriterOptions { Indented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
             {
                 Copy(again.RootElement, 0, writer, new Queue<(double X, double Y, double Z)>(moved));
             }
 
-            bytes.WriteByte((byte)'\n');
-            return Encoding.UTF8.GetString(bytes.GetBuffer(), 0, (int)bytes.Length);
+            file.WriteByte((byte)'\n');
         });
     }
 }
