@@ -5,17 +5,18 @@ open System.IO
 open System.Threading
 open Ldr
 
-/// What is meant by a path: a folder, the `dataset.json` in one, or an experiment.
+/// What is meant by a path: a folder, the `dataset.json` in one, another description of a data set, or an experiment.
 let private inventory (path: string) (assignments: string list) : Result<Inventory, Error> =
     let path = Dataset.meant path
     let isJson = path.EndsWith(".json", System.StringComparison.OrdinalIgnoreCase)
 
-    if not (File.Exists path) then
-        Inventory.ofFolder path
-    elif isJson then
+    match Inventory.tryOfFile path with
+    | Some inventory -> inventory
+    | None when not (File.Exists path) -> Inventory.ofFolder path
+    | None when isJson ->
         Experiment.read path assignments
         |> Result.bind (fun experiment -> Inventory.ofOptions path experiment.Data)
-    else
+    | None ->
         Error(
             BadFile(
                 path,

@@ -585,7 +585,9 @@ let private evaluate
     let dataset =
         let data = Dataset.meant data
 
-        if File.Exists data then
+        match Dataset.tryOfFile data with
+        | Some dataset -> dataset |> Result.map (fun dataset -> dataset, None)
+        | None when File.Exists data ->
             Experiment.read data []
             |> Result.bind (fun experiment ->
                 Dataset.load experiment.Data
@@ -595,14 +597,14 @@ let private evaluate
                     | Parts _ ->
                         Dataset.split experiment.Data.Split dataset
                         |> Result.map (fun split -> dataset, Some split)))
-        elif Directory.Exists data then
+        | None when Directory.Exists data ->
             Dataset.ofFolder data |> Result.map (fun dataset -> dataset, None)
-        else
+        | None ->
             Error(
                 BadFile(
                     data,
                     "no such folder or file",
-                    "give a folder with a dataset.json, or an experiment's file"
+                    "give a folder with a dataset.json, a data set's description, a table of pairs, or an experiment's file"
                 )
             )
 
@@ -616,6 +618,11 @@ let private evaluate
                     Dataset.named names dataset |> Result.map SubjectGroup.free
 
                 match part, groups with
+                // A data set that names its parts says itself what is tested on.
+                | _, None when not dataset.Parts.IsEmpty ->
+                    let own = Map [ "test", "test"; "val", "validation"; "train", "training" ]
+
+                    Dataset.partOrAll (own.TryFind part) dataset
                 | "test", Some split -> Ok(SubjectGroup.together split.TestGroups)
                 | "val", Some split -> Ok split.ValidationGroup
                 | "train", Some split -> Ok split.TrainGroup

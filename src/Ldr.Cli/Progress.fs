@@ -68,6 +68,7 @@ type Reporter() =
     member this.Show(event: RunEvent) =
         match event with
         | Loading what -> this.Line $"Reading {what} ..."
+        | Cautioned message -> this.Line $"warning: {message}"
         | Scoring(name, pair, pairs) ->
             this.Change(float pair / float pairs, $"{name}: scored {pair} of {pairs} pairs")
         | Training(Started(name, steps, parameters, resumed)) ->

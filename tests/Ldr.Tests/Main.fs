@@ -39,6 +39,7 @@ let private all =
                     Core.CodecTests.tests
                     Core.DataTests.tests
                     Core.PairingTests.tests
+                    Core.VolumeCacheTests.tests
                     Core.DataFormTests.tests
                     Core.DoctorTests.tests
                     Core.StepTests.tests
@@ -49,6 +50,9 @@ let private all =
                     Core.RegistrationTests.tests
                     Core.ScoresTests.tests
                     Core.ExperimentTests.tests
+                    Core.BadExperimentTests.tests
+                    Core.KeyTableTests.tests
+                    Core.DataPageTests.tests
                 ]
             testList
                 "cli"

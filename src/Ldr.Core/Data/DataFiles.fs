@@ -25,19 +25,22 @@ module internal DataFiles =
     let folderName (file: string) : string =
         Path.GetFileName(folderOf file) |> string
 
-    /// The full path of what a description in `folder` names, or nothing where that leads out of the folder without being
-    /// absolute.
+    /// The full path of what a description in `folder` names, or nothing where that is no path, or leads out of the folder
+    /// without being absolute.
     let tryInside (folder: string) (path: string) : string option =
-        let full = Path.GetFullPath(Path.Combine(folder, path))
-        let root = (Path.GetFullPath folder).TrimEnd(Path.DirectorySeparatorChar)
-
-        if
-            Path.IsPathRooted path
-            || full.StartsWith(root + string Path.DirectorySeparatorChar, StringComparison.Ordinal)
-        then
-            Some full
-        else
+        if path = "" || path.Contains '\000' then
             None
+        else
+            let full = Path.GetFullPath(Path.Combine(folder, path))
+            let root = (Path.GetFullPath folder).TrimEnd(Path.DirectorySeparatorChar)
+
+            if
+                Path.IsPathRooted path
+                || full.StartsWith(root + string Path.DirectorySeparatorChar, StringComparison.Ordinal)
+            then
+                Some full
+            else
+                None
 
     /// The same for a path at one place of a JSON file; a problem where it leads out.
     let inside (file: string) (at: string) (path: string) : string =
@@ -92,6 +95,10 @@ module internal DataFiles =
                 else
                     short path)
 
+    /// A text of a JSON file; nothing for anything else, also for one with half a character.
+    let textOf (element: System.Text.Json.JsonElement) : string option =
+        Codec.string.Decode "" element |> Result.toOption
+
     /// The names of labels from `"labels"` as MSD (`{"1": "liver"}`) and nnU-Net (`{"liver": 1}`) write them; what cannot be
     /// read so is left out, since no score depends on it.
     let labelNames (labels: System.Text.Json.JsonElement option) : Map<int, string> =
@@ -100,8 +107,8 @@ module internal DataFiles =
             [
                 for property in element.EnumerateObject() do
                     match Int32.TryParse property.Name, property.Value.ValueKind with
-                    | (true, label), System.Text.Json.JsonValueKind.String ->
-                        label, string (property.Value.GetString())
+                    | (true, label), _ when (textOf property.Value).IsSome ->
+                        label, (textOf property.Value).Value
                     | (false, _), System.Text.Json.JsonValueKind.Number ->
                         match property.Value.TryGetInt32() with
                         | true, label -> label, property.Name

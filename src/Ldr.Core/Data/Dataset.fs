@@ -181,6 +181,9 @@ module DataOptions =
         |> Codec.optional "seed" Codec.int 1 _.Seed
         |> Codec.seal
 
+    let private isObject (element: Text.Json.JsonElement) =
+        element.ValueKind = Text.Json.JsonValueKind.Object
+
     /// Pairings that are said by a word, and those with a value.
     let private pairing: Codec<Pairing> =
         let words = Codec.choice [ "all", AllOrdered; "consecutive", Consecutive ]
@@ -201,20 +204,14 @@ module DataOptions =
             |> Codec.where "\"all\", \"consecutive\", {\"atlas\": NAME} or {\"random\": COUNT}" _.IsSome
             |> Codec.map Option.get Some
 
-        {
-            Encode =
-                fun value ->
-                    match value with
-                    | AllOrdered
-                    | Consecutive -> words.Encode value
-                    | _ -> valued.Encode value
-            Decode =
-                fun path element ->
-                    if element.ValueKind = Text.Json.JsonValueKind.Object then
-                        valued.Decode path element
-                    else
-                        words.Decode path element
-        }
+        Codec.either
+            isObject
+            (function
+            | AllOrdered
+            | Consecutive -> false
+            | _ -> true)
+            words
+            valued
 
     /// A part by its name alone, or with a pairing.
     let private choice: Codec<PartChoice> =
@@ -224,21 +221,11 @@ module DataOptions =
             |> Codec.maybe "pairing" pairing (fun (c: PartChoice) -> c.Pairing)
             |> Codec.seal
 
-        {
-            Encode =
-                fun value ->
-                    if value.Pairing.IsNone then
-                        Codec.string.Encode value.Part
-                    else
-                        full.Encode value
-            Decode =
-                fun path element ->
-                    if element.ValueKind = Text.Json.JsonValueKind.Object then
-                        full.Decode path element
-                    else
-                        Codec.string.Decode path element
-                        |> Result.map (fun part -> { Part = part; Pairing = None })
-        }
+        let name =
+            Codec.string
+            |> Codec.map (fun part -> { Part = part; Pairing = None }) (fun (c: PartChoice) -> c.Part)
+
+        Codec.either isObject (fun (c: PartChoice) -> c.Pairing.IsSome) name full
 
     let private parts: Codec<PartChoice * PartChoice * PartChoice list> =
         Codec.record (fun train validation tests -> train, validation, tests)
@@ -254,26 +241,23 @@ module DataOptions =
         |> Codec.seal
 
     let private split: Codec<Split> =
-        {
-            Encode =
-                function
-                | Cut value -> cut.Encode value
-                | Parts(train, validation, tests) -> parts.Encode(train, validation, tests)
-            Decode =
-                fun path element ->
-                    let named =
-                        element.ValueKind = Text.Json.JsonValueKind.Object
-                        && match element.TryGetProperty "train" with
-                           | true, train ->
-                               train.ValueKind = Text.Json.JsonValueKind.String
-                               || train.ValueKind = Text.Json.JsonValueKind.Object
-                           | _ -> false
+        let namesParts (element: Text.Json.JsonElement) =
+            isObject element
+            && match element.TryGetProperty "train" with
+               | true, train -> train.ValueKind = Text.Json.JsonValueKind.String || isObject train
+               | _ -> false
 
-                    if named then
-                        parts.Decode path element |> Result.map Parts
-                    else
-                        cut.Decode path element |> Result.map Cut
-        }
+        Codec.either
+            namesParts
+            _.IsParts
+            (cut
+             |> Codec.map Cut (function
+                 | Cut cut -> cut
+                 | Parts _ -> invalidOp "is written as parts"))
+            (parts
+             |> Codec.map Parts (function
+                 | Parts(train, validation, tests) -> train, validation, tests
+                 | Cut _ -> invalidOp "is written as a cut"))
 
     let codec: Codec<DataOptions> =
         Codec.record (fun source root split size spacing intensity alignment ignored ->
@@ -288,7 +272,7 @@ module DataOptions =
                 IgnoredLabels = ignored
             })
         |> Codec.required "source" DataSource.codec _.Source
-        |> Codec.optional "root" Codec.string (defaultRoot ()) _.Root
+        |> Codec.surrounding "root" Codec.string "`LDR_DATA`, or \"../shared/data\"" (defaultRoot ()) _.Root
         |> Codec.required "split" split _.Split
         |> Codec.required "size" RuntimeCodecs.gridSize _.Size
         |> Codec.optional "spacing" RuntimeCodecs.spacing (1.0, 1.0, 1.0) _.Spacing
@@ -338,6 +322,92 @@ module Dataset =
             else
                 noDescription folder)
 
+    /// The data set that a file describes: a table of pairs by its name, `liver.json` and `*_dataset.json` by their keys;
+    /// nothing for any other file, such as an experiment.
+    let tryOfFile (file: string) : Result<Dataset, Error> option =
+        let named (ending: string) =
+            file.EndsWith(ending, StringComparison.OrdinalIgnoreCase)
+
+        let ofKeys () =
+            match Codec.ofFile file Codec.any with
+            | Ok keys when keys.ValueKind = Text.Json.JsonValueKind.Object ->
+                let has (key: string) = fst (keys.TryGetProperty key)
+
+                if has "schemes" && has "subsets" then
+                    Some(Error.guard (fun () -> RcnForm.read file))
+                elif has "training" && not (has "train") then
+                    Some(Error.guard (fun () -> Learn2RegForm.read file))
+                else
+                    None
+            | _ -> None
+
+        if not (File.Exists file) then
+            None
+        elif named ".csv" then
+            Some(Error.guard (fun () -> CsvForm.read file))
+        elif named ".json" then
+            ofKeys ()
+        else
+            None
+
+    /// The subjects that a share's pairs are made of.
+    let private usedBy (share: Share) : string list =
+        match share.Pairing with
+        | Atlas atlas -> atlas :: share.Subjects
+        | Listed pairs -> pairs |> List.collect (fun (f, m) -> [ f; m ])
+        | AllOrdered
+        | Consecutive
+        | RandomPerSubject _ -> share.Subjects
+
+    let private groupOf (dataset: Dataset) (at: string) (choice: PartChoice) : Result<SubjectGroup, Error> =
+        let byName = dataset.Subjects |> List.map (fun s -> s.Name, s) |> Map.ofList
+
+        let wrong problem = Error(BadInput $"{at}: {problem}")
+
+        match dataset.Parts |> List.tryFind (fun part -> part.Name = choice.Part) with
+        | None when dataset.Parts.IsEmpty ->
+            wrong $"{dataset.Name} names no parts; give numbers of subjects: train, validation, test"
+        | None ->
+            wrong
+                $"{dataset.Name} has no part \"{choice.Part}\"; {Codec.suggestion (dataset.Parts |> List.map _.Name) choice.Part}"
+        | Some { Problem = Some problem } -> Error problem
+        | Some part ->
+            let shares =
+                part.Shares
+                |> List.map (fun share ->
+                    { share with
+                        Pairing = choice.Pairing |> Option.defaultValue share.Pairing
+                    })
+
+            let names = shares |> List.collect usedBy |> List.distinct
+
+            match names |> List.tryFind (byName.ContainsKey >> not) with
+            | Some stranger -> wrong $"{dataset.Name} has no scan \"{stranger}\"; name one of its scans"
+            | None when names.Length < 2 -> wrong $"part \"{part.Name}\" has fewer than two scans"
+            | None ->
+                Ok
+                    {
+                        Part = part.Name
+                        Members = names |> List.map (fun name -> byName[name])
+                        Shares = shares
+                    }
+
+    /// A part, or all parts together, of a data set that names its own; of another one all its subjects.
+    let partOrAll (name: string option) (dataset: Dataset) : Result<SubjectGroup, Error> =
+        let wanted =
+            match name with
+            | Some name -> [ name ]
+            | None -> dataset.Parts |> List.map _.Name
+
+        if dataset.Parts.IsEmpty then
+            Ok(SubjectGroup.free dataset.Subjects)
+        else
+            Error.guard (fun () ->
+                wanted
+                |> List.map (fun part ->
+                    groupOf dataset dataset.Name { Part = part; Pairing = None } |> Error.orRaise)
+                |> SubjectGroup.together)
+
     /// The data set of an experiment.
     let load (options: DataOptions) : Result<Dataset, Error> =
         let orGet advice exists (path: string) (read: string -> Dataset) =
@@ -370,11 +440,11 @@ module Dataset =
             orGet advice isFile file RcnForm.read
         | Bids(folder, query) -> below isFolder folder (BidsForm.read query)
         | Synthetic anatomy ->
-            let make = Anatomy.subject anatomy
+            let make = lazy (Anatomy.subject anatomy)
 
             [
                 for index in 0 .. anatomy.Subjects - 1 do
-                    let both = lazy make index
+                    let both = lazy (make.Value index)
 
                     { Subject.ofImage $"synthetic-%03d{index}" (Stored.made (fun () -> fst both.Value)) with
                         Labels = Some(Stored.made (fun () -> snd both.Value))
@@ -439,49 +509,6 @@ module Dataset =
                     TestGroups = [ group (cut.Train + cut.Validation) cut.Test ]
                 }
 
-    /// The subjects that a share's pairs are made of.
-    let private usedBy (share: Share) : string list =
-        match share.Pairing with
-        | Atlas atlas -> atlas :: share.Subjects
-        | Listed pairs -> pairs |> List.collect (fun (f, m) -> [ f; m ])
-        | AllOrdered
-        | Consecutive
-        | RandomPerSubject _ -> share.Subjects
-
-    let private groupOf (dataset: Dataset) (at: string) (choice: PartChoice) : Result<SubjectGroup, Error> =
-        let byName = dataset.Subjects |> List.map (fun s -> s.Name, s) |> Map.ofList
-
-        let wrong problem =
-            Error(BadInput $"$.data.split.{at}: {problem}")
-
-        match dataset.Parts |> List.tryFind (fun part -> part.Name = choice.Part) with
-        | None when dataset.Parts.IsEmpty ->
-            wrong $"{dataset.Name} names no parts; give numbers of subjects: train, validation, test"
-        | None ->
-            wrong
-                $"{dataset.Name} has no part \"{choice.Part}\"; {Codec.suggestion (dataset.Parts |> List.map _.Name) choice.Part}"
-        | Some { Problem = Some problem } -> Error problem
-        | Some part ->
-            let shares =
-                part.Shares
-                |> List.map (fun share ->
-                    { share with
-                        Pairing = choice.Pairing |> Option.defaultValue share.Pairing
-                    })
-
-            let names = shares |> List.collect usedBy |> List.distinct
-
-            match names |> List.tryFind (byName.ContainsKey >> not) with
-            | Some stranger -> wrong $"{dataset.Name} has no scan \"{stranger}\"; name one of its scans"
-            | None when names.Length < 2 -> wrong $"part \"{part.Name}\" has fewer than two scans"
-            | None ->
-                Ok
-                    {
-                        Part = part.Name
-                        Members = names |> List.map (fun name -> byName[name])
-                        Shares = shares
-                    }
-
     /// The groups of a split, whatever the data set's subjects are; `split` refuses what may not be cut at random.
     let groups (split: Split) (dataset: Dataset) : Result<SplitSubjects, Error> =
         match split with
@@ -489,7 +516,7 @@ module Dataset =
         | Parts(train, validation, tests) ->
             Error.guard (fun () ->
                 let group at choice =
-                    groupOf dataset at choice |> Error.orRaise
+                    groupOf dataset $"$.data.split.{at}" choice |> Error.orRaise
 
                 {
                     TrainGroup = group "train" train

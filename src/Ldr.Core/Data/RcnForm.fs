@@ -3,6 +3,7 @@ namespace Ldr
 open System
 open System.IO
 open System.Text.Json
+open System.Text.Json.Nodes
 open PureHDF
 open Ldr.Runtime
 
@@ -26,7 +27,19 @@ module RcnForm =
     /// An object with any keys, in their order.
     let private entries (value: Codec<'a>) : Codec<(string * 'a) list> =
         {
-            Encode = fun _ -> invalidOp "is only read"
+            Form =
+                {
+                    Type = "an object with any keys"
+                    Keys = []
+                }
+            Encode =
+                fun pairs ->
+                    let node = JsonObject()
+
+                    for name, v in pairs do
+                        node.Add(name, value.Encode v)
+
+                    node
             Decode =
                 fun path element ->
                     if element.ValueKind <> JsonValueKind.Object then
@@ -99,14 +112,15 @@ module RcnForm =
             raise (Error.Raised(missing path))
 
         try
-            use file = H5File.OpenRead path
+            use file = Hdf5.openRead path
 
             if not (file.LinkExists case) then
                 DataFiles.bad path $"has no case \"{case}\"" "get the file that belongs to the description"
 
             read (file.Group case)
         with
-        | Error.Raised _ -> reraise ()
+        | Error.Raised _
+        | :? InvalidFileException -> reraise ()
         | :? OutOfMemoryException ->
             DataFiles.bad path "is too large for this machine's memory" "get it again"
         | e ->
@@ -158,8 +172,27 @@ module RcnForm =
 
         values, dimensions |> Array.map int
 
+    /// Refuses a case whose volume and segmentation differ in size, before either is read.
+    let private checkSizes path case (group: IH5Group) =
+        let sizes =
+            [ "volume"; "segmentation" ]
+            |> List.filter group.LinkExists
+            |> List.map (fun name -> (group.Dataset name).Space.Dimensions)
+
+        if (List.distinct sizes).Length > 1 then
+            let shown =
+                sizes
+                |> List.map (Array.map string >> String.concat " × ")
+                |> String.concat ", its segmentation of "
+
+            DataFiles.bad
+                path
+                $"case \"{case}\" has a volume of {shown} voxels"
+                "copy or download it again; both must be of one size"
+
     let private volume path case name (keep: float32 -> float32) : Volume =
         reading path case (fun group ->
+            checkSizes path case group
             let values, size = numbers path case group name
 
             match size with
@@ -173,7 +206,12 @@ module RcnForm =
 
     let private points path case : Landmarks =
         reading path case (fun group ->
-            let values, size = numbers path case group "point"
+            // Some of the authors' files have no landmarks.
+            let values, size =
+                if group.LinkExists "point" then
+                    numbers path case group "point"
+                else
+                    [||], [| 0; 3 |]
 
             match size with
             | [| count; 3 |] ->
@@ -247,6 +285,7 @@ module RcnForm =
                     let stored read : Stored<'a> =
                         {
                             Where = Some $"{path}:{case}"
+                            File = Some path
                             Read = read
                         }
 

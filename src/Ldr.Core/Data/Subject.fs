@@ -8,6 +8,8 @@ type Stored<'a> =
     {
         /// The file; a case inside an HDF5 file is `FILE:CASE`; nothing where the program made it.
         Where: string option
+        /// The file itself; nothing where the program made it.
+        File: string option
         Read: unit -> 'a
     }
 
@@ -77,11 +79,17 @@ module Stored =
     let file (read: string -> 'a) (path: string) : Stored<'a> =
         {
             Where = Some path
+            File = Some path
             Read = fun () -> read path
         }
 
     /// Not in a file.
-    let made (make: unit -> 'a) : Stored<'a> = { Where = None; Read = make }
+    let made (make: unit -> 'a) : Stored<'a> =
+        {
+            Where = None
+            File = None
+            Read = make
+        }
 
 module Subject =
     /// A subject that is a scan only, and its own person.

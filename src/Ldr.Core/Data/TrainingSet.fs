@@ -1,5 +1,6 @@
 namespace Ldr
 
+open System
 open System.Collections.Concurrent
 open Ldr.Runtime
 
@@ -10,15 +11,18 @@ type TrainingSet =
         Names: string[]
         /// Which pairs are made of them.
         Group: SubjectGroup
-        /// The scans, by the intensity rule; read anew each time where all of them would not fit into memory.
+        /// The scans, by the intensity rule; from a cache on disk where all of them would not fit into memory.
         Scans: (unit -> Volume)[]
-        /// For every scan a volume for each label, 1 where it is, else 0; read when a loss asks for them.
-        Labels: Lazy<Volume[][]>
+        /// 1 where a scan counts, for those that have a mask.
+        Masks: (unit -> Volume) option[]
+        /// For every scan a volume for each label, 1 where it is, else 0, made from the label map each time; read when a loss
+        /// asks for them.
+        Labels: Lazy<(unit -> Volume)[][]>
         /// The training grid around a scan.
         GridOf: Volume -> Grid
         Alignment: Alignment
-        /// The initial alignments of the pairs that were seen: an affine one takes longer than a step.
-        Initial: ConcurrentDictionary<int * int, Affine>
+        /// The affine alignments of the pairs that were seen, which take longer to find than a step.
+        Affine: ConcurrentDictionary<int * int, Affine>
     }
 
 module TrainingSet =
@@ -27,7 +31,7 @@ module TrainingSet =
 
     let private bad message = raise (Error.Raised(BadInput message))
 
-    let private labels (ignored: int list) (subjects: Subject list) : Volume[][] =
+    let private labels (ignored: int list) (subjects: Subject list) : (unit -> Volume)[][] =
         let maps =
             [
                 for subject in subjects do
@@ -53,31 +57,44 @@ module TrainingSet =
         let only (map: Volume) (label: int) =
             Volume(map.Grid, map.Values |> Array.map (fun v -> if v = float32 label then 1.0f else 0.0f))
 
-        [| for map in maps -> all |> Array.map (only map) |]
+        [| for map in maps -> all |> Array.map (fun label () -> only map label) |]
 
-    /// Scans are kept in memory up to so many bytes together.
-    let private mostBytes = 4L <<< 30
+    /// Scans are kept in memory up to so many bytes together: a quarter of the machine's, and never more than 4 GB.
+    let private mostBytes () =
+        min (4L <<< 30) (GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4L)
 
-    let private scans (data: DataOptions) (subjects: Subject list) : (unit -> Volume)[] =
-        let read (subject: Subject) =
+    let private scans most cache (data: DataOptions) (subjects: Subject list) : (unit -> Volume)[] =
+        let decode (subject: Subject) =
             data.Intensity.Apply(subject.Image.Read())
 
-        let reads = subjects |> List.map (fun subject -> fun () -> read subject)
+        let rule = Codec.toLine RuntimeCodecs.intensity data.Intensity
         // The first scan stands for all in what it takes.
-        let first = read subjects.Head
+        let first = decode subjects.Head
 
-        if first.Grid.Count * int64 subjects.Length * 4L > mostBytes then
-            Array.ofList reads
+        if first.Grid.Count * int64 subjects.Length * 4L > most then
+            [|
+                for subject in subjects ->
+                    match subject.Image.File with
+                    | Some file ->
+                        let what = $"{subject.Image.Where}\n{rule}"
+                        fun () -> VolumeCache.read cache file what (fun () -> decode subject)
+                    | None -> fun () -> decode subject
+            |]
         else
             [|
                 fun () -> first
-                for read in reads.Tail do
-                    let scan = read ()
+                for subject in subjects.Tail do
+                    let scan = decode subject
                     fun () -> scan
             |]
 
-    /// Reads the scans of a group.
-    let load (data: DataOptions) (group: SubjectGroup) : TrainingSet =
+    /// Reads the scans of a group; those that take more than `most` bytes together come from a cache on disk.
+    let loadWithin
+        (most: int64)
+        (cache: VolumeCache)
+        (data: DataOptions)
+        (group: SubjectGroup)
+        : TrainingSet =
         let x, y, z = data.Size
         let sx, sy, sz = data.Spacing
         let subjects = group.Members
@@ -85,14 +102,19 @@ module TrainingSet =
         {
             Names = [| for subject in subjects -> subject.Name |]
             Group = group
-            Scans = scans data subjects
+            Scans = scans most cache data subjects
+            Masks = [| for subject in subjects -> subject.Mask |> Option.map _.Read |]
             Labels = lazy labels data.IgnoredLabels subjects
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (sx, sy, sz), struct (x, y, z))
             Alignment = data.Alignment
-            Initial = ConcurrentDictionary()
+            Affine = ConcurrentDictionary()
         }
 
-    /// Two scans, by their indices, on one grid.
+    /// Reads the scans of a group.
+    let load (data: DataOptions) (group: SubjectGroup) : TrainingSet =
+        loadWithin (mostBytes ()) (VolumeCache.standard ()) data group
+
+    /// Two scans, by their indices, on one grid; what is inside is inside the fixed scan's mask too, where it has one.
     let pair (set: TrainingSet) (fixedIndex: int, movingIndex: int) : PreparedPair =
         let fixedImage, movingImage = set.Scans[fixedIndex](), set.Scans[movingIndex]()
 
@@ -101,13 +123,32 @@ module TrainingSet =
             let struct (_, map) = InitialAlignment.Find(fixedImage, movingImage, set.Alignment)
             map
 
-        let initial = set.Initial.GetOrAdd((fixedIndex, movingIndex), find)
-        Pairs.prepare (set.GridOf fixedImage) initial fixedImage movingImage
+        let initial =
+            if set.Alignment = Alignment.Affine then
+                set.Affine.GetOrAdd((fixedIndex, movingIndex), find)
+            else
+                find ()
+
+        let pair = Pairs.prepare (set.GridOf fixedImage) initial fixedImage movingImage
+
+        match set.Masks[fixedIndex] with
+        | None -> pair
+        | Some mask ->
+            let counts = Warp.Resample(mask (), pair.Grid, Affine.Identity).Values
+
+            let inside =
+                Array.map2 (fun inside c -> if c >= 0.5f then inside else 0.0f) pair.Inside counts
+
+            if Array.forall ((=) 0.0f) inside then
+                bad
+                    $"the mask of subject {set.Names[fixedIndex]} is empty on the training grid; give another one, or none"
+
+            { pair with Inside = inside }
 
     /// The label maps of a pair on its grid, fixed and moving, [L, Z, Y, X] each; every label is interpolated by itself.
     let labelsOf (set: TrainingSet) (fixedIndex: int, movingIndex: int) (pair: PreparedPair) =
         let resampled index (transform: Affine) =
             set.Labels.Value[index]
-            |> Array.collect (fun map -> Warp.Resample(map, pair.Grid, transform).Values)
+            |> Array.collect (fun map -> Warp.Resample(map (), pair.Grid, transform).Values)
 
         resampled fixedIndex Affine.Identity, resampled movingIndex pair.Initial

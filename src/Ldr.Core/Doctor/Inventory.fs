@@ -115,17 +115,16 @@ module Inventory =
                 [
                     for entry in list.EnumerateArray() do
                         let name =
-                            match entry.ValueKind with
-                            | JsonValueKind.String -> entry.GetString()
-                            | JsonValueKind.Object ->
+                            if entry.ValueKind = JsonValueKind.Object then
                                 match entry.TryGetProperty "image" with
-                                | true, image when image.ValueKind = JsonValueKind.String -> image.GetString()
-                                | _ -> null
-                            | _ -> null
+                                | true, image -> DataFiles.textOf image
+                                | _ -> None
+                            else
+                                DataFiles.textOf entry
 
                         match name with
-                        | null -> ()
-                        | name ->
+                        | None -> ()
+                        | Some name ->
                             match DataFiles.tryInside folder name with
                             | None -> ()
                             | Some path ->
@@ -169,11 +168,14 @@ module Inventory =
             | _ -> ()
 
             match root.TryGetProperty "labels" with
-            | true, labels when labels.ValueKind = JsonValueKind.String ->
-                remark
-                    "label-names"
-                    $"the names of the labels are in a file of their own, {labels.GetString()}, which is not read"
-                    "labels go by their numbers"
+            | true, labels ->
+                match DataFiles.textOf labels with
+                | Some name ->
+                    remark
+                        "label-names"
+                        $"the names of the labels are in a file of their own, {name}, which is not read"
+                        "labels go by their numbers"
+                | None -> ()
             | _ -> ()
 
             match unlisted with
@@ -326,6 +328,11 @@ module Inventory =
                                     "the others are ignored"
                         ]
                 }))
+
+    /// What a file describes that is no experiment; nothing for any other file.
+    let tryOfFile (file: string) : Result<Inventory, Error> option =
+        Dataset.tryOfFile file
+        |> Option.map (Result.map (ofDataset $"described by {Path.GetFileName file}" file))
 
     /// What lies in a folder: a data set with a description, or scans.
     let ofFolder (folder: string) : Result<Inventory, Error> =

@@ -4,20 +4,11 @@ open System.Threading
 open TorchSharp
 open Ldr.Runtime
 
-/// A subject with its scan and its labels as stored.
-[<NoEquality; NoComparison>]
-type LabelledScan =
-    {
-        Name: string
-        Image: Volume
-        Labels: Volume
-    }
-
 /// The pairs that a method is scored on.
 [<NoEquality; NoComparison>]
 type EvaluationSet =
     {
-        Scans: LabelledScan[]
+        Scans: ScoredScan[]
         Pairs: (int * int) list
         IgnoredLabels: int list
         /// Measure surface distances.
@@ -25,32 +16,52 @@ type EvaluationSet =
     }
 
 module Evaluator =
-    let private read (subject: Subject) : LabelledScan =
-        match subject.Labels with
-        | Some labelsStored ->
-            let image, labels = subject.Image.Read(), labelsStored.Read()
+    let private bad message = raise (Error.Raised(BadInput message))
 
-            if not (labels.Grid.SameAs image.Grid) then
-                raise (
-                    Error.Raised(
-                        BadInput
-                            $"subject {subject.Name}: its label map ({labels.Grid}) lies on another grid than its scan ({image.Grid}); give the label map that belongs to it"
-                    )
-                )
+    /// A label map or mask of a subject, which must lie on the scan's grid.
+    let private onGrid what (subject: Subject) (image: Volume) (stored: Stored<Volume>) : Volume =
+        let map = stored.Read()
 
-            LabelMap.check (labelsStored.Where |> Option.defaultValue $"subject {subject.Name}") labels
+        if not (map.Grid.SameAs image.Grid) then
+            bad
+                $"subject {subject.Name}: its {what} ({map.Grid}) lies on another grid than its scan ({image.Grid}); give the {what} that belongs to it"
 
-            {
-                Name = subject.Name
-                Image = image
-                Labels = labels
-            }
-        | None ->
-            raise (
-                Error.Raised(
-                    BadInput $"subject {subject.Name} has no label map; scores need one for every subject"
-                )
-            )
+        map
+
+    let private read (subject: Subject) : ScoredScan =
+        if subject.Labels.IsNone && subject.Points.IsNone then
+            bad
+                $"subject {subject.Name} has neither a label map nor landmarks; scores need one of them for every subject"
+
+        let image = subject.Image.Read()
+
+        {
+            Name = subject.Name
+            Image = image
+            Labels =
+                subject.Labels
+                |> Option.map (fun stored ->
+                    let labels = onGrid "label map" subject image stored
+                    LabelMap.check (stored.Where |> Option.defaultValue $"subject {subject.Name}") labels
+                    labels)
+            Points = subject.Points |> Option.map _.Read()
+            Mask = subject.Mask |> Option.map (onGrid "mask" subject image)
+        }
+
+    /// Refuses a pair that nothing can be said of, and landmarks that are not the same places.
+    let private checkPair (scans: ScoredScan[]) (f: int, m: int) =
+        let fixedScan, moving = scans[f], scans[m]
+
+        match fixedScan.Points, moving.Points with
+        // A data set may have landmarks in general, and none of a scan.
+        | Some p, Some q when p.Length > 0 && q.Length > 0 && p.Length <> q.Length ->
+            bad
+                $"{fixedScan.Name} has {p.Length} landmarks, {moving.Name} has {q.Length}; the i-th landmark of both must be the same place"
+        | Some _, Some _ -> ()
+        | _ when fixedScan.Labels.IsSome && moving.Labels.IsSome -> ()
+        | _ ->
+            bad
+                $"{fixedScan.Name} and {moving.Name} have neither label maps nor landmarks both; scores need one of them for every pair"
 
     /// Reads the subjects of a group and draws at most `wanted` of its pairs by a seed.
     let load (seed: Seed) (wanted: int) (ignored: int list) (group: SubjectGroup) : EvaluationSet =
@@ -67,6 +78,7 @@ module Evaluator =
             )
 
         let scans = group.Members |> List.map read |> Array.ofList
+        pairs |> List.iter (checkPair scans)
 
         {
             Scans = scans
@@ -85,14 +97,7 @@ module Evaluator =
             let field, milliseconds = fieldOf fixedScan.Image moving.Image
 
             let score =
-                Scores.ofPair
-                    set.IgnoredLabels
-                    set.Surface
-                    (fixedScan.Name, moving.Name)
-                    fixedScan.Labels
-                    moving.Labels
-                    field
-                    milliseconds
+                Scores.ofPair set.IgnoredLabels set.Surface fixedScan moving field milliseconds
 
             progress (index + 1) count
             score)

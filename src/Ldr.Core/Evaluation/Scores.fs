@@ -5,6 +5,19 @@ open System.Globalization
 open System.Text.Json.Nodes
 open Ldr.Runtime
 
+/// A scan with what it is scored by, as stored.
+[<NoEquality; NoComparison>]
+type ScoredScan =
+    {
+        Name: string
+        Image: Volume
+        Labels: Volume option
+        /// World millimetres; the i-th of two scans are the same place.
+        Points: Landmarks option
+        /// Where folding counts, on the scan's grid, not 0.
+        Mask: Volume option
+    }
+
 /// The scores of one label of a pair; the distance is not a number when the label is missing in a map.
 type LabelScore =
     {
@@ -14,7 +27,8 @@ type LabelScore =
         Hd95Mm: float
     }
 
-/// The scores of one registered pair. Overlaps are means over the labels that are in either label map.
+/// The scores of one registered pair. Overlaps are means over the labels that are in either label map, not a number where a
+/// scan has none.
 type PairScore =
     {
         Fixed: string
@@ -23,6 +37,8 @@ type PairScore =
         Jaccard: float
         /// Mean over the labels that are in both maps; not a number when there are none.
         Hd95Mm: float
+        /// Target registration error: the mean distance of the landmarks that both scans have; not a number when there are none.
+        TreMm: float
         PerLabel: LabelScore list
         FoldedPercent: float
         SdLogJ: float
@@ -42,6 +58,8 @@ type Summary =
         DicePerLabel: (int * float) list
         Jaccard: float
         Hd95Mm: float
+        TreBeforeMm: float
+        TreMm: float
         FoldedPercent: float
         SdLogJ: float
         Milliseconds: float
@@ -73,43 +91,70 @@ module Scores =
         let known = values |> Seq.filter (Double.IsNaN >> not) |> Array.ofSeq
         if known.Length = 0 then nan else Array.average known
 
-    /// Scores a field by the labels that it moves (nearest neighbour). `surface`: measure HD95 too, which takes longer.
+    /// The mean distance of the moving landmarks from where a field takes the fixed ones, mm.
+    let private treOf (field: DisplacementField) (fixedPoints: Landmarks) (movingPoints: Landmarks) =
+        Seq.zip fixedPoints movingPoints
+        |> Seq.choose (fun points ->
+            match points with
+            | Some(fx, fy, fz), Some(mx, my, mz) ->
+                let struct (x, y, z) = field.MapPoint(fx, fy, fz)
+                Some(sqrt ((x - mx) ** 2.0 + (y - my) ** 2.0 + (z - mz) ** 2.0))
+            | _ -> None)
+        |> meanOf
+
+    let private overlaps
+        ignored
+        surface
+        (fixedLabels: Volume)
+        (movingLabels: Volume)
+        field
+        : LabelScore list =
+        let labels = labelsOf ignored fixedLabels movingLabels
+        let moved = Warp.Nearest(movingLabels, field)
+
+        [
+            for overlap in Overlap.Measure(fixedLabels, moved, labels) ->
+                {
+                    Label = overlap.Label
+                    Dice = overlap.Dice
+                    Jaccard = overlap.Jaccard
+                    Hd95Mm =
+                        if surface then
+                            SurfaceDistance.Hd95(fixedLabels, moved, overlap.Label)
+                        else
+                            nan
+                }
+        ]
+
+    /// Scores a field by the labels (nearest neighbour) and the landmarks that both scans have; folding inside the fixed
+    /// scan's mask. `surface`: measure HD95 too, which takes longer.
     let ofPair
         (ignored: int list)
         (surface: bool)
-        (names: string * string)
-        (fixedLabels: Volume)
-        (movingLabels: Volume)
+        (fixedScan: ScoredScan)
+        (moving: ScoredScan)
         (field: DisplacementField)
         (milliseconds: float)
         : PairScore =
-        let labels = labelsOf ignored fixedLabels movingLabels
-        let moved = Warp.Nearest(movingLabels, field)
-        let folding = Folding.Measure field
+        let folding = Folding.Measure(field, Option.toObj fixedScan.Mask)
 
         let perLabel =
-            [
-                for overlap in Overlap.Measure(fixedLabels, moved, labels) ->
-                    {
-                        Label = overlap.Label
-                        Dice = overlap.Dice
-                        Jaccard = overlap.Jaccard
-                        Hd95Mm =
-                            if surface then
-                                SurfaceDistance.Hd95(fixedLabels, moved, overlap.Label)
-                            else
-                                nan
-                    }
-            ]
+            match fixedScan.Labels, moving.Labels with
+            | Some fixedLabels, Some movingLabels -> overlaps ignored surface fixedLabels movingLabels field
+            | _ -> []
 
         let mean (pick: LabelScore -> float) = perLabel |> Seq.map pick |> meanOf
 
         {
-            Fixed = fst names
-            Moving = snd names
+            Fixed = fixedScan.Name
+            Moving = moving.Name
             Dice = mean _.Dice
             Jaccard = mean _.Jaccard
             Hd95Mm = mean _.Hd95Mm
+            TreMm =
+                match fixedScan.Points, moving.Points with
+                | Some fixedPoints, Some movingPoints -> treOf field fixedPoints movingPoints
+                | _ -> nan
             PerLabel = perLabel
             FoldedPercent = folding.FoldedPercent
             SdLogJ = folding.SdLogJ
@@ -140,13 +185,14 @@ module Scores =
         |> Codec.seal
 
     let private pairCodec: Codec<PairScore> =
-        Codec.record (fun fixedName moving dice jaccard hd95 folded sdlogj milliseconds labels ->
+        Codec.record (fun fixedName moving dice jaccard hd95 tre folded sdlogj milliseconds labels ->
             {
                 Fixed = fixedName
                 Moving = moving
                 Dice = orNan dice
                 Jaccard = orNan jaccard
                 Hd95Mm = orNan hd95
+                TreMm = orNan tre
                 PerLabel = labels
                 FoldedPercent = folded
                 SdLogJ = orNan sdlogj
@@ -157,6 +203,7 @@ module Scores =
         |> Codec.maybe "dice" measured (fun (s: PairScore) -> known s.Dice)
         |> Codec.maybe "jaccard" measured (fun (s: PairScore) -> known s.Jaccard)
         |> Codec.maybe "hd95_mm" measured (fun (s: PairScore) -> known s.Hd95Mm)
+        |> Codec.maybe "tre_mm" measured (fun (s: PairScore) -> known s.TreMm)
         |> Codec.required "folded_percent" measured (fun (s: PairScore) -> s.FoldedPercent)
         |> Codec.maybe "sdlogj" measured (fun (s: PairScore) -> known s.SdLogJ)
         |> Codec.required "milliseconds" measured (fun (s: PairScore) -> s.Milliseconds)
@@ -187,6 +234,7 @@ module Scores =
                 Dice = mean _.Dice
                 Jaccard = mean _.Jaccard
                 Hd95Mm = mean _.Hd95Mm
+                TreMm = mean _.TreMm
                 FoldedPercent = mean _.FoldedPercent
                 SdLogJ = mean _.SdLogJ
                 Milliseconds = mean _.Milliseconds
@@ -218,6 +266,8 @@ module Scores =
                 |> List.ofSeq
             Jaccard = mean _.Jaccard
             Hd95Mm = mean _.Hd95Mm
+            TreBeforeMm = before |> Seq.map _.TreMm |> meanOf
+            TreMm = mean _.TreMm
             FoldedPercent = mean _.FoldedPercent
             SdLogJ = mean _.SdLogJ
             Milliseconds = scores |> Seq.map _.Milliseconds |> Statistics.median
@@ -246,6 +296,8 @@ module Scores =
         node.Add("dice_per_label", labels)
         node.Add("jaccard", Codec.rounded summary.Jaccard)
         node.Add("hd95_mm", Codec.rounded summary.Hd95Mm)
+        node.Add("tre_before_mm", Codec.rounded summary.TreBeforeMm)
+        node.Add("tre_mm", Codec.rounded summary.TreMm)
         node.Add("folded_percent", Codec.rounded summary.FoldedPercent)
         node.Add("sdlogj", Codec.rounded summary.SdLogJ)
         node.Add("milliseconds", Codec.rounded summary.Milliseconds)
@@ -272,6 +324,8 @@ module Scores =
         else
             "p = " + p.ToString("G2", CultureInfo.InvariantCulture)
 
+    let private treColumn = "TRE (mm)"
+
     let private columns: (string * (Summary -> string)) list =
         [
             "",
@@ -283,6 +337,7 @@ module Scores =
             "Dice", (fun s -> $"{fixedPoint 3 s.Dice} ± {fixedPoint 3 s.DiceSd}")
             "Jaccard", (fun s -> fixedPoint 3 s.Jaccard)
             "HD95 (mm)", (fun s -> fixedPoint 2 s.Hd95Mm)
+            treColumn, (fun s -> fixedPoint 2 s.TreMm)
             "folded (%)", (fun s -> fixedPoint 3 s.FoldedPercent)
             "SDlogJ", (fun s -> fixedPoint 3 s.SdLogJ)
             "parameters", (fun s -> s.Parameters.ToString("N0", CultureInfo.InvariantCulture))
@@ -290,8 +345,14 @@ module Scores =
             "ms per pair", (fun s -> fixedPoint 0 s.Milliseconds)
         ]
 
-    /// A Markdown table, its columns padded so that it reads well as plain text too.
+    /// A Markdown table, its columns padded so that it reads well as plain text too; TRE only where landmarks were scored.
     let toTable (rows: Summary list) : string =
+        let columns =
+            if rows |> List.forall (fun row -> Double.IsNaN row.TreMm) then
+                columns |> List.filter (fun (head, _) -> head <> treColumn)
+            else
+                columns
+
         let cells =
             (columns |> List.map fst)
             :: [ for row in rows -> columns |> List.map (fun (_, show) -> show row) ]
@@ -350,6 +411,7 @@ module Scores =
                 "dice"
                 "jaccard"
                 "hd95_mm"
+                "tre_mm"
                 "folded_percent"
                 "sdlogj"
                 "milliseconds"
@@ -374,6 +436,7 @@ module Scores =
                 plain s.Dice
                 plain s.Jaccard
                 plain s.Hd95Mm
+                plain s.TreMm
                 plain s.FoldedPercent
                 plain s.SdLogJ
                 plain s.Milliseconds

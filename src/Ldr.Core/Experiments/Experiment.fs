@@ -135,7 +135,10 @@ module Experiment =
         [
             for index, training in List.indexed experiment.Train do
                 match training.Distillation with
-                | Some { Teacher = teacher } when not (List.contains teacher (List.take index names)) ->
+                | Some { Teacher = teacher } when
+                    teacher <> OptimisedField.teacher
+                    && not (List.contains teacher (List.take index names))
+                    ->
                     index, teacher
                 | _ -> ()
         ]
@@ -175,6 +178,18 @@ module Experiment =
                         Path = $"$.train[{index}].name"
                         Problem = $"\"{training.Name}\" is the name of an earlier training; choose another"
                     }
+
+            for index, training in List.indexed experiment.Train do
+                match training.Distillation, training.Augmentation with
+                | Some { Teacher = teacher }, Some augmentation when
+                    teacher = OptimisedField.teacher && Augmentation.isGeometric augmentation
+                    ->
+                    {
+                        Path = $"$.train[{index}].augmentation"
+                        Problem =
+                            $"moves the images anew at every step, and \"{teacher}\" takes too long for that; leave flip, affine_probability and elastic_probability at 0"
+                    }
+                | _ -> ()
 
             for index, teacher in foreignTeachers experiment do
                 match experiment.Train[index].Augmentation with

@@ -11,6 +11,8 @@ open Ldr.Runtime
 /// What a run tells while it goes on.
 type RunEvent =
     | Loading of what: string
+    /// Something that may end the run before it is done.
+    | Cautioned of message: string
     | Training of TrainingEvent
     | Scoring of name: string * pair: int * pairs: int
 
@@ -287,6 +289,11 @@ module Run =
             let own name = Experiment.tryInstance experiment name
             let isOwn name = (own name).IsSome
 
+            /// Where the fields of a teacher are kept; `path` is its model file.
+            let fieldsOf (name: string) (path: string) =
+                let folder = Path.Combine(options.Folder, "fields", name)
+                FieldStore.create folder (FieldStore.originOf data dataset.Name path)
+
             // A teacher of few pairs is asked once for each.
             let networkOf (training: TrainingOptions) (name: string) (path: string) =
                 let network = (readModel path).Network
@@ -294,13 +301,7 @@ module Run =
                 let varied = training.Augmentation |> Option.exists Augmentation.isGeometric
 
                 if training.Pairs.IsSome && not varied then
-                    let folder = Path.Combine(options.Folder, "fields", name)
-                    Directory.CreateDirectory(Path.Combine(options.Folder, "fields")) |> ignore
-
-                    Remembered(
-                        network,
-                        FieldStore.create folder (FieldStore.originOf data dataset.Name path)
-                    )
+                    Remembered(network, fieldsOf name path)
                 else
                     Online network
 
@@ -310,6 +311,8 @@ module Run =
                     match own d.Teacher with
                     | Some teacher ->
                         networkOf training teacher.Name (modelPath options.Folder teacher.Name)
+                    | None when d.Teacher = OptimisedField.teacher ->
+                        Optimising(fieldsOf d.Teacher d.Teacher)
                     | None when Directory.Exists d.Teacher -> Stored(FieldStore.openFolder d.Teacher)
                     | None ->
                         networkOf training (string (Path.GetFileNameWithoutExtension d.Teacher)) d.Teacher)
@@ -317,7 +320,7 @@ module Run =
             // Teachers from outside must fit; those of this experiment do.
             for training in experiment.Train do
                 match training.Distillation with
-                | Some { Teacher = teacher } when not (isOwn teacher) ->
+                | Some { Teacher = teacher } when not (isOwn teacher) && teacher <> OptimisedField.teacher ->
                     let fits =
                         if Directory.Exists teacher then
                             match (FieldStore.openFolder teacher).Origin with
@@ -345,6 +348,9 @@ module Run =
             openFolder options experiment
             Checkpoint.clean options.Folder
 
+            RunSpace.warning options.Folder experiment
+            |> Option.iter (Cautioned >> options.Sink)
+
             let validate (training: TrainingOptions) (network: Network) : Metrics =
                 let model =
                     {
@@ -356,7 +362,13 @@ module Run =
                     Evaluator.model options.Device model validation CancellationToken.None (fun _ _ -> ())
 
                 let summary = Scores.summarise training.Name (0L, 0.0) scores scores
-                [ "dice", summary.Dice; "folded_percent", summary.FoldedPercent ]
+
+                [
+                    "dice", summary.Dice
+                    if not (Double.IsNaN summary.TreMm) then
+                        "tre_mm", summary.TreMm
+                    "folded_percent", summary.FoldedPercent
+                ]
 
             let sink (event: TrainingEvent) =
                 match event with
@@ -397,6 +409,7 @@ module Run =
                     | Some(Online network)
                     | Some(Remembered(network, _)) -> network.Dispose()
                     | Some(Stored _)
+                    | Some(Optimising _)
                     | None -> ()
 
                     match ending with
@@ -523,7 +536,8 @@ module Run =
                                         own |> List.map _.Scores |> Scores.overSeeds |> List.map _.Dice)
 
                                 match find first, find second with
-                                | Some a, Some b -> $"{first} − {second}", Wilcoxon.test (List.zip a b)
+                                | Some a, Some b when Seq.forall Double.IsFinite (a @ b) ->
+                                    $"{first} − {second}", Wilcoxon.test (List.zip a b)
                                 | _ -> ()
                         ]
 

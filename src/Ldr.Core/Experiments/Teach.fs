@@ -55,13 +55,21 @@ module Teach =
                 bad
                     $"the augmentation of {training.Name} moves the images, stored fields would not fit them; let the teacher run beside the student"
 
-            if not (File.Exists distillation.Teacher) then
-                bad
-                    $"the teacher of {training.Name}, \"{distillation.Teacher}\", is no model file; name one by --set train.{training.Name}.distillation.teacher=FILE"
+            let optimises = distillation.Teacher = OptimisedField.teacher
 
-            let model = ModelFile.read distillation.Teacher |> Error.orRaise
-            use network = model.Network
-            network.``to`` options.Device |> ignore
+            if not optimises && not (File.Exists distillation.Teacher) then
+                bad
+                    $"the teacher of {training.Name}, \"{distillation.Teacher}\", is no model file; name one by --set train.{training.Name}.distillation.teacher=FILE, or \"{OptimisedField.teacher}\""
+
+            use network =
+                if optimises then
+                    null
+                else
+                    (ModelFile.read distillation.Teacher |> Error.orRaise).Network
+
+            if not (isNull network) then
+                network.``to`` options.Device |> ignore
+
             let dataset = Dataset.load data |> Error.orRaise
             let split = Dataset.split data.Split dataset |> Error.orRaise
             let set = TrainingSet.load data split.TrainGroup
@@ -78,7 +86,7 @@ module Teach =
 
             let before = pairs.Length - missing.Length
 
-            let teach (pair: PreparedPair) =
+            let byNetwork (network: Network) (pair: PreparedPair) =
                 use _ = torch.NewDisposeScope()
                 use _ = torch.no_grad ()
                 let grid = pair.Grid
@@ -87,6 +95,11 @@ module Teach =
                 let moving = Bridge.toTensor options.Device shape pair.Moving
                 let predict () = network.Predict(fixedImage, moving)
                 Bridge.toArray (NativeCalls.protect predict).Field
+
+            let teach =
+                match network with
+                | null -> OptimisedField.ofPair
+                | network -> byNetwork network
 
             let made =
                 missing

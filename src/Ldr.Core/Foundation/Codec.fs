@@ -8,12 +8,28 @@ open System.Text.Json.Nodes
 /// Reads a value at a path of a JSON document: the value, or everything that is wrong.
 type Decoder<'a> = string -> JsonElement -> Result<'a, JsonProblem list>
 
+/// What is to be said of one key of a JSON form.
+type JsonKey =
+    {
+        /// Its place below the form, such as `loss.dice`; an item of a list is `[]`.
+        Key: string
+        /// The words of the unions that have it, such as `vtn`; nothing: it is always there.
+        Cases: string list
+        Type: string
+        /// What is taken where it is not there: JSON, `required`, or `none`.
+        Default: string
+    }
+
+/// What a codec takes, for people: its type, and the keys of its objects.
+type JsonForm = { Type: string; Keys: JsonKey list }
+
 /// How one type is written as JSON and read back: one value, so that the two cannot drift apart.
 [<NoEquality; NoComparison>]
 type Codec<'a> =
     {
         Encode: 'a -> JsonNode
         Decode: Decoder<'a>
+        Form: JsonForm
     }
 
 /// The fields of a JSON object on their way to a record's constructor (see `Codec.record`).
@@ -22,6 +38,7 @@ type Fields<'record, 'rest> =
     internal
         {
             Keys: string list
+            Inside: JsonKey list
             Write: 'record -> (string * JsonNode) list
             Read: Decoder<'rest>
         }
@@ -33,7 +50,10 @@ module Codec =
     let internal describe (element: JsonElement) =
         match element.ValueKind with
         | JsonValueKind.Object -> "an object"
-        | JsonValueKind.Array -> "a list"
+        | JsonValueKind.Array ->
+            match element.GetArrayLength() with
+            | 0 -> "an empty list"
+            | count -> $"a list of {count}"
         | JsonValueKind.Null -> "null"
         | _ ->
             let text = element.GetRawText()
@@ -87,9 +107,12 @@ module Codec =
             let list = known |> List.map (sprintf "\"%s\"") |> String.concat ", "
             $"known: {list}"
 
+    let private plain what : JsonForm = { Type = what; Keys = [] }
+
     let private number what (tryGet: JsonElement -> bool * 'a) (encode: 'a -> JsonNode) : Codec<'a> =
         {
             Encode = encode
+            Form = plain what
             Decode =
                 fun path element ->
                     if element.ValueKind = JsonValueKind.Number then
@@ -108,6 +131,7 @@ module Codec =
 
     let string: Codec<string> =
         {
+            Form = plain "a text"
             Encode = fun v -> JsonValue.Create v |> nonNull :> JsonNode
             Decode =
                 fun path element ->
@@ -122,6 +146,7 @@ module Codec =
 
     let bool: Codec<bool> =
         {
+            Form = plain "true or false"
             Encode = fun v -> JsonValue.Create v
             Decode =
                 fun path element ->
@@ -131,8 +156,32 @@ module Codec =
                     | _ -> expected "true or false" path element
         }
 
+    /// Either of two forms of one type: `second` where the JSON or the value is of that kind.
+    let either
+        (isSecond: JsonElement -> bool)
+        (writesSecond: 'a -> bool)
+        (first: Codec<'a>)
+        (second: Codec<'a>)
+        : Codec<'a> =
+        {
+            Form =
+                {
+                    Type = [ first.Form.Type; second.Form.Type ] |> List.distinct |> String.concat "; or "
+                    Keys = first.Form.Keys @ second.Form.Keys
+                }
+            Encode = fun value -> (if writesSecond value then second else first).Encode value
+            Decode = fun path element -> (if isSecond element then second else first).Decode path element
+        }
+
+    let private below (prefix: string) (key: JsonKey) = { key with Key = prefix + key.Key }
+
     let list (item: Codec<'a>) : Codec<'a list> =
         {
+            Form =
+                {
+                    Type = $"a list, each {item.Form.Type}"
+                    Keys = item.Form.Keys |> List.map (below "[].")
+                }
             Encode = fun values -> JsonArray(values |> List.map item.Encode |> Array.ofList)
             Decode =
                 fun path element ->
@@ -147,6 +196,7 @@ module Codec =
     /// Another type with the same JSON.
     let map (there: 'a -> 'b) (back: 'b -> 'a) (codec: Codec<'a>) : Codec<'b> =
         {
+            Form = codec.Form
             Encode = back >> codec.Encode
             Decode = fun path element -> codec.Decode path element |> Result.map there
         }
@@ -154,6 +204,14 @@ module Codec =
     /// A further demand on the value, said as "expected …".
     let where (demand: string) (holds: 'a -> bool) (codec: Codec<'a>) : Codec<'a> =
         { codec with
+            Form =
+                { codec.Form with
+                    Type =
+                        if codec.Form.Keys.IsEmpty then
+                            demand
+                        else
+                            $"{codec.Form.Type}; {demand}"
+                }
             Decode =
                 fun path element ->
                     match codec.Decode path element with
@@ -185,6 +243,7 @@ module Codec =
         let items = list item
 
         {
+            Form = plain $"three, for x, y and z, each {item.Form.Type}"
             Encode = fun (x, y, z) -> items.Encode [ x; y; z ]
             Decode =
                 fun path element ->
@@ -194,9 +253,16 @@ module Codec =
                     | Error e -> Error e
         }
 
+    let private oneOf (words: string list) =
+        words
+        |> List.map (sprintf "\"%s\"")
+        |> String.concat ", "
+        |> sprintf "one of %s"
+
     /// A choice among words.
     let choice (words: (string * 'a) list) : Codec<'a> when 'a: equality =
         {
+            Form = words |> List.map fst |> oneOf |> plain
             Encode = fun value -> words |> List.find (fun (_, v) -> v = value) |> fst |> string.Encode
             Decode =
                 fun path element ->
@@ -214,18 +280,33 @@ module Codec =
     let record (construct: 'rest) : Fields<'record, 'rest> =
         {
             Keys = []
+            Inside = []
             Write = fun _ -> []
             Read = fun _ _ -> Ok construct
         }
 
     let private field
         key
+        (form: JsonForm)
+        (fallback: string)
         (write: 'record -> (string * JsonNode) list)
         (read: string -> JsonElement option -> Result<'v, JsonProblem list>)
         fields
         =
         {
             Keys = fields.Keys @ [ key ]
+            Inside =
+                fields.Inside
+                @ {
+                    Key = key
+                    Cases = []
+                    Type = form.Type
+                    Default = fallback
+                  }
+                  :: (form.Keys
+                      |> List.map (fun inner ->
+                          let dot = if inner.Key.StartsWith '[' then "" else "."
+                          below (key + dot) inner))
             Write = fun record -> fields.Write record @ write record
             Read =
                 fun path element ->
@@ -237,6 +318,15 @@ module Codec =
                     both (fields.Read path element) value
         }
 
+    let private layout =
+        JsonSerializerOptions(
+            WriteIndented = true,
+            Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping
+        )
+
+    let private compact =
+        JsonSerializerOptions(Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping)
+
     /// A field that must be there.
     let required key (codec: Codec<'v>) (get: 'record -> 'v) (fields: Fields<'record, 'v -> 'rest>) =
         let read path element =
@@ -244,12 +334,21 @@ module Codec =
             | Some e -> codec.Decode path e
             | None -> problem path "is missing"
 
-        field key (fun record -> [ key, codec.Encode(get record) ]) read fields
+        field key codec.Form "required" (fun record -> [ key, codec.Encode(get record) ]) read fields
 
-    /// A field with a default; it is always written, so that a resolved file shows every value.
-    let optional
+    /// JSON for people, indented.
+    let toText (codec: Codec<'a>) (value: 'a) =
+        (codec.Encode value).ToJsonString layout
+
+    /// JSON on one line.
+    let toLine (codec: Codec<'a>) (value: 'a) =
+        (codec.Encode value).ToJsonString compact
+
+    /// A field with a default that depends on where the program runs, and what is said of it.
+    let surrounding
         key
         (codec: Codec<'v>)
+        (said: string)
         (fallback: 'v)
         (get: 'record -> 'v)
         (fields: Fields<'record, 'v -> 'rest>)
@@ -259,7 +358,30 @@ module Codec =
             | Some e -> codec.Decode path e
             | None -> Ok fallback
 
-        field key (fun record -> [ key, codec.Encode(get record) ]) read fields
+        field key codec.Form said (fun record -> [ key, codec.Encode(get record) ]) read fields
+
+    /// The shortest JSON that is read as a value: nothing that is a default itself.
+    let private shortest (codec: Codec<'v>) (value: 'v) : string =
+        let full = toLine codec value
+        let document = JsonDocument.Parse(full).RootElement
+
+        let shorter =
+            if document.ValueKind = JsonValueKind.Object then
+                "{}"
+                :: [ for property in document.EnumerateObject() -> property.Value.GetRawText() ]
+            else
+                []
+
+        shorter
+        |> List.tryFind (fun text ->
+            match codec.Decode "$" (JsonDocument.Parse(text).RootElement) with
+            | Ok same -> toLine codec same = full
+            | Error _ -> false)
+        |> Option.defaultValue full
+
+    /// A field with a default; it is always written, so that a resolved file shows every value.
+    let optional key (codec: Codec<'v>) (fallback: 'v) (get: 'record -> 'v) fields =
+        surrounding key codec (shortest codec fallback) fallback get fields
 
     /// A field that may be absent (or null).
     let maybe
@@ -275,6 +397,8 @@ module Codec =
 
         field
             key
+            codec.Form
+            "none"
             (fun record -> get record |> Option.toList |> List.map (fun v -> key, codec.Encode v))
             read
             fields
@@ -309,6 +433,11 @@ module Codec =
     /// Ends an object: unknown keys are problems, with a suggestion.
     let seal (fields: Fields<'record, 'record>) : Codec<'record> =
         {
+            Form =
+                {
+                    Type = "an object"
+                    Keys = fields.Inside
+                }
             Encode = fields.Write >> toObject
             Decode = decodeFields [] fields
         }
@@ -316,6 +445,11 @@ module Codec =
     /// Ends an object of somebody else's file, which may have more keys than are read.
     let lenient (fields: Fields<'record, 'record>) : Codec<'record> =
         {
+            Form =
+                {
+                    Type = "an object"
+                    Keys = fields.Inside
+                }
             Encode = fields.Write >> toObject
             Decode =
                 fun path element ->
@@ -328,6 +462,7 @@ module Codec =
     /// Any JSON, as it is.
     let any: Codec<JsonElement> =
         {
+            Form = plain "anything"
             Encode = fun element -> JsonNode.Parse(element.GetRawText()) |> nonNull
             Decode = fun _ element -> Ok element
         }
@@ -338,6 +473,7 @@ module Codec =
         internal
             {
                 Word: string
+                CaseKeys: JsonKey list
                 EncodeCase: 'union -> (string * JsonNode) list option
                 DecodeCase: string -> Decoder<'union>
             }
@@ -350,6 +486,7 @@ module Codec =
         =
         {
             Word = word
+            CaseKeys = fields.Inside
             EncodeCase = unwrap >> Option.map fields.Write
             DecodeCase = fun tag path element -> decodeFields [ tag ] fields path element |> Result.map wrap
         }
@@ -365,7 +502,30 @@ module Codec =
             | Some case -> Ok case
             | None -> problem path $"\"{word}\" is not known; {suggestion words word}"
 
+        let keys =
+            // A key that several cases have in the same way is said once.
+            cases
+            |> List.collect (fun c -> c.CaseKeys |> List.map (fun key -> c.Word, key))
+            |> List.groupBy snd
+            |> List.map (fun (key, own) ->
+                if key.Cases.IsEmpty then
+                    { key with Cases = own |> List.map fst }
+                else
+                    key)
+
         {
+            Form =
+                {
+                    Type = "an object, or its word alone"
+                    Keys =
+                        {
+                            Key = tag
+                            Cases = []
+                            Type = oneOf words
+                            Default = "required"
+                        }
+                        :: keys
+                }
             Encode =
                 fun value ->
                     cases
@@ -398,22 +558,6 @@ module Codec =
     /// The same with 6 decimals.
     let rounded (value: float) : JsonNode | null = finiteOrNull (Math.Round(value, 6))
 
-    let private layout =
-        JsonSerializerOptions(
-            WriteIndented = true,
-            Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping
-        )
-
-    let private compact =
-        JsonSerializerOptions(Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping)
-
-    /// JSON for people, indented.
-    let toText (codec: Codec<'a>) (value: 'a) =
-        (codec.Encode value).ToJsonString layout
-
-    /// JSON on one line.
-    let toLine (codec: Codec<'a>) (value: 'a) =
-        (codec.Encode value).ToJsonString compact
 
     /// How every JSON text is read: comments and a last comma are welcome.
     let internal reading =

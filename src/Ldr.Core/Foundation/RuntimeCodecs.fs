@@ -52,8 +52,9 @@ module RuntimeCodecs =
         Codec.int
         |> Codec.where "a whole number from 8 to 1024" (fun n -> n >= 8 && n <= 1024)
         |> Codec.triple
-        |> Codec.where $"at most {ModelGrid.MostVoxels} voxels in all" (fun (x, y, z) ->
-            int64 x * int64 y * int64 z <= ModelGrid.MostVoxels)
+        |> Codec.where
+            $"three whole numbers from 8 to 1024, at most {ModelGrid.MostVoxels} voxels in all"
+            (fun (x, y, z) -> int64 x * int64 y * int64 z <= ModelGrid.MostVoxels)
 
     /// A voxel spacing along x, y, z, mm.
     let spacing: Codec<float * float * float> =

@@ -22,7 +22,7 @@ type FieldStore =
 /// Which teacher filled a store, and how its pairs were prepared.
 and StoreOrigin =
     {
-        /// The SHA-256 of the teacher's model file.
+        /// The SHA-256 of the teacher's model file, or `OptimisedField.teacher`.
         Teacher: string
         Data: string
         Size: int * int * int
@@ -93,10 +93,14 @@ module FieldStore =
     let private path (store: FieldStore) (names: string * string) (ending: string) =
         Path.Combine(store.Folder, $"{fileName (fst names)}--{fileName (snd names)}{ending}")
 
-    /// What the fields of a teacher's model file are for.
+    /// What the fields of a teacher are for: of a model file, or of `OptimisedField.teacher`.
     let originOf (data: DataOptions) (dataset: string) (teacher: string) : StoreOrigin =
         {
-            Teacher = Checkpoint.digest teacher
+            Teacher =
+                if teacher = OptimisedField.teacher then
+                    teacher
+                else
+                    Checkpoint.digest teacher
             Data = dataset
             Size = data.Size
             Spacing = data.Spacing

@@ -59,6 +59,8 @@ type Teacher =
     | Stored of FieldStore
     /// A network that is asked once for every pair; its fields are kept in a store.
     | Remembered of Network * FieldStore
+    /// `OptimisedField.ofPair`, once for every pair; kept in a store.
+    | Optimising of FieldStore
 
 /// All that a training needs from outside.
 [<NoEquality; NoComparison>]
@@ -246,13 +248,19 @@ module Trainer =
                          |> List.map (fun (own, pair) -> FieldStore.read store (names own) pair)
                          |> tensor 3
 
+                     let has store =
+                         pairs |> List.forall (fun (own, _) -> FieldStore.has store (names own))
+
                      match job.Teacher with
                      | None -> invalidOp "a training without a teacher asked for its field"
                      | Some(Online teacher) -> ask teacher
                      | Some(Stored store) -> read store
-                     | Some(Remembered(_, store)) when
-                         pairs |> List.forall (fun (own, _) -> FieldStore.has store (names own))
-                         ->
+                     | Some(Remembered(_, store))
+                     | Some(Optimising store) when has store -> read store
+                     | Some(Optimising store) ->
+                         for own, pair in pairs do
+                             FieldStore.write store (names own) pair.Grid (OptimisedField.ofPair pair)
+
                          read store
                      | Some(Remembered(teacher, store)) ->
                          let fields = ask teacher
@@ -299,6 +307,7 @@ module Trainer =
             for parameter in teacher.parameters () do
                 parameter.requires_grad <- false
         | Some(Stored _)
+        | Some(Optimising _)
         | None -> ()
 
         let judge (distillation: Distillation) : Learner<Discriminator> option =

@@ -79,7 +79,7 @@ module TransformStore =
     let private readHdf5 (path: string) : Transform =
         try
             let length = FileInfo(path).Length
-            use file = H5File.OpenRead path
+            use file = Hdf5.openRead path
 
             if not (file.LinkExists "TransformGroup") then
                 bad path "is an HDF5 file without transforms" "ITK writes them in a group 'TransformGroup'"

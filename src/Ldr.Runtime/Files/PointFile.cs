@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
-using System.Text.Json.Nodes;
 
 namespace Ldr.Runtime;
 
@@ -238,32 +237,80 @@ public sealed class PointFile
         }
     }
 
-    private static PointFile Json(string path, string text)
+    /// <summary>A document, which unlike a node tells at once of keys that are there twice and of texts that are no UTF-16.</summary>
+    private static JsonDocument Document(string path, string text)
     {
-        JsonNode Parse()
+        JsonDocument? document = null;
+        try
         {
-            try
+            document = JsonDocument.Parse(text);
+            CheckTexts(document.RootElement);
+            return document;
+        }
+        catch (Exception error) when (error is JsonException or InvalidOperationException)
+        {
+            document?.Dispose();
+            throw new InvalidFileException(path, $"is no JSON ({error.Message})", "name a .mrk.json file of Slicer", error);
+        }
+    }
+
+    private static IEnumerable<JsonElement> Objects(JsonElement parent, string key) =>
+        parent.ValueKind == JsonValueKind.Object && parent.TryGetProperty(key, out JsonElement items) && items.ValueKind == JsonValueKind.Array
+            ? items.EnumerateArray().Where(item => item.ValueKind == JsonValueKind.Object)
+            : [];
+
+    /// <summary>Where the points of a markups file lie: the keys on the way from the root, each but the last of a list of objects.</summary>
+    private static readonly string[] Way = ["markups", "controlPoints", "position"];
+
+    /// <summary>Copies an object, with other numbers in the positions of its points.</summary>
+    private static void Copy(JsonElement element, int level, Utf8JsonWriter writer, Queue<(double X, double Y, double Z)> moved)
+    {
+        writer.WriteStartObject();
+        foreach (JsonProperty property in element.EnumerateObject())
+        {
+            if (property.Name != Way[level] || property.Value.ValueKind != JsonValueKind.Array)
             {
-                // A document, unlike a node, tells at once of keys that are there twice and of texts that are no UTF-16.
-                using JsonDocument document = JsonDocument.Parse(text);
-                CheckTexts(document.RootElement);
-                return JsonNode.Parse(text) ?? throw new JsonException("empty");
+                property.WriteTo(writer);
+                continue;
             }
-            catch (Exception error) when (error is JsonException or InvalidOperationException)
+
+            writer.WriteStartArray(property.Name);
+            if (level == Way.Length - 1)
             {
-                throw new InvalidFileException(path, $"is no JSON ({error.Message})", "name a .mrk.json file of Slicer", error);
+                (double x, double y, double z) = moved.Dequeue();
+                writer.WriteNumberValue(x);
+                writer.WriteNumberValue(y);
+                writer.WriteNumberValue(z);
             }
+            else
+            {
+                foreach (JsonElement item in property.Value.EnumerateArray())
+                {
+                    if (item.ValueKind == JsonValueKind.Object)
+                    {
+                        Copy(item, level + 1, writer, moved);
+                    }
+                    else
+                    {
+                        item.WriteTo(writer);
+                    }
+                }
+            }
+
+            writer.WriteEndArray();
         }
 
+        writer.WriteEndObject();
+    }
+
+    private static PointFile Json(string path, string text)
+    {
         InvalidFileException Wrong(string where) =>
             new(path, $"has no {where}", "name a .mrk.json file of Slicer");
-        static IEnumerable<JsonObject> Objects(JsonNode? node) => node is JsonArray array ? array.OfType<JsonObject>() : [];
-        static IEnumerable<JsonObject> ControlPoints(JsonNode root) => Objects(root is JsonObject top ? top["markups"] : null)
-            .SelectMany(markup => Objects(markup["controlPoints"]))
-            .Where(point => point["position"] is JsonArray);
-        JsonNode root = Parse();
-        string[] systems = Objects(root is JsonObject o ? o["markups"] : null)
-            .Select(markup => markup["coordinateSystem"]?.ToString() ?? "LPS").Distinct().ToArray();
+        using JsonDocument document = Document(path, text);
+        JsonElement[] markups = Objects(document.RootElement, "markups").ToArray();
+        string[] systems = markups.Select(markup => markup.TryGetProperty("coordinateSystem", out JsonElement system) && system.ValueKind != JsonValueKind.Null
+            ? system.ToString() : "LPS").Distinct().ToArray();
         PointFrame frame = systems switch
         {
             ["LPS"] or ["1"] => PointFrame.Lps,
@@ -271,34 +318,33 @@ public sealed class PointFile
             _ => throw Wrong("markups in one coordinate system, LPS or RAS"),
         };
         List<(double X, double Y, double Z)> points = [];
-        foreach (JsonObject point in ControlPoints(root))
+        foreach (JsonElement point in markups.SelectMany(markup => Objects(markup, "controlPoints")))
         {
-            JsonArray position = (JsonArray)point["position"]!;
-            double[] numbers = position.Select(n => n is JsonValue v && v.TryGetValue(out double d) ? d : double.NaN).ToArray();
-            if (numbers.Length != 3 || !Array.TrueForAll(numbers, double.IsFinite))
+            if (!point.TryGetProperty("position", out JsonElement position) || position.ValueKind != JsonValueKind.Array)
+            {
+                continue;
+            }
+
+            double Number(int i) => position[i].ValueKind == JsonValueKind.Number && position[i].TryGetDouble(out double d) ? d : double.NaN;
+            if (position.GetArrayLength() != 3 || !(double.IsFinite(Number(0)) && double.IsFinite(Number(1)) && double.IsFinite(Number(2))))
             {
                 throw Wrong("three numbers in a 'position'");
             }
 
-            points.Add((numbers[0], numbers[1], numbers[2]));
+            points.Add((Number(0), Number(1), Number(2)));
         }
 
         return new PointFile(frame, points, moved =>
         {
-            JsonNode copy = root.DeepClone();
-            foreach ((JsonObject point, (double x, double y, double z)) in ControlPoints(copy).Zip(moved))
-            {
-                point["position"] = new JsonArray(JsonValue.Create(x), JsonValue.Create(y), JsonValue.Create(z));
-            }
-
-            // Not JsonNode.ToJsonString with options: that needs reflection.
+            using JsonDocument again = JsonDocument.Parse(text);
             using MemoryStream bytes = new();
             using (Utf8JsonWriter writer = new(bytes, new JsonWriterOptions { Indented = true }))
             {
-                copy.WriteTo(writer);
+                Copy(again.RootElement, 0, writer, new Queue<(double X, double Y, double Z)>(moved));
             }
 
-            return Encoding.UTF8.GetString(bytes.ToArray()) + "\n";
+            bytes.WriteByte((byte)'\n');
+            return Encoding.UTF8.GetString(bytes.GetBuffer(), 0, (int)bytes.Length);
         });
     }
 }

@@ -102,6 +102,60 @@ let tests =
                     Expect.equal (pairs 1) drawn "the same seed, the same pairs"
                     Expect.isTrue (Double.IsFinite(number other "dice")) "a score")
 
+            testInFolder
+                "a table of pairs and a Learn2Reg description are evaluated and examined by themselves"
+                (fun folder ->
+                    let model = folder </> "m.safetensors"
+                    writeModel model
+
+                    for page, file, part, pairs, hasDice in
+                        [
+                            "csv", "pairs.csv", "test", 2, true
+                            "csv", "pairs.csv", "all", 5, true
+                            "learn2reg", "Example_dataset.json", "val", 1, false
+                        ] do
+                        Ldr.Tests.Core.DataPageTests.make folder (Ldr.Tests.Core.DataPageTests.blocks page)
+                        let data = folder </> file
+
+                        let scored =
+                            ldr [ "evaluate"; "--model"; model; "--data"; data; "--split"; part; "--json" ]
+
+                        Expect.equal scored.Code 0 scored.Errors
+                        let node = nonNull (JsonNode.Parse scored.Output)
+                        Expect.equal (string node["pairs"]) (string pairs) "the pairs of that part"
+                        Expect.equal (isNull node["dice"]) (not hasDice) "Dice"
+                        Expect.isNotNull node["tre_mm"] "TRE"
+                        Expect.isNotNull node["tre_before_mm"] "TRE before"
+                        let examined = ldr [ "doctor"; data ]
+                        Expect.stringContains examined.Output $"described by {file}" "what it is"
+
+                    let none = ldr [ "evaluate"; "--model"; model; "--data"; folder </> "rcn.csv" ]
+                    Expect.equal none.Code 1 none.Errors
+
+                    File.WriteAllText(folder </> "bare.csv", "fixed,moving\nscans/a.nii.gz,scans/b.nii.gz\n")
+                    let bare = ldr [ "evaluate"; "--model"; model; "--data"; folder </> "bare.csv" ]
+                    Expect.equal bare.Code 1 bare.Errors
+
+                    Expect.stringContains
+                        bare.Errors
+                        "has no part \"test\"; known: \"all\""
+                        "which there are"
+
+                    let bare =
+                        ldr
+                            [
+                                "evaluate"
+                                "--model"
+                                model
+                                "--data"
+                                folder </> "bare.csv"
+                                "--split"
+                                "all"
+                            ]
+
+                    Expect.equal bare.Code 1 bare.Errors
+                    Expect.stringContains bare.Errors "neither a label map nor landmarks" "what is needed")
+
             testInFolder "models go by their names; an unknown one lists those that are known" (fun folder ->
                 scene folder
                 let card = json (withModels folder [ "inspect"; "small"; "--json" ])

@@ -124,6 +124,7 @@ let tests =
                         let full = ldr (command there)
                         Expect.equal full.Code 1 full.Errors
                         Expect.stringContains full.Errors "free space" "the line"
+                        Expect.stringContains full.Errors $"{there} may take up to" "and a warning before"
 
                         Expect.equal
                             (checkpoints there)
@@ -133,6 +134,7 @@ let tests =
                         Expect.equal (mount "remount,size=500M").Code 0 "a larger disk"
                         let ended = ldr (command there @ [ "--resume" ])
                         Expect.equal ended.Code 0 ended.Errors
+                        Expect.isFalse (ended.Errors.Contains "may take up to") "there is room"
                         Expect.stringContains ended.Errors "from step 6" "where it went on"
                         let whole = folder </> "whole"
                         let unbroken = ldr (command whole)

@@ -4,15 +4,7 @@ open System.IO
 open Expecto
 open Ldr
 
-let private shipped =
-    let rec find (folder: DirectoryInfo | null) =
-        match folder with
-        | null -> failwith "no experiments folder above the tests"
-        | f when File.Exists(Path.Combine(f.FullName, "Ldr.sln")) -> Path.Combine(f.FullName, "experiments")
-        | f -> find f.Parent
-
-    find (DirectoryInfo System.AppContext.BaseDirectory)
-
+let private shipped = Path.Combine(Repository.root, "experiments")
 let private quickstart = Path.Combine(shipped, "quickstart.json")
 
 let private lines result =

@@ -13,6 +13,7 @@ let private score name dice jaccard hd95 perLabel folded sd milliseconds : PairS
         Dice = dice
         Jaccard = jaccard
         Hd95Mm = hd95
+        TreMm = nan
         PerLabel = perLabel
         FoldedPercent = folded
         SdLogJ = sd
@@ -30,7 +31,9 @@ let private label number dice jaccard hd95 : LabelScore =
 /// The first pair has labels 1 and 2, the second 2 and 7.
 let private pairs =
     [
-        score "a, left" 0.75 0.6 2.0 [ label 1 1.0 1.0 0.0; label 2 0.5 0.2 4.0 ] 0.0 0.1 10.0
+        { score "a, left" 0.75 0.6 2.0 [ label 1 1.0 1.0 0.0; label 2 0.5 0.2 4.0 ] 0.0 0.1 10.0 with
+            TreMm = 1.5
+        }
         score "b\"c" 0.25 0.2 nan [ label 2 0.5 0.4 nan; label 7 0.0 0.0 nan ] 3.0 0.3 50.0
     ]
 
@@ -48,6 +51,15 @@ let private summary = Scores.summarise "student" (1234567L, 2.5e9) before pairs
 let private row (values: float32 list) =
     Volume(Grid(values.Length, 1, 1, Affine.Identity), Array.ofList values)
 
+let private scan labels points mask : ScoredScan =
+    {
+        Name = "s"
+        Image = labels
+        Labels = Some labels
+        Points = points
+        Mask = mask
+    }
+
 let private close actual expected what =
     Expect.floatClose Accuracy.high actual expected what
 
@@ -62,6 +74,7 @@ let tests =
                 close summary.DiceSd 0.25 "population deviation"
                 close summary.Jaccard 0.4 "Jaccard"
                 close summary.Hd95Mm 2.0 "HD95 of the pair that has one"
+                close summary.TreMm 1.5 "TRE of the pair that has one"
                 close summary.FoldedPercent 1.5 "folded"
                 close summary.SdLogJ 0.2 "SDlogJ"
                 close summary.Milliseconds 30.0 "median of two"
@@ -84,7 +97,16 @@ let tests =
                 let fixedLabels = row [ 1f; 1f; 2f; 2f; 0f; 9f ]
                 let movingLabels = row [ 1f; 0f; 2f; 2f; 3f; 9f ]
                 let field = DisplacementField.Zero fixedLabels.Grid
-                let scored = Scores.ofPair [ 9 ] true ("f", "m") fixedLabels movingLabels field 5.0
+
+                let scored =
+                    Scores.ofPair
+                        [ 9 ]
+                        true
+                        (scan fixedLabels None None)
+                        (scan movingLabels None None)
+                        field
+                        5.0
+
                 Expect.equal (scored.PerLabel |> List.map _.Label) [ 1; 2; 3 ] "union"
                 Expect.equal (scored.PerLabel |> List.map _.Dice) [ 2.0 / 3.0; 1.0; 0.0 ] "Dice"
                 Expect.equal (scored.PerLabel |> List.map _.Jaccard) [ 0.5; 1.0; 0.0 ] "Jaccard"
@@ -95,13 +117,57 @@ let tests =
                 Expect.isTrue (Double.IsNaN scored.PerLabel[2].Hd95Mm) "none of a label that one map lacks"
                 close scored.Hd95Mm 0.45 "mean over the labels in both"
             }
+            test "landmarks: the mean distance of those that both scans have; folding inside the mask" {
+                let grid =
+                    Grid(
+                        5,
+                        5,
+                        5,
+                        Affine.FromRows [| 2.0; 0.0; 0.0; 0.0; 0.0; 2.0; 0.0; 0.0; 0.0; 0.0; 2.0; 0.0 |]
+                    )
+
+                let labels = Volume(grid, Array.create 125 1.0f)
+                // Voxels go 1 voxel, 2 mm, along x; the sheet x = 2 goes back far beyond its neighbours.
+                let vectors = Array.zeroCreate 375
+
+                for i in 0..124 do
+                    vectors[i] <- if i % 5 = 2 then -3.0f else 1.0f
+
+                let field = DisplacementField(grid, vectors)
+
+                let fixedPoints =
+                    Some [| Some(0.0, 0.0, 0.0); Some(0.0, 2.0, 0.0); None; Some(8.0, 8.0, 8.0) |]
+
+                let moving =
+                    Some [| Some(2.0, 3.0, 0.0); None; Some(1.0, 1.0, 1.0); Some(10.0, 8.0, 7.0) |]
+
+                let score mask =
+                    Scores.ofPair [] false (scan labels fixedPoints mask) (scan labels moving None) field 0.0
+
+                close (score None).TreMm 2.0 "the mean of 3 and 1 mm"
+                Expect.isGreaterThan (score None).FoldedPercent 0.0 "folded"
+                let away = Volume(grid, Array.init 125 (fun i -> if i % 5 = 2 then 0.0f else 1.0f))
+                let inside = score (Some away)
+
+                let free =
+                    score (Some(Volume(grid, Array.init 125 (fun i -> if i % 5 = 0 then 1.0f else 0.0f))))
+
+                Expect.isLessThan inside.FoldedPercent 100.0 "the sheet's neighbours may fold"
+                Expect.isTrue (Double.IsNaN free.SdLogJ) "no interior voxel counts"
+
+                Expect.isTrue
+                    (Double.IsNaN
+                        (Scores.ofPair [] false (scan labels None None) (scan labels moving None) field 0.0)
+                            .TreMm)
+                    "one scan has no landmarks"
+            }
             test "CSV: a column per label and measure, names in quotes where they must be" {
                 Expect.equal
                     (Scores.toCsv pairs)
-                    ("fixed,moving,dice,jaccard,hd95_mm,folded_percent,sdlogj,milliseconds,"
+                    ("fixed,moving,dice,jaccard,hd95_mm,tre_mm,folded_percent,sdlogj,milliseconds,"
                      + "dice_1,dice_2,dice_7,jaccard_1,jaccard_2,jaccard_7,hd95_mm_1,hd95_mm_2,hd95_mm_7\n"
-                     + "\"a, left\",m,0.75,0.6,2,0,0.1,10,1,0.5,,1,0.2,,0,4,\n"
-                     + "\"b\"\"c\",m,0.25,0.2,,3,0.3,50,,0.5,0,,0.4,0,,,\n")
+                     + "\"a, left\",m,0.75,0.6,2,1.5,0,0.1,10,1,0.5,,1,0.2,,0,4,\n"
+                     + "\"b\"\"c\",m,0.25,0.2,,,3,0.3,50,,0.5,0,,0.4,0,,,\n")
                     "text"
             }
             test "a score sheet: JSON and back" {
@@ -156,10 +222,13 @@ let tests =
                     { summary with
                         Name = "x"
                         Hd95Mm = nan
+                        TreMm = nan
                     }
 
+                Expect.stringContains (Scores.toTable [ summary; unknown ]) "TRE (mm)" "landmarks"
+
                 Expect.equal
-                    (Scores.toTable [ summary; unknown ])
+                    (Scores.toTable [ { summary with TreMm = nan }; unknown ])
                     (String.concat
                         "\n"
                         [
@@ -174,6 +243,7 @@ let tests =
                 let node = Scores.toJson { summary with Hd95Mm = nan }
                 Expect.isNull node["hd95_mm"] "HD95"
                 Expect.equal (string node["dice_sd"]) "0.25" "deviation"
+                Expect.equal (string node["tre_mm"]) "1.5" "TRE"
                 Expect.equal (node["dice_per_label"].ToJsonString()) """{"1":1,"2":0.5,"7":0}""" "labels"
             }
         ]

@@ -38,10 +38,11 @@ let private set =
                         let scan = fst (Anatomy.subject anatomy i)
                         fun () -> scan
                 |]
+            Masks = Array.create 5 None
             Labels = lazy [||]
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (1.0, 1.0, 1.0), struct (32, 32, 32))
             Alignment = Alignment.World
-            Initial = ConcurrentDictionary()
+            Affine = ConcurrentDictionary()
         }
         : TrainingSet)
 
@@ -573,6 +574,32 @@ let tests =
                     (Directory.GetFiles(kept.Folder, "*.safetensors"))
                     3
                     "asked once for each pair"
+
+                // A teacher that optimises brings the moving image nearer to the fixed one, and is asked once as well.
+                let found = FieldStore.create (folder </> "found") origin
+                let first = losses "optimised" (Optimising found)
+
+                Expect.hasLength
+                    (Directory.GetFiles(found.Folder, "*.safetensors"))
+                    3
+                    "a field for each pair"
+
+                Expect.equal (losses "optimised again" (Optimising found)) first "from the store"
+
+                for f, m in own do
+                    use _ = torch.NewDisposeScope()
+                    let pair = TrainingSet.pair set.Value (f, m)
+
+                    let tensor channels values =
+                        Bridge.toTensor torch.CPU [| 1L; channels; 32L; 32L; 32L |] values
+
+                    let fixedImage, moving = tensor 1L pair.Fixed, tensor 1L pair.Moving
+                    let field = tensor 3L (FieldStore.read found (names (f, m)) pair)
+
+                    let alike image =
+                        (Similarity.correlation None fixedImage image).item<float32>()
+
+                    Expect.isGreaterThan (alike (Field.warp field moving)) (alike moving) "nearer"
 
                 // Another teacher's fields do not go into the same folder.
                 Expect.throws

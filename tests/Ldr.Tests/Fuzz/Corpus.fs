@@ -213,6 +213,65 @@ let private msd =
 "numTraining": 3, "training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"},
 {"image": "./imagesTr/b.nii.gz", "label": "./labelsTr/b.nii.gz"}, {"image": "./imagesTr/c.nii.gz"}], "test": ["./imagesTs/d.nii.gz"]}"""
 
+let private nnUnet =
+    """{"channel_names": {"0": "T1"}, "labels": {"background": 0, "liver": 1}, "numTraining": 2, "file_ending": ".nii.gz",
+"dataset": {"a": {"images": ["./imagesTr/a_0000.nii.gz"], "label": "./labelsTr/a.nii.gz"},
+"b": {"images": ["./imagesTr/b_0000.nii.gz"], "label": "./labelsTr/b.nii.gz"}}}"""
+
+let private learn2Reg =
+    """{"name": "NLST", "labels": {"0": "background"}, "training": [{"image": "./imagesTr/N_0001_0000.nii.gz", "mask": "./masksTr/N_0001_0000.nii.gz",
+"keypoints": "./keypointsTr/N_0001_0000.nii.gz"}, {"image": "./imagesTr/N_0001_0001.nii.gz", "label": "./labelsTr/N_0001_0001.nii.gz"}], "test": ["./imagesTs/N_0002_0000.nii.gz"],
+"training_paired_images": [{"fixed": "./imagesTr/N_0001_0000.nii.gz", "moving": "./imagesTr/N_0001_0001.nii.gz"}],
+"registration_val": [{"fixed": "./imagesTr/N_0001_0000.nii.gz", "moving": "./imagesTr/N_0001_0001.nii.gz"}]}"""
+
+let private pairTable =
+    "fixed,moving,fixed_labels,moving_points,part\na.nii.gz,b.nii.gz,al.nii.gz,\"b,1.csv\",test\n# left out\nb.nii.gz,c.nii.gz,,,training\n"
+
+let private rcnDescription =
+    """{"files": {"/": {"type": "HDF5", "path": "r.h5"}, "v": {"path": "r.h5"}}, "image_size": [6, 5, 4], "atlas": "v/2",
+"subsets": {"s": ["1", "2"], "t": {"v/1": {}, "v/2": {}}}, "schemes": {"1": {"s": 0.5, "t": 0.5}, "2": {"t": 1.0}}, "segmentation_class_value": {"liver": 255}}"""
+
+/// HDF5 files as h5py writes them, in the library's old and its newest layout; none where there is no h5py.
+let private cases: (string * byte[]) list list =
+    try
+        [
+            for version in [ "earliest"; "latest" ] ->
+                written (fun folder ->
+                    python
+                        """
+import sys, h5py, numpy as np
+with h5py.File(sys.argv[1] + "/r.h5", "w", libver=sys.argv[2]) as f:
+    for name in ["1", "2"]:
+        g = f.create_group(name)
+        g.create_dataset("volume", data=np.arange(120, dtype=np.uint8).reshape(4, 5, 6), compression="gzip")
+        g.create_dataset("segmentation", data=np.full((4, 5, 6), 255, dtype=np.uint8), chunks=(2, 5, 6))
+        g.create_dataset("point", data=np.array([[1.0, 2.0, 3.0], [-1, -1, -1]]))
+        g.attrs["origin"] = "a text of some length"
+"""
+                        [ folder; version ]
+                    |> ignore)
+        ]
+    with _ ->
+        []
+
+/// Reads a data set's description, and what it says of its scans.
+let private readDescription (read: string -> Dataset) path =
+    Error.guard (fun () -> read path |> ignore)
+
+/// Reads all that a description says of the cases of an HDF5 file beside it.
+let private readCases (path: string) =
+    Error.guard (fun () ->
+        let folder =
+            (Directory.CreateDirectory(string (Path.GetDirectoryName path) </> "d")).FullName
+
+        let description = folder </> "r.json"
+        File.WriteAllText(description, rcnDescription)
+
+        for subject in (RcnForm.read description).Subjects do
+            look (subject.Image.Read().Grid)
+            subject.Labels |> Option.iter (fun labels -> look (labels.Read().Grid))
+            subject.Points |> Option.iter (fun points -> points.Read() |> ignore))
+
 let private store =
     """{"teacher": "ab12", "data": "synthetic anatomy", "size": [32, 48, 32], "spacing": [1.0, 1.0, 1.5],
 "intensity": {"percentiles": [0.5, 99.5]}, "alignment": "centres"}"""
@@ -366,6 +425,14 @@ let targets: Target list =
             Text
             (one "dataset.json" msd)
             (core (fun path -> Path.GetDirectoryName path |> string |> Dataset.ofFolder |> Result.map ignore))
+        make "nnunet" Text (one "dataset.json" nnUnet) (core (readDescription (NnUnetForm.read 0)))
+        make "learn2reg" Text (one "N_dataset.json" learn2Reg) (core (readDescription Learn2RegForm.read))
+        make "csv-pairs" Text (one "pairs.csv" pairTable) (core (readDescription CsvForm.read))
+        make "rcn" Text (one "r.json" rcnDescription) (core (readDescription RcnForm.read))
+        if not cases.IsEmpty then
+            { make "rcn-hdf5" Binary cases (core readCases) with
+                Packed = true
+            }
         make
             "field-store"
             Text

@@ -1,0 +1,56 @@
+namespace Ldr
+
+open System.IO
+
+/// The disk space that a run takes.
+module internal RunSpace =
+    /// Checkpoints of a training that are on disk at once: two that are kept, and one that is being written.
+    let private checkpoints = 3L
+
+    /// A checkpoint's numbers for each parameter: the weight, and Adam's two moments.
+    let private perParameter = 3L
+
+    let private parametersOf (architecture: Architecture) =
+        fst (ModelFile.sizeOf (ModelCard.untrained architecture))
+
+    /// The discriminator of an adversarial training counts as the published one.
+    let private discriminator = 2_800_000L
+
+    /// Bytes of checkpoints, models and kept fields of an experiment, at most.
+    let bytes (experiment: Experiment) : int64 =
+        let x, y, z = experiment.Data.Size
+
+        [
+            for instance in Experiment.instances experiment do
+                let options = instance.Options
+
+                let learnt =
+                    parametersOf options.Architecture
+                    + (match options.Distillation with
+                       | Some d when Objective.isAdversarial d.Objective -> discriminator
+                       | _ -> 0L)
+
+                let checkpoints = 4L * perParameter * checkpoints * learnt
+                let model = 4L * parametersOf options.Architecture
+
+                // Three numbers of 16 bits for each voxel.
+                let fields =
+                    match options.Distillation, options.Pairs with
+                    | Some _, Some pairs -> 6L * int64 pairs * int64 x * int64 y * int64 z
+                    | _ -> 0L
+
+                checkpoints + model + fields
+        ]
+        |> List.sum
+
+    /// What is to be said where a run's folder has not that much free space.
+    let warning (folder: string) (experiment: Experiment) : string option =
+        let gigabytes (bytes: int64) = $"{float bytes / 1e9:F1} GB"
+        let free = DriveInfo(Path.GetFullPath folder).AvailableFreeSpace
+        let needed = bytes experiment
+
+        if free < needed then
+            Some
+                $"{folder} may take up to {gigabytes needed}, its disk has {gigabytes free} free; the run would stop there with its last checkpoint kept"
+        else
+            None
