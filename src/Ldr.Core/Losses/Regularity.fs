@@ -19,6 +19,30 @@ module Regularity =
 
         scope.MoveToOuter((along 2L + along 3L + along 4L) / (2.0 * float (field.numel ())))
 
+    /// The bending energy of a field [N, 3, Z, Y, X] in voxels: the squared second differences along each axis and twice those
+    /// along each pair of axes, summed, averaged over all voxels and channels; 0 for an affine field. (Rueckert et al.,
+    /// Nonrigid registration using free-form deformations, 1999.)
+    let bending (field: torch.Tensor) : torch.Tensor =
+        use scope = torch.NewDisposeScope()
+
+        let step axis (values: torch.Tensor) =
+            let n = values.shape[int axis]
+
+            let narrow first =
+                values.narrow (axis, first, max 0L (n - 1L))
+
+            narrow (min 1L n) - narrow 0L
+
+        let squares first second =
+            (field |> step first |> step second).square().sum()
+
+        let along = [ 2L; 3L; 4L ] |> List.map (fun axis -> squares axis axis)
+
+        let across =
+            [ 2L, 3L; 2L, 4L; 3L, 4L ] |> List.map (fun (a, b) -> squares a b * 2.0)
+
+        scope.MoveToOuter(List.reduce (+) (along @ across) / float (field.numel ()))
+
     /// The entries of A = W + I, each [N].
     let private entries (w: torch.Tensor) =
         let a = w + torch.eye (3L, dtype = w.dtype, device = w.device)

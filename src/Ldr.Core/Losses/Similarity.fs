@@ -3,12 +3,16 @@ namespace Ldr
 open System
 open TorchSharp
 
-/// What makes two images alike; each is 1 for equal images.
+/// What makes two images alike; all but the mutual information are 1 for equal images.
 type SimilarityMeasure =
     /// Pearson's correlation of the whole images (design §5).
     | Correlation
     /// The squared correlation within cubes of so many voxels a side (odd).
     | LocalCorrelation of window: int
+    /// 1 − the mean squared difference: for images whose intensities mean the same.
+    | SquaredDifference
+    /// Mutual information, in nats, of histograms with so many bins: for images of different kinds.
+    | MutualInformation of bins: int
 
 module SimilarityMeasure =
     /// As JSON: the word, or an object with `kind`.
@@ -16,6 +20,10 @@ module SimilarityMeasure =
         let window =
             Codec.int
             |> Codec.where "an odd whole number from 3 to 31" (fun n -> n >= 3 && n <= 31 && n % 2 = 1)
+
+        let bins =
+            Codec.int
+            |> Codec.where "a whole number from 8 to 128" (fun n -> n >= 8 && n <= 128)
 
         Codec.union
             "kind"
@@ -29,6 +37,16 @@ module SimilarityMeasure =
                     LocalCorrelation
                     (function
                      | LocalCorrelation w -> Some w
+                     | _ -> None)
+                Codec.case "mse" (Codec.record ()) (fun () -> SquaredDifference) (function
+                    | SquaredDifference -> Some()
+                    | _ -> None)
+                Codec.case
+                    "mutual-information"
+                    (Codec.record id |> Codec.optional "bins" bins 32 id)
+                    MutualInformation
+                    (function
+                     | MutualInformation b -> Some b
                      | _ -> None)
             ]
 
@@ -139,11 +157,104 @@ module Similarity =
 
         scope.MoveToOuter((squared * centres).sum within / centres.sum(within).clamp_min 1e-6)
 
-    /// The measure of each sample, [N]; 1 for equal images. See the functions of this module.
+    /// The mean squared difference of each sample, [N] ≥ 0; images [N, C, Z, Y, X]. `mask` [N, 1, Z, Y, X], if any, holds
+    /// weights ≥ 0; 0 for an empty one.
+    let squaredDifference
+        (mask: torch.Tensor option)
+        (fixedImage: torch.Tensor)
+        (moved: torch.Tensor)
+        : torch.Tensor =
+        use scope = torch.NewDisposeScope()
+        let squares = (moved - fixedImage).square().mean([| 1L |], true)
+
+        scope.MoveToOuter(
+            match mask with
+            | None -> squares.mean within
+            | Some weights -> (squares * weights).sum within / weights.sum(within).clamp_min 1e-30
+        )
+
+    /// The mutual information of each sample in nats, [N] ≥ 0: Σ p(f, m) log(p(f, m) / (p(f) p(m))) over a histogram of
+    /// `bins` × `bins` (Mattes et al., PET-CT image registration in the chest using free-form deformations, 2003): a voxel
+    /// falls into one bin of the fixed intensities and, by the weights of a cubic B-spline (the Parzen window), into four of the
+    /// moved ones, so that the gradient is smooth. Images [N, 1, Z, Y, X] with intensities in [0, 1], which are kept there;
+    /// `mask` [N, 1, Z, Y, X], if any, holds weights ≥ 0; 0 for an empty one. No gradient reaches the fixed image.
+    let mutualInformation
+        (bins: int)
+        (mask: torch.Tensor option)
+        (fixedImage: torch.Tensor)
+        (moved: torch.Tensor)
+        : torch.Tensor =
+        use scope = torch.NewDisposeScope()
+        let samples, side = fixedImage.shape[0], int64 bins
+
+        // In double precision: a bin may hold a million voxels.
+        let inUnit (image: torch.Tensor) =
+            image.``to``(torch.float64).clamp(0.0.ToScalar(), 1.0.ToScalar()).reshape([| samples; -1L |])
+
+        let f, m = (inUnit fixedImage).detach(), inUnit moved
+
+        // A NaN has no bin; it comes back by its weight.
+        let lower (position: torch.Tensor) (last: int64) =
+            position.detach().nan_to_num(0.0).floor().clamp_max(last.ToScalar()).``to`` torch.int64
+
+        let fixedBin = lower (f * float bins) (side - 1L)
+        // The window reaches one bin down and two up.
+        let position = m * float (bins - 3) + 1.0
+        let first = lower position (side - 3L)
+        let t = position - first.``to`` torch.float64
+        let rest = 1.0 - t
+        let t2, t3 = t * t, t * t * t
+
+        let windows =
+            [
+                rest * rest * rest / 6.0
+                (t3 * 3.0 - t2 * 6.0 + 4.0) / 6.0
+                (t + t2 - t3) / 2.0 + 1.0 / 6.0
+                t3 / 6.0
+            ]
+
+        let weight: torch.Tensor -> torch.Tensor =
+            match mask with
+            | None -> id
+            | Some weights ->
+                let weights = weights.``to``(torch.float64).reshape([| samples; -1L |])
+                fun window -> window * weights
+
+        let sample =
+            torch.arange(samples, device = moved.device).unsqueeze 1L * (side * side)
+
+        let start = sample + fixedBin * side + first - 1L
+
+        let counts =
+            torch
+                .zeros([| samples * side * side |], dtype = torch.float64, device = moved.device)
+                .index_add(
+                    0L,
+                    torch.cat([| for k in 0L .. 3L -> start + k |]).flatten(),
+                    torch.cat([| for window in windows -> weight window |]).flatten(),
+                    1.0.ToScalar()
+                )
+                .view(samples, side, side)
+
+        let joint = counts / counts.sum([| 1L; 2L |], true).clamp_min 1e-30
+
+        // 0 log 0 is 0, with a finite slope.
+        let entropy (p: torch.Tensor) =
+            -(p * p.clamp_min(1e-12).log()).flatten(1L).sum(1L)
+
+        let ofFixed, ofMoved = entropy (joint.sum (2L)), entropy (joint.sum (1L))
+        scope.MoveToOuter((ofFixed + ofMoved - entropy joint).``to`` moved.dtype)
+
+    /// The measure of each sample, [N]: more is more alike. See the functions of this module.
     let measured (measure: SimilarityMeasure) =
         match measure with
         | Correlation -> correlation
         | LocalCorrelation window -> localCorrelation window
+        | MutualInformation bins -> mutualInformation bins
+        | SquaredDifference ->
+            fun mask fixedImage moved ->
+                use scope = torch.NewDisposeScope()
+                scope.MoveToOuter(1.0 - squaredDifference mask fixedImage moved)
 
     /// The soft Dice overlap of label maps with a channel for each label, [N, L, Z, Y, X] with values in [0, 1]: for each
     /// sample and label 2 Σ f m / (Σ f + Σ m), and the mean over the labels that either map has, [N] in [0, 1]; 0 for a

@@ -9,6 +9,8 @@ type LossWeights =
         Similarity: SimilarityMeasure
         /// On each deformable stage's own field, see `Regularity.smoothness`.
         Smoothness: float
+        /// On the same fields, see `Regularity.bending`; 0: it is not worked out.
+        Bending: float
         /// On the affine stage, see `Regularity.determinant` and `Regularity.orthogonality`.
         Determinant: float
         Orthogonality: float
@@ -75,22 +77,25 @@ module LossWeights =
         {
             Similarity = Correlation
             Smoothness = 1.0
+            Bending = 0.0
             Determinant = 0.1
             Orthogonality = 0.1
             Dice = 0.0
         }
 
     let codec: Codec<LossWeights> =
-        Codec.record (fun similarity smoothness determinant orthogonality dice ->
+        Codec.record (fun similarity smoothness bending determinant orthogonality dice ->
             {
                 Similarity = similarity
                 Smoothness = smoothness
+                Bending = bending
                 Determinant = determinant
                 Orthogonality = orthogonality
                 Dice = dice
             })
         |> Codec.optional "similarity" SimilarityMeasure.codec standard.Similarity _.Similarity
         |> Codec.optional "smoothness" Codec.notNegative standard.Smoothness _.Smoothness
+        |> Codec.optional "bending" Codec.notNegative standard.Bending _.Bending
         |> Codec.optional "determinant" Codec.notNegative standard.Determinant _.Determinant
         |> Codec.optional "orthogonality" Codec.notNegative standard.Orthogonality _.Orthogonality
         |> Codec.optional "dice" Codec.notNegative standard.Dice _.Dice
@@ -159,6 +164,9 @@ module Aldk =
         [
             for field in prediction.StageFields do
                 "smoothness", weights.Smoothness, Regularity.smoothness field
+
+                if weights.Bending > 0.0 then
+                    "bending", weights.Bending, Regularity.bending field
             match prediction.Affine with
             | Some(w, _) ->
                 "determinant", weights.Determinant, Regularity.determinant w

@@ -129,6 +129,7 @@ let private silent =
     {
         Similarity = Correlation
         Smoothness = 0.0
+        Bending = 0.0
         Determinant = 0.0
         Orthogonality = 0.0
         Dice = 0.0

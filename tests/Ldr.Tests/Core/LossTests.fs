@@ -442,6 +442,205 @@ let private regularity =
                     "orthogonality's")
         ]
 
+/// The cubic B-spline.
+let private spline (x: float) =
+    match abs x with
+    | d when d < 1.0 -> 2.0 / 3.0 - d * d + d * d * d / 2.0
+    | d when d < 2.0 -> (2.0 - d) ** 3.0 / 6.0
+    | _ -> 0.0
+
+/// The mutual information of one sample by the definition: a full histogram, a voxel after the other.
+let private slowInformation (bins: int) (weights: float[]) (f: float[]) (m: float[]) =
+    let joint = Array2D.zeroCreate bins bins
+
+    for v in 0 .. f.Length - 1 do
+        let j = min (bins - 1) (int (f[v] * float bins))
+
+        for b in 0 .. bins - 1 do
+            let place = 1.0 + m[v] * float (bins - 3)
+            joint[j, b] <- joint[j, b] + weights[v] * spline (place - float b)
+
+    let total = joint |> Seq.cast<float> |> Seq.sum
+    let p i j = joint[i, j] / total
+    let range = [ 0 .. bins - 1 ]
+
+    List.sum
+        [
+            for i in range do
+                for j in range do
+                    if p i j > 0.0 then
+                        let own = range |> List.sumBy (p i)
+                        let other = range |> List.sumBy (fun k -> p k j)
+                        p i j * log (p i j / (own * other))
+        ]
+
+let private slowSquares (weights: float[]) (f: float[]) (m: float[]) =
+    Array.sum (Array.map3 (fun w a b -> w * (a - b) ** 2.0) weights f m)
+    / Array.sum weights
+
+let private otherMeasures =
+    let measures =
+        [
+            "mutual information", MutualInformation 8, slowInformation 8, 0.0
+            "squared difference", SquaredDifference, (fun w f m -> 1.0 - slowSquares w f m), 1.0
+        ]
+
+    testList
+        "other measures"
+        [
+            for name, measure, slow, ofNothing in measures do
+                testPropertyWithConfig few $"{name}: is what the definition says, and has its gradient"
+                <| fun (seed: int) ->
+                    scoped
+                        (fun () ->
+                            // Off the ends of [0, 1], where intensities are cut off and a difference says nothing.
+                            let a, b = images seed
+                            let a, b = a * 0.98 + 0.01, b * 0.98 + 0.01
+
+                            for mask in [ None; Some(maskOf seed) ] do
+                                let r = Similarity.measured measure mask a b
+                                expectShape r [ 2 ] "one number for each sample"
+
+                                for i in 0L .. 1L do
+                                    let part (t: torch.Tensor) = numbers (t.narrow (0L, i, 1L))
+
+                                    let weights =
+                                        mask |> Option.map part |> Option.defaultValue (Array.create 60 1.0)
+
+                                    Expect.floatClose
+                                        Accuracy.high
+                                        (Array.head (part r))
+                                        (slow weights (part a) (part b))
+                                        "by the definition"
+
+                                let score (moved: torch.Tensor) =
+                                    (Similarity.measured measure mask a moved).sum()
+
+                                let expected = slope score b
+                                Expect.isGreaterThan (largest expected) 1e-3 "there is a slope"
+                                expectClose 1e-7 (gradient score b) expected "gradient")
+                        ()
+
+                testCase $"{name}: an empty mask counts nothing, a NaN is not hidden"
+                <| scoped (fun () ->
+                    let a, b = images 4
+
+                    let score moved =
+                        (Similarity.measured measure (Some(torch.zeros_like a)) a moved).sum()
+
+                    Expect.equal (number (score b)) (2.0 * ofNothing) "empty"
+                    Expect.equal (largest (gradient score b)) 0.0 "empty: gradient"
+                    let bad = b.clone ()
+                    bad[0L, 0L, 0L, 0L, 0L] <- torch.tensor nan
+                    let r = numbers (Similarity.measured measure None a bad)
+                    Expect.isTrue (Double.IsNaN r[0]) "the sample with a NaN"
+                    Expect.isTrue (Double.IsFinite r[1]) "the other one")
+
+            testCase
+                "two tissues that are told apart have log 2, whichever is bright; a flat image tells nothing"
+            <| scoped (fun () ->
+                let halves = torch.zeros ([| 1L; 1L; 4L; 4L; 4L |], dtype = torch.float32)
+                halves.narrow(4L, 0L, 2L).fill_ 1.0 |> ignore
+
+                let information moved =
+                    number (Similarity.mutualInformation 32 None halves moved)
+
+                Expect.floatClose Accuracy.medium (information halves) (log 2.0) "the same"
+                Expect.floatClose Accuracy.medium (information (0.9 - halves * 0.4)) (log 2.0) "inverted"
+                Expect.floatClose Accuracy.medium (information (torch.full_like (halves, 0.3))) 0.0 "flat")
+
+            test "a measure as JSON and back, and what is refused" {
+                let read = Codec.ofText "test.json" SimilarityMeasure.codec
+
+                for measure in [ Correlation; LocalCorrelation 9; SquaredDifference; MutualInformation 64 ] do
+                    Expect.equal
+                        (read (Codec.toLine SimilarityMeasure.codec measure))
+                        (Ok measure)
+                        $"{measure}"
+
+                Expect.equal (read "\"mutual-information\"") (Ok(MutualInformation 32)) "its default"
+                Expect.isError (read """{ "kind": "mutual-information", "bins": 4 }""") "too few"
+            }
+        ]
+
+/// The bending energy by the definition: a loop over the places of a field [1, 3, Z, Y, X].
+let private slowBending (values: float[]) (z: int, y: int, x: int) =
+    let at c (p: int[]) =
+        values[((c * z + p[0]) * y + p[1]) * x + p[2]]
+
+    let size = [| z; y; x |]
+
+    let moved (p: int[]) axis =
+        p |> Array.mapi (fun i v -> if i = axis then v + 1 else v)
+
+    let isInside (p: int[]) = Array.forall2 (fun v n -> v < n) p size
+
+    List.sum
+        [
+            for c in 0..2 do
+                for k in 0 .. z - 1 do
+                    for j in 0 .. y - 1 do
+                        for i in 0 .. x - 1 do
+                            let p = [| k; j; i |]
+
+                            for a in 0..2 do
+                                let two = moved (moved p a) a
+
+                                if isInside two then
+                                    (at c two - 2.0 * at c (moved p a) + at c p) ** 2.0
+
+                                for b in a + 1 .. 2 do
+                                    let both = moved (moved p a) b
+
+                                    if isInside both then
+                                        2.0
+                                        * (at c both - at c (moved p a) - at c (moved p b) + at c p) ** 2.0
+        ]
+    / float values.Length
+
+let private bending =
+    testList
+        "bending energy"
+        [
+            testPropertyWithConfig few "is what the definition says, and has its gradient"
+            <| fun (seed: int) (a: int) (b: int) (c: int) ->
+                scoped
+                    (fun () ->
+                        let size = side 1 4 a, side 1 4 b, side 2 4 c
+                        let z, y, x = size
+                        let field = precise seed (-2.0, 2.0) [ 1; 3; z; y; x ]
+
+                        Expect.floatClose
+                            Accuracy.high
+                            (number (Regularity.bending field))
+                            (slowBending (numbers field) (int z, int y, int x))
+                            "by the definition"
+
+                        expectClose
+                            1e-6
+                            (gradient Regularity.bending field)
+                            (slope Regularity.bending field)
+                            "gradient")
+                    ()
+
+            testCase "affine fields cost nothing, a parabola its curvature"
+            <| scoped (fun () ->
+                let w = precise 3 (-0.5, 0.5) [ 2; 3; 3 ]
+                let b = precise 4 (-2.0, 2.0) [ 2; 3 ]
+
+                Expect.isLessThan
+                    (number (Regularity.bending (Field.affine w b (5L, 6L, 7L))))
+                    1e-20
+                    "affine"
+
+                let line = torch.arange (10L, dtype = torch.float64)
+
+                let parabola =
+                    (line * line).view(1L, 1L, 1L, 1L, 10L).expand([| 1L; 3L; 4L; 4L; 10L |])
+                // 2² at 8 of 10 places.
+                Expect.floatClose Accuracy.high (number (Regularity.bending parabola)) 3.2 "x²")
+        ]
+
 let private fields seed =
     precise seed (-2.0, 2.0) [ 2; 3; 3; 4; 5 ], precise (seed + 1) (-2.0, 2.0) [ 2; 3; 3; 4; 5 ]
 
@@ -653,4 +852,14 @@ let private discrimination =
         ]
 
 let tests =
-    testList "losses" [ similarity; localSimilarity; overlap; regularity; discrimination ]
+    testList
+        "losses"
+        [
+            similarity
+            localSimilarity
+            otherMeasures
+            overlap
+            regularity
+            bending
+            discrimination
+        ]
