@@ -296,7 +296,12 @@ let tests =
                         ]
 
                 Expect.equal outcome.Code 1 "exit code"
-                Expect.stringContains outcome.Errors "/nowhere/datasets/liver.json: no such data set" "the file"
+
+                Expect.stringContains
+                    outcome.Errors
+                    "/nowhere/datasets/liver.json: no such data set"
+                    "the file"
+
                 Expect.stringContains outcome.Errors "HDF5" "what to get")
 
             test "every file in experiments/ is good" {

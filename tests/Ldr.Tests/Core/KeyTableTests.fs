@@ -89,7 +89,9 @@ let tests =
                         "train[].batch", [], "2"
                         "train[].distillation.discriminator.widths[]", [], ""
                         "train[].architecture.levels", [ "vtn" ], "6"
-                        "train[].architecture.encoder", [ "ldr"; "ldr-half"; "ldr-velocity" ], "[16,32,64,128]"
+                        "train[].architecture.encoder",
+                        [ "ldr"; "ldr-half"; "ldr-velocity" ],
+                        "[16,32,64,128]"
                         "data.source.noise", [ "synthetic" ], "0.03"
                         "train[].distillation.schedule[].cycle", [], "required"
                     ] do
