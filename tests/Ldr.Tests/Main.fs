@@ -66,6 +66,7 @@ let private all =
                     Cli.PairTests.tests
                     Cli.ReportTests.tests
                     Cli.ShippedTests.tests
+                    Cli.TrainingRecordTests.tests
                     Cli.SurvivalTests.tests
                     Cli.RcnTests.tests
                 ]

@@ -314,7 +314,11 @@ module Trainer =
             reportNow ()
 
         save session state
-        job.Sink(Timed(options.Name, state.Step, TrainingTimes.read (state.Step - start.Step) session.Clock))
+
+        if state.Step > start.Step then
+            job.Sink(
+                Timed(options.Name, state.Step, TrainingTimes.read (state.Step - start.Step) session.Clock)
+            )
 
         if isOver state then
             finish session state
