@@ -46,6 +46,7 @@ let private all =
                     Core.AldkTests.tests
                     Core.AugmentationTests.tests
                     Core.TrainerTests.tests
+                    Core.TrainingOptionTests.tests
                     Core.ModelFileTests.tests
                     Core.RegistrationTests.tests
                     Core.ScoresTests.tests
@@ -65,6 +66,7 @@ let private all =
                     Cli.PairTests.tests
                     Cli.ReportTests.tests
                     Cli.ShippedTests.tests
+                    Cli.TrainingRecordTests.tests
                     Cli.SurvivalTests.tests
                     Cli.RcnTests.tests
                 ]

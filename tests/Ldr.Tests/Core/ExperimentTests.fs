@@ -140,6 +140,27 @@ let tests =
                 finally
                     File.Delete name
             }
+            test "a model to start from must be there to run, and of the same architecture" {
+                let read start =
+                    Experiment.read quickstart [ $"train.1.start={start}" ]
+
+                let missing = read "runs/none/model.safetensors"
+                Expect.isOk missing "good without it"
+
+                let said =
+                    lines (missing |> Result.bind (Experiment.runnable quickstart))
+                    |> List.exactlyOne
+
+                Expect.stringStarts
+                    said
+                    $"{quickstart}: $.train[1].start: runs/none/model.safetensors: no such model; give a .safetensors file"
+                    "the line"
+
+                let other = Path.Combine(shipped, "..", "models", "hippocampus.safetensors")
+                let said = lines (read other) |> List.exactlyOne
+                Expect.stringStarts said $"{quickstart}: $.train[1].start: {other}: holds " "the line"
+                Expect.stringContains said "give both the same \"architecture\"" "the remedy"
+            }
             test "stored fields do not teach pairs that are deformed" {
                 let read folder =
                     Experiment.read
