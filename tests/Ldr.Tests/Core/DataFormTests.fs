@@ -191,4 +191,34 @@ let tests =
                         fails (load root """{"kind": "bids", "folder": "d"}""") "is not the only T1w scan"
                         fails (load root """{"kind": "bids", "folder": "d", "suffix": "T2w"}""") "T2w")
             }
+            test "HDF5: a length beyond the file is refused before memory is taken" {
+                inFolder [] [] (fun root ->
+                    let path = Path.Combine(root, "t.h5")
+                    TransformStore.write None false path (Transform.Linear Affine.Identity)
+                    let bytes = File.ReadAllBytes path
+
+                    let find (word: string) =
+                        System.MemoryExtensions.IndexOf(
+                            System.ReadOnlySpan bytes,
+                            System.ReadOnlySpan(System.Text.Encoding.ASCII.GetBytes word)
+                        )
+
+                    // The size of a heap's first object; the length of the name of a link.
+                    for place, value in
+                        [ find "GCOL" + 16 + 8, 1_900_000_000; find "TransformGroup" - 1, 255 ] do
+                        Expect.isGreaterThan place 24 "the place is found"
+                        let damaged = Array.copy bytes
+                        let number = System.BitConverter.GetBytes(value: int)
+                        System.Array.Copy(number, 0, damaged, place, (if value > 255 then 4 else 1))
+                        File.WriteAllBytes(path, damaged)
+                        let before = System.GC.GetAllocatedBytesForCurrentThread()
+
+
+                        Expect.throwsT<InvalidFileException>
+                            (fun () -> TransformStore.read None None path |> ignore)
+                            "refused"
+
+                        let taken = System.GC.GetAllocatedBytesForCurrentThread() - before
+                        Expect.isLessThan taken 8_000_000L "bytes")
+            }
         ]
