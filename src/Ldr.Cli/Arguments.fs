@@ -24,6 +24,7 @@ type TrainArguments =
     | [<Unique>] Resume
     | Only of name: string
     | [<Unique>] Page of file: string
+    | [<Unique; CustomCommandLine("--tensorboard")>] TensorBoard
     | Set of assignment: string
     | [<Unique>] Threads of count: int
     | [<Unique>] Device of DeviceName
@@ -39,6 +40,7 @@ type TrainArguments =
                 "go on with the run that is in the folder; trainings may have been added to the experiment."
             | Only _ -> "limit the run to this training, and the teachers that it needs (may be repeated)."
             | Page _ -> "write the table into this Markdown file too, between its two comments."
+            | TensorBoard -> "write event files for TensorBoard too, in the run's folder tensorboard."
             | Set _ ->
                 "change a value of the experiment: PATH=VALUE, such as data.root=/data or train.0.steps=500 (trainings by place or name)."
             | Threads _ -> "threads to compute with (default: all cores)."

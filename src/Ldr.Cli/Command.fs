@@ -63,6 +63,8 @@ type TrainOptions =
         Only: string list
         /// A Markdown file that gets the table too.
         Page: string option
+        /// Whether event files of TensorBoard are written.
+        TensorBoard: bool
         Assignments: string list
     }
 

@@ -129,6 +129,8 @@ let private resumeCommand (request: Request) (asked: TrainOptions) (folder: stri
         for page in Option.toList asked.Page do
             "--page"
             page
+        if asked.TensorBoard then
+            "--tensorboard"
         for assignment in asked.Assignments do
             "--set"
             assignment
@@ -170,6 +172,7 @@ let private train (request: Request) (reporter: Progress.Reporter) (asked: Train
                     Resume = asked.Resume
                     Only = asked.Only
                     Page = asked.Page
+                    TensorBoard = asked.TensorBoard
                     Device = device
                     Sink = reporter.Show
                     Stop = stop.Token
@@ -838,7 +841,7 @@ let private validate (request: Request) file assignments =
                         (Architecture.describe training.Architecture)
                         training.Steps
 
-                for missing in Experiment.missingTeachers experiment do
+                for missing in Experiment.missingModels experiment do
                     printfn "  not there yet: %s: %s" missing.Path missing.Problem
 
             ExitCode.ok))

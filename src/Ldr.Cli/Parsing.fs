@@ -60,6 +60,7 @@ let private train (r: ParseResults<TrainArguments>) =
                 Output = r.TryGetResult TrainArguments.Output
                 Resume = r.Contains TrainArguments.Resume
                 Only = r.GetResults Only
+                TensorBoard = r.Contains TrainArguments.TensorBoard
                 Page = r.TryGetResult Page
                 Assignments = r.GetResults TrainArguments.Set
             }

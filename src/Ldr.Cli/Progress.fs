@@ -93,3 +93,14 @@ type Reporter() =
             this.Line $"{name}: step {step}, validation: {numbers}"
         | Training(Warned(name, step, message)) -> this.Line $"{name}: step {step}: warning: {message}"
         | Training(Saved _) -> ()
+        | Training(Timed(name, _, times)) ->
+            let shares =
+                times.Shares
+                |> List.filter (fun (_, share) -> share >= 0.0005)
+                |> List.map (fun (part, share) -> $"{part} {share * 100.0:F1} %%")
+                |> String.concat ", "
+
+            let speed = show (float times.Steps / times.Seconds)
+
+            this.Line
+                $"{name}: {times.Steps} steps in {duration (TimeSpan.FromSeconds times.Seconds)}, {speed} a second: {shares}; at most {times.PeakMb:F0} MB"

@@ -46,6 +46,7 @@ let private all =
                     Core.AldkTests.tests
                     Core.AugmentationTests.tests
                     Core.TrainerTests.tests
+                    Core.TrainingOptionTests.tests
                     Core.ModelFileTests.tests
                     Core.RegistrationTests.tests
                     Core.ScoresTests.tests

@@ -151,6 +151,21 @@ module Experiment =
     let private isThere (teacher: string) =
         File.Exists teacher || Directory.Exists teacher
 
+    let private startProblem (index: int) (error: Error) : JsonProblem =
+        {
+            Path = $"$.train[{index}].start"
+            Problem = String.Join("; ", Error.lines error)
+        }
+
+    /// Trainings that start from a model, with their places.
+    let private starts (experiment: Experiment) =
+        [
+            for index, training in List.indexed experiment.Train do
+                match training.Start with
+                | Some start -> index, training, start
+                | None -> ()
+        ]
+
     let private teacherProblem (index: int) (problem: string) : JsonProblem =
         {
             Path = $"$.train[{index}].distillation.teacher"
@@ -191,6 +206,11 @@ module Experiment =
                     }
                 | _ -> ()
 
+            for index, training, start in starts experiment do
+                match ModelFile.resolve start, StartModel.check start training.Architecture with
+                | Ok _, Error problem -> startProblem index problem
+                | _ -> ()
+
             for index, teacher in foreignTeachers experiment do
                 match experiment.Train[index].Augmentation with
                 | Some augmentation when Augmentation.isGeometric augmentation && Directory.Exists teacher ->
@@ -213,9 +233,15 @@ module Experiment =
                         $"\"{teacher}\" is neither an earlier training nor a model file nor a folder of fields; {hint}"
         ]
 
-    /// Teachers that are to be files or folders and are not there. The experiment is good without them; it can't be run.
-    let missingTeachers (experiment: Experiment) : JsonProblem list =
+    /// Teachers that are to be files or folders, and models to start from, that are not there. The experiment is good without
+    /// them; it can't be run.
+    let missingModels (experiment: Experiment) : JsonProblem list =
         [
+            for index, _, start in starts experiment do
+                match ModelFile.resolve start with
+                | Ok _ -> ()
+                | Error problem -> startProblem index problem
+
             for index, teacher in foreignTeachers experiment do
                 if isPlace teacher && not (isThere teacher) then
                     teacherProblem
@@ -225,7 +251,7 @@ module Experiment =
 
     /// Whether all is there that it is run with; `file` is named in the message.
     let runnable (file: string) (experiment: Experiment) : Result<Experiment, Error> =
-        match missingTeachers experiment with
+        match missingModels experiment with
         | [] -> Ok experiment
         | missing -> Error(BadJson(file, missing))
 

@@ -11,7 +11,7 @@ open Ldr.Runtime
 /// What a run tells while it goes on.
 type RunEvent =
     | Loading of what: string
-    /// Something that may end the run before it is done.
+    /// Something that may end the run before it is done, or spoil what it says.
     | Cautioned of message: string
     | Training of TrainingEvent
     | Scoring of name: string * pair: int * pairs: int
@@ -26,6 +26,8 @@ type RunOptions =
         Only: string list
         /// A Markdown file whose table is written anew.
         Page: string option
+        /// Whether the metrics are written as event files of TensorBoard too.
+        TensorBoard: bool
         Device: torch.Device
         Sink: RunEvent -> unit
         Stop: CancellationToken
@@ -46,7 +48,7 @@ type RunEnd =
     /// Stopped from outside; `--resume` goes on.
     | Stopped of training: string * step: int
 
-/// A run is a folder: `experiment.json` (as resolved), `metrics.jsonl`, `checkpoints/`, `models/NAME.safetensors` of every
+/// A run is a folder: `experiment.json` (as resolved), `metrics.jsonl`, `times.jsonl` (where the time went), `checkpoints/`, `tensorboard/` (if asked for), `models/NAME.safetensors` of every
 /// finished training, `scores/NAME.json` of its test pairs, `fields/TEACHER/`
 /// (the fields of teachers that are asked once for each pair), `model.safetensors` (the last one), `table.md` and `table.json`,
 /// `pairs.png`. A training with scores is done, whether its model is still there or not, unless a student needs it as its
@@ -124,9 +126,25 @@ module Run =
         | Validated(training, step, metrics) -> line "validation" training step metrics
         | Started _
         | Saved _
+        | Timed _
         | Warned _ -> None
 
-    /// Drops what `metrics.jsonl` says of a training beyond the step that it goes on from, and a line that was cut off.
+    /// One line of `times.jsonl`.
+    let private timesLine (training: string) (step: int) (times: TrainingTimes) : string =
+        let node = JsonObject()
+        node.Add("training", JsonValue.Create(training: string))
+        node.Add("step", JsonValue.Create(step: int))
+        node.Add("steps", JsonValue.Create times.Steps)
+
+        for name, value in
+            ("seconds", times.Seconds) :: times.Shares
+            @ [ "managed_mb", times.ManagedMb; "peak_mb", times.PeakMb ] do
+            node.Add(name, Codec.rounded value)
+
+        node.Add("live_tensors", JsonValue.Create times.LiveTensors)
+        node.ToJsonString()
+
+    /// Drops what a file of lines such as `metrics.jsonl` says of a training beyond the step that it goes on from, and a line that was cut off.
     let private trimMetrics (path: string) (training: string) (step: int) =
         let stays (line: string) =
             try
@@ -237,6 +255,7 @@ module Run =
                 split.TestGroups |> List.collect _.Members |> List.distinctBy _.Name
 
             let metrics = Path.Combine(options.Folder, "metrics.jsonl")
+            let times = Path.Combine(options.Folder, "times.jsonl")
             let digest = Experiment.digest experiment
 
             // Everything is read before the first step and before the folder is made: bad input costs no training, and
@@ -263,7 +282,13 @@ module Run =
             if experiment.Train |> List.exists (fun t -> t.Loss.Dice > 0.0) then
                 trainingSet.Labels.Force() |> ignore
 
-            let card (training: TrainingOptions) : ModelCard =
+            let startOf (training: TrainingOptions) =
+                training.Start
+                |> Option.map (fun start ->
+                    start, StartModel.check start training.Architecture |> Error.orRaise |> fst)
+
+            /// The card of a training's model after so many steps.
+            let card (training: TrainingOptions) (steps: int) : ModelCard =
                 {
                     Architecture = training.Architecture
                     Intensity = data.Intensity
@@ -276,9 +301,13 @@ module Run =
                     Validation = split.ValidationGroup.Members |> List.map _.Name
                     Test = testSubjects |> List.map _.Name
                     IgnoredLabels = data.IgnoredLabels
-                    Steps = training.Steps
+                    Steps = steps
                     Experiment = digest
-                    Notes = []
+                    Notes =
+                        [
+                            for start, card in Option.toList (startOf training) do
+                                $"started from {start}: {card.Steps} steps on {card.Data} ({card.Licence}), experiment {card.Experiment}"
+                        ]
                 }
 
             let readModel path =
@@ -348,13 +377,29 @@ module Run =
             openFolder options experiment
             Checkpoint.clean options.Folder
 
+            for training in experiment.Train do
+                for start, card in Option.toList (startOf training) do
+                    let unseen =
+                        Set.ofList (
+                            (split.ValidationGroup.Members |> List.map _.Name)
+                            @ (testSubjects |> List.map _.Name)
+                        )
+
+                    let seen = Set.intersect unseen (Set.ofList card.Train)
+
+                    if card.Data = dataset.Name && not seen.IsEmpty then
+                        options.Sink(
+                            Cautioned
+                                $"training {training.Name} starts from {start}, which has learnt from {seen.Count} of the {unseen.Count} validation and test subjects: their scores say nothing of unseen ones"
+                        )
+
             RunSpace.warning options.Folder (RunSpace.bytes experiment)
             |> Option.iter (Cautioned >> options.Sink)
 
             let validate (training: TrainingOptions) (network: Network) : Metrics =
                 let model =
                     {
-                        Card = card training
+                        Card = card training training.Steps
                         Network = network
                     }
 
@@ -370,13 +415,27 @@ module Run =
                     "folded_percent", summary.FoldedPercent
                 ]
 
+            let events =
+                if options.TensorBoard then
+                    Some(EventFiles options.Folder)
+                else
+                    None
+
             let sink (event: TrainingEvent) =
                 match event with
-                | Started(training, _, _, step) when options.Resume -> trimMetrics metrics training step
+                | Started(training, _, _, step) ->
+                    if options.Resume then
+                        for file in [ metrics; times ] do
+                            trimMetrics file training step
+
+                    events |> Option.iter (fun files -> files.Begin metrics training)
+                | Timed(training, step, spent) ->
+                    File.AppendAllText(times, timesLine training step spent + "\n")
                 | _ -> ()
 
-                metricsLine event
-                |> Option.iter (fun line -> File.AppendAllText(metrics, line + "\n"))
+                for line in Option.toList (metricsLine event) do
+                    File.AppendAllText(metrics, line + "\n")
+                    events |> Option.iter (fun files -> files.Add line)
 
                 options.Sink(Training event)
 
@@ -414,13 +473,13 @@ module Run =
 
                     match ending with
                     | Interrupted step -> Error step
-                    | Finished network ->
+                    | Finished(network, steps) ->
                         use network = network
 
                         ModelFile.write
                             path
                             {
-                                Card = card training
+                                Card = card training steps
                                 Network = network
                             }
 

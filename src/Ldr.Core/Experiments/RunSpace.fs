@@ -10,6 +10,12 @@ module internal RunSpace =
     /// A checkpoint's numbers for each parameter: the weight, and Adam's two moments.
     let private perParameter = 3L
 
+    /// Further weights of the whole network that a checkpoint has: their average, and the best ones.
+    let private copies (options: TrainingOptions) =
+        Seq.sumBy
+            (fun wanted -> if wanted then 1L else 0L)
+            [ options.Average.IsSome; options.EarlyStopping.IsSome ]
+
     let private parametersOf (architecture: Architecture) =
         fst (ModelFile.sizeOf (ModelCard.untrained architecture))
 
@@ -33,8 +39,9 @@ module internal RunSpace =
                        | Some d when Objective.isAdversarial d.Objective -> discriminator
                        | _ -> 0L)
 
-                let checkpoints = 4L * perParameter * checkpoints * learnt
-                let model = 4L * parametersOf options.Architecture
+                let own = parametersOf options.Architecture
+                let checkpoints = 4L * checkpoints * (perParameter * learnt + copies options * own)
+                let model = 4L * own
 
                 let fields =
                     match options.Distillation, options.Pairs with

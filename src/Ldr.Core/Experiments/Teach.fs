@@ -80,7 +80,7 @@ module Teach =
                 FieldStore.originOf data dataset.Name distillation.Teacher
                 |> FieldStore.create options.Folder
 
-            let pairs = Trainer.pairs training (Seed.ofInt experiment.Seed) set.Group
+            let pairs = Batches.pairs training (Seed.ofInt experiment.Seed) set.Group
             let names (f, m) = set.Names[f], set.Names[m]
 
             let missing =

@@ -17,5 +17,6 @@ module Bridge =
 
     /// A copy of a tensor's values.
     let toArray (tensor: torch.Tensor) : float32[] =
-        use values = tensor.detach().cpu().contiguous()
+        use _ = torch.NewDisposeScope()
+        let values = tensor.detach().cpu().contiguous ()
         values.data<float32>().ToArray()

@@ -38,11 +38,13 @@ type Distillation =
         DiscriminatorRate: float
     }
 
-/// What the steps of one iteration share. The predictions are made when they are first asked for.
+/// A batch and what is predicted of it, when it is first asked for. A step works on one or more, one after the other, and adds
+/// their gradients up.
 [<NoEquality; NoComparison>]
 type Iteration =
     {
         Turn: Turn
+        Clock: StepClock
         /// [N, 1, Z, Y, X], intensities in [0, 1].
         Fixed: torch.Tensor
         Moving: torch.Tensor
@@ -51,6 +53,8 @@ type Iteration =
         /// Label maps of the fixed and the moving image, a channel for each label, [N, L, Z, Y, X]; where Dice counts.
         Labels: (torch.Tensor * torch.Tensor) option
         Student: Lazy<Prediction>
+        /// The student's total field without its history, for the discriminator.
+        StudentField: Lazy<torch.Tensor>
         /// The frozen teacher's total field for the same pair.
         TeacherField: Lazy<torch.Tensor>
     }
@@ -185,24 +189,41 @@ module Aldk =
         |> List.groupBy (fun (name, _, _) -> name)
         |> List.map (fun (name, group) -> name, group |> List.sumBy (fun (_, _, term) -> value term))
 
-    /// Both fields in units of the teacher's (`Discrimination.normalise`).
-    let private normalised (iteration: Iteration) =
-        let teacher = iteration.TeacherField.Value
-
-        Discrimination.normalise teacher iteration.Student.Value.Field,
-        Discrimination.normalise teacher teacher
+    /// The student's and the teacher's field in units of the teacher's (`Discrimination.normalise`).
+    let private normalised (student: torch.Tensor) (teacher: torch.Tensor) =
+        Discrimination.normalise teacher student, Discrimination.normalise teacher teacher
 
     let private images (iteration: Iteration) =
         torch.cat ([| iteration.Fixed; iteration.Moving |], 1L)
 
+    /// Adds a batch's share of the gradient.
+    let private lower (share: float) (loss: torch.Tensor) =
+        (if share = 1.0 then loss else loss * share.ToScalar()).backward()
+
+    let private move (clock: StepClock) (learner: Learner<_>) =
+        clock.Measure StepPart.Optimiser (fun () -> learner.Optimiser.step () |> ignore)
+
+    /// One move of a learner by the mean gradient of several batches; the means of what they report.
+    let private moveBy
+        (learner: Learner<_>)
+        (batches: Iteration list)
+        (gradient: float -> Iteration -> Metrics)
+        =
+        learner.Optimiser.zero_grad ()
+        let share = 1.0 / float batches.Length
+        batches |> List.map (gradient share) |> Metrics.average
+
     /// The discriminator learns to tell the student's fields from the teacher's. The student and the teacher are held.
-    let discriminatorStep (judge: Learner<Discriminator>) (distillation: Distillation) : Step<Iteration> =
-        fun _ iteration ->
+    let discriminatorStep
+        (judge: Learner<Discriminator>)
+        (distillation: Distillation)
+        : Step<Iteration list> =
+        let gradient share (iteration: Iteration) =
+            // Predictions last longer than this batch's gradient.
+            let student, teacher = iteration.StudentField.Value, iteration.TeacherField.Value
+            use _ = torch.NewDisposeScope()
             let images = images iteration
-            let student, teacher = normalised iteration
-            let student = student.detach ()
-            freeze false judge.Network
-            judge.Optimiser.zero_grad ()
+            let student, teacher = normalised student teacher
             let ofStudent = judge.Network.Judge(images, student)
             let ofTeacher = judge.Network.Judge(images, teacher)
 
@@ -217,8 +238,7 @@ module Aldk =
                 Discrimination.discriminatorTerm distillation.Objective ofStudent ofTeacher
 
             let loss = term + penalty * distillation.Penalty.ToScalar()
-            loss.backward ()
-            judge.Optimiser.step () |> ignore
+            lower share loss
 
             [
                 "discriminator", value loss
@@ -228,9 +248,17 @@ module Aldk =
                 "judged_teacher", value (ofTeacher.Map.mean ())
             ]
 
+        fun _ batches ->
+            freeze false judge.Network
+            let report = moveBy judge batches gradient
+            move batches.Head.Clock judge
+            report
+
     /// The objective's term for the student, and the mean distance to the teacher's field in the teacher's units.
     let private distilled (adversary: Adversary) (iteration: Iteration) =
-        let student, teacher = normalised iteration
+        let student, teacher =
+            normalised iteration.Student.Value.Field iteration.TeacherField.Value
+
         let distance = Discrimination.fieldDistance student teacher
 
         match adversary.Judge with
@@ -248,15 +276,16 @@ module Aldk =
         | None -> distance, distance
 
     /// The student lowers γ · reconstruction + (1 − γ) · (weight · objective + field_distance · distance) + regularisation.
-    /// Teacher and discriminator are held. Its gradient is cut to the norm `clip`, if there is one.
+    /// Teacher and discriminator are held. Its gradient is cut to the norm `clip`, if there is one. What it predicts of a batch
+    /// is gone after that batch's gradient.
     let studentStep
         (student: Learner<Network>)
         (weights: LossWeights)
         (clip: float option)
         (adversary: Adversary option)
-        : Step<Iteration> =
-        fun _ iteration ->
-            student.Optimiser.zero_grad ()
+        : Step<Iteration list> =
+        let gradient share (iteration: Iteration) =
+            use _ = torch.NewDisposeScope()
             let alike = reconstruction weights iteration
             let regular = regularity weights iteration.Student.Value
             let gamma = iteration.Turn.Gamma
@@ -283,45 +312,53 @@ module Aldk =
                 | None -> weighted alike
 
             let loss = if regular.IsEmpty then loss else loss + weighted regular
+            lower share loss
+            let length = iteration.Student.Value.Field.detach().norm(1).mean()
 
-            loss.backward ()
+            [
+                yield "loss", value loss
+                yield! report alike
+                yield! report regular
+                match distilled with
+                | Some(_, (term, distance)) ->
+                    yield "objective", value term
+                    yield "field_distance", value distance
+                | None -> ()
+                yield "length", value length
+            ]
+
+        fun _ batches ->
+            let report = moveBy student batches gradient
 
             let norm =
                 clip
                 |> Option.map (fun limit ->
                     torch.nn.utils.clip_grad_norm_ (student.Network.parameters (), limit))
 
-            student.Optimiser.step () |> ignore
+            move batches.Head.Clock student
+            report @ (norm |> Option.map (fun n -> "student_gradient", n) |> Option.toList)
 
-            [
-                yield "loss", value loss
-                yield! report alike
-                yield! report regular
-                yield! norm |> Option.map (fun n -> "student_gradient", n) |> Option.toList
-                match distilled with
-                | Some(_, (term, distance)) ->
-                    yield "objective", value term
-                    yield "field_distance", value distance
-                | None -> ()
-            ]
-
-    /// One iteration: the discriminator moves as often as the schedule says, then the student does.
+    /// One step: the discriminator moves as often as the schedule says, then the student does.
     let step
         (student: Learner<Network>)
         (weights: LossWeights)
         (clip: float option)
         (adversary: Adversary option)
-        : Step<Iteration> =
+        : Step<Iteration list> =
+        let timed part (step: Step<Iteration list>) : Step<Iteration list> =
+            fun index batches -> batches.Head.Clock.Measure part (fun () -> step index batches)
+
         let discriminator =
             match adversary with
             | Some {
                        Judge = Some judge
                        Distillation = distillation
                    } ->
-                let move = discriminatorStep judge distillation
+                let move = discriminatorStep judge distillation |> timed StepPart.Discriminator
 
-                fun index iteration ->
-                    Step.all (List.replicate iteration.Turn.DiscriminatorMoves move) index iteration
+                fun index (batches: Iteration list) ->
+                    Step.all (List.replicate batches.Head.Turn.DiscriminatorMoves move) index batches
             | _ -> Step.nothing
 
-        discriminator |> Step.andThen (studentStep student weights clip adversary)
+        discriminator
+        |> Step.andThen (studentStep student weights clip adversary |> timed StepPart.Student)

@@ -220,12 +220,9 @@ module Augmentation =
             Labels: (torch.Tensor * torch.Tensor) option
         }
 
-    /// The seed of an item of a batch.
-    let private own (step: Seed) item = Seed.at item step
-
     /// Mirrors and deforms a batch: images, mask and labels of one image by one displacement and one interpolation, continued
-    /// at the border; the mask is 0 where it was continued. The draws depend on the step's seed alone.
-    let deform (options: Augmentation) (step: Seed) (grid: Grid) (batch: Batch) : Batch =
+    /// at the border; the mask is 0 where it was continued. The draws of an item depend on its own seed alone.
+    let deform (options: Augmentation) (own: int -> Seed) (grid: Grid) (batch: Batch) : Batch =
         if not (isGeometric options) then
             batch
         else
@@ -237,7 +234,7 @@ module Augmentation =
             let displacements purpose moved =
                 [|
                     for item in 0 .. items - 1 do
-                        let pair = own step item
+                        let pair = own item
                         displacement options grid pair (Seed.split purpose pair) moved
                 |]
                 |> fun fields -> torch.cat (fields, 0L)
@@ -267,7 +264,7 @@ module Augmentation =
     /// tells the fixed images from the moving ones.
     let intensities
         (options: Augmentation)
-        (step: Seed)
+        (own: int -> Seed)
         (name: string)
         (images: torch.Tensor)
         : torch.Tensor =
@@ -278,7 +275,7 @@ module Augmentation =
             use _ = torch.no_grad ()
 
             let vary item =
-                let seed = own step item |> Seed.split (name + " intensities")
+                let seed = own item |> Seed.split (name + " intensities")
                 let random purpose = Seed.random (Seed.split purpose seed)
                 let mutable image = images.narrow (0L, int64 item, 1L)
 

@@ -18,13 +18,24 @@ type CheckpointEntry =
         Sha256: string
     }
 
-/// Learners with the names that their tensors have in a checkpoint.
+/// Networks with the names that their tensors have in a checkpoint, and the optimisers of those that learn.
 [<NoEquality; NoComparison>]
 type Savable =
     {
         Name: string
         Module: torch.nn.Module
-        Optimiser: Modules.Adam
+        Optimiser: Modules.Adam option
+    }
+
+/// What a training knows beside its networks.
+type TrainingState =
+    {
+        /// Steps done.
+        Step: int
+        /// Metrics of steps that no report has averaged yet, those of the last step first.
+        Pending: Metrics list
+        /// The best validation, where the training may stop early.
+        Best: BestValidation option
     }
 
 /// Checkpoints of a run: `checkpoints/TRAINING-STEP.safetensors` with all weights and the optimisers' states, and
@@ -77,7 +88,9 @@ module Checkpoint =
 
     /// The states of Adam as tensors of a file, by the parameter's position.
     let private states (savable: Savable) : seq<int * Modules.Adam.State> =
-        savable.Optimiser.state_dict().State
+        savable.Optimiser
+        |> Option.toList
+        |> Seq.collect (fun optimiser -> optimiser.state_dict().State)
         |> Seq.map (fun state -> state :?> Modules.Adam.State)
         |> Seq.indexed
 
@@ -90,7 +103,7 @@ module Checkpoint =
 
     let private stepKey (savable: Savable) = savable.Name + ".adam.step"
 
-    /// Metrics of steps that no report has averaged yet: those after the last report before a checkpoint.
+    let private bestKey = "best"
     let private pendingKey = "pending"
 
     let private pendingText (pending: Metrics list) =
@@ -136,33 +149,32 @@ module Checkpoint =
                 then
                     File.Delete file
 
-    /// Writes a checkpoint after `step` steps, and drops the oldest ones of the training, and those of later steps: the
+    /// Writes a checkpoint, and drops the oldest ones of the training, and those of later steps: the
     /// training went on from an earlier one, because they were damaged.
-    let write
-        (run: string)
-        (training: string)
-        (step: int)
-        (pending: Metrics list)
-        (savables: Savable list)
-        : string =
+    let write (run: string) (training: string) (state: TrainingState) (savables: Savable list) : string =
+        let step = state.Step
         Directory.CreateDirectory(folderOf run) |> ignore
         let file = $"{training}-{step}.safetensors"
         let path = Path.Combine(folderOf run, file)
         let metadata = Dictionary<string, string>()
         metadata["training"] <- training
         metadata["step"] <- string step
-        metadata[pendingKey] <- pendingText pending
+        metadata[pendingKey] <- pendingText (List.rev state.Pending)
+
+        for best in Option.toList state.Best do
+            metadata[bestKey] <- Codec.toLine EarlyStopping.codec best
 
         let tensors =
             [|
                 for savable in savables do
-                    metadata[stepKey savable] <-
-                        string (
-                            states savable
-                            |> Seq.map (fun (_, s) -> s.step)
-                            |> Seq.tryHead
-                            |> Option.defaultValue 0L
-                        )
+                    if savable.Optimiser.IsSome then
+                        metadata[stepKey savable] <-
+                            string (
+                                states savable
+                                |> Seq.map (fun (_, s) -> s.step)
+                                |> Seq.tryHead
+                                |> Option.defaultValue 0L
+                            )
 
                     yield!
                         ModelFile.tensors (savable.Name + ".weights.") (ModelFile.parameters savable.Module)
@@ -196,14 +208,13 @@ module Checkpoint =
 
         path
 
-    /// Loads the newest checkpoint of a training whose file is whole; the step that it was written after, and the metrics that
-    /// no report has averaged yet. `skipped` is told the step of each newer one that is not whole, and what is wrong with it.
+    /// Loads the newest checkpoint of a training whose file is whole; what the training knew then. `skipped` is told the step of each newer one that is not whole, and what is wrong with it.
     let tryRestore
         (run: string)
         (training: string)
         (skipped: int -> string -> unit)
         (savables: Savable list)
-        : (int * Metrics list) option =
+        : TrainingState option =
         let whole (entry: CheckpointEntry) =
             let path = Path.Combine(folderOf run, entry.File)
 
@@ -248,4 +259,11 @@ module Checkpoint =
                 for _, state in states savable do
                     state.step <- Int64.Parse file.Metadata[stepKey savable]
 
-            entry.Step, pendingOf file)
+            {
+                Step = entry.Step
+                Pending = pendingOf file |> List.rev
+                Best =
+                    match file.Metadata.TryGetValue bestKey with
+                    | true, text -> Some(Codec.ofText path EarlyStopping.codec text |> Error.orRaise)
+                    | _ -> None
+            })

@@ -28,3 +28,13 @@ module Step =
     /// Acts where the condition on the context holds.
     let onlyWhen (condition: 'context -> bool) (step: Step<'context>) : Step<'context> =
         fun index context -> if condition context then step index context else []
+
+module Metrics =
+    /// The means of several reports, in the order of their first appearance.
+    let average (reports: Metrics seq) : Metrics =
+        let all = Seq.concat reports |> List.ofSeq
+
+        [
+            for name in all |> List.map fst |> List.distinct do
+                name, all |> List.filter (fun (n, _) -> n = name) |> List.averageBy snd
+        ]

@@ -1,315 +1,58 @@
 namespace Ldr
 
 open System
-open System.Diagnostics
-open System.Threading
 open TorchSharp
-open Ldr.Runtime
 
-/// One training of an experiment.
-type TrainingOptions =
-    {
-        Name: string
-        /// The seeds that it is run with, once each; nothing: the experiment's.
-        Seeds: int list
-        Architecture: Architecture
-        Steps: int
-        Batch: int
-        /// How many different pairs are learnt from, over and over; nothing: new ones at every step.
-        Pairs: int option
-        /// How the pairs are varied, if they are.
-        Augmentation: Augmentation option
-        LearningRate: LearningRate
-        /// The norm to which the gradient of a step is cut, if any.
-        Clip: float option
-        Loss: LossWeights
-        Distillation: Distillation option
-        /// Steps between two validations, and between two checkpoints.
-        ValidateEvery: int
-        CheckpointEvery: int
-    }
-
-/// What a training tells while it runs.
-type TrainingEvent =
-    | Started of training: string * steps: int * parameters: int64 * resumedAt: int
-    | Progressed of
-        training: string *
-        step: int *
-        steps: int *
-        Metrics *
-        stepsPerSecond: float *
-        left: TimeSpan
-    | Validated of training: string * step: int * Metrics
-    | Saved of training: string * step: int * path: string
-    | Warned of training: string * step: int * message: string
-
-/// How a training ended.
-[<NoEquality; NoComparison>]
-type TrainingEnd =
-    | Finished of Network
-    /// Stopped from outside after so many steps, with a checkpoint.
-    | Interrupted of step: int
-
-/// Where the fields come from that a student learns from.
-[<NoEquality; NoComparison>]
-type Teacher =
-    /// A network that runs beside the student, frozen, on the very pair that the student sees.
-    | Online of Network
-    /// Fields that were made before.
-    | Stored of FieldStore
-    /// A network that is asked once for every pair; its fields are kept in a store.
-    | Remembered of Network * FieldStore
-    /// `OptimisedField.ofPair`, once for every pair; kept in a store.
-    | Optimising of FieldStore
-
-/// All that a training needs from outside.
-[<NoEquality; NoComparison>]
-type TrainingJob =
-    {
-        Options: TrainingOptions
-        Seed: Seed
-        Set: TrainingSet
-        Teacher: Teacher option
-        Device: torch.Device
-        /// The run's folder, and whether its checkpoints are taken up.
-        Run: string
-        Resume: bool
-        /// Scores on the validation pairs.
-        Validate: Network -> Metrics
-        Sink: TrainingEvent -> unit
-        Stop: CancellationToken
-    }
-
-module TrainingOptions =
-    let codec: Codec<TrainingOptions> =
-        Codec.record
-            (fun
-                name
-                seeds
-                architecture
-                steps
-                batch
-                pairs
-                augmentation
-                rate
-                clip
-                loss
-                distillation
-                validate
-                checkpoint ->
-                {
-                    Name = name
-                    Seeds = seeds
-                    Architecture = architecture
-                    Steps = steps
-                    Batch = batch
-                    Pairs = pairs
-                    Augmentation = augmentation
-                    LearningRate = rate
-                    Clip = clip
-                    Loss = loss
-                    Distillation = distillation
-                    ValidateEvery = validate
-                    CheckpointEvery = checkpoint
-                })
-        |> Codec.required "name" Codec.fileName _.Name
-        |> Codec.optional
-            "seeds"
-            (Codec.list Codec.int
-             |> Codec.where "different whole numbers" (fun l -> List.distinct l = l))
-            []
-            _.Seeds
-        |> Codec.required "architecture" Architecture.codec _.Architecture
-        |> Codec.required "steps" Codec.positiveInt _.Steps
-        |> Codec.optional "batch" Codec.positiveInt 2 _.Batch
-        |> Codec.maybe "pairs" Codec.positiveInt _.Pairs
-        |> Codec.maybe "augmentation" Augmentation.codec _.Augmentation
-        |> Codec.optional
-            "learning_rate"
-            LearningRate.codec
-            {
-                Initial = 1e-4
-                Decay = Constant
-                Cycles = 1
-            }
-            _.LearningRate
-        |> Codec.maybe "clip" Codec.positive _.Clip
-        |> Codec.optional "loss" LossWeights.codec LossWeights.standard _.Loss
-        |> Codec.maybe "distillation" Distillation.codec _.Distillation
-        |> Codec.optional "validate_every" Codec.positiveInt 500 _.ValidateEvery
-        |> Codec.optional "checkpoint_every" Codec.positiveInt 500 _.CheckpointEvery
-        |> Codec.seal
-
+/// Runs trainings: steps, reports, validations, checkpoints.
 module Trainer =
     /// Steps between two reports of progress.
     let private reportEvery = 25
 
+    /// What a training holds while it runs.
+    [<NoEquality; NoComparison>]
+    type private Session =
+        {
+            Job: TrainingJob
+            Learner: Learner<Network>
+            Adversary: Adversary option
+            /// The average of the weights, where the training has one.
+            Average: Network option
+            /// The weights of the best validation, where the training may stop early.
+            Best: Network option
+            Clock: StepClock
+        }
+
+        member this.Options = this.Job.Options
+
+        /// What is validated and saved.
+        member this.Judged = this.Average |> Option.defaultValue this.Learner.Network
+
     let private adam (rate: float) (network: torch.nn.Module) =
         torch.optim.Adam(network.parameters (), rate)
-
-    /// The pairs of a step, fixed and moving, as indices of subjects.
-    let private drawn
-        (options: TrainingOptions)
-        (seed: Seed)
-        (group: SubjectGroup)
-        : int -> (int * int) list =
-        let pairAt =
-            match options.Pairs with
-            | None -> Pairs.draw seed group
-            | Some wanted ->
-                let all = Pairs.several (seed |> Seed.split "pairs") wanted group |> Array.ofList
-                fun index -> all[index % all.Length]
-
-        fun step -> List.init options.Batch (fun item -> pairAt (step * options.Batch + item))
-
-    /// All different pairs that a training sees, in the order of their first appearance, as indices of subjects.
-    let pairs (options: TrainingOptions) (seed: Seed) (group: SubjectGroup) : (int * int) list =
-        Seq.init options.Steps (drawn options seed group)
-        |> Seq.concat
-        |> Seq.distinct
-        |> List.ofSeq
-
-    let private iteration
-        (job: TrainingJob)
-        (student: Network)
-        (index: int)
-        (turn: Turn)
-        (subjects: (int * int) list)
-        =
-        let set = job.Set
-        let pairs = subjects |> List.map (fun own -> own, TrainingSet.pair set own)
-        let grid = (snd pairs.Head).Grid
-
-        let tensor (channels: int) (values: float32[] list) =
-            let shape =
-                [|
-                    int64 pairs.Length
-                    int64 channels
-                    int64 grid.Nz
-                    int64 grid.Ny
-                    int64 grid.Nx
-                |]
-
-            values |> Array.concat |> Bridge.toTensor job.Device shape
-
-        let images pick =
-            pairs |> List.map (snd >> pick) |> tensor 1
-
-        let labels =
-            if job.Options.Loss.Dice > 0.0 then
-                let maps = pairs |> List.map (fun (own, pair) -> TrainingSet.labelsOf set own pair)
-                let channels = set.Labels.Value[0].Length
-                Some(maps |> List.map fst |> tensor channels, maps |> List.map snd |> tensor channels)
-            else
-                None
-
-        let drawn = job.Seed |> Seed.split "augmentation" |> Seed.at index
-
-        let vary change value =
-            match job.Options.Augmentation with
-            | Some augmentation -> change augmentation drawn value
-            | None -> value
-
-        // The teacher sees the pair deformed as the student does, but its intensities as they are.
-        let plain: Augmentation.Batch =
-            {
-                Fixed = images _.Fixed
-                Moving = images _.Moving
-                Mask = images _.Inside
-                Labels = labels
-            }
-
-        let clean =
-            plain |> vary (fun options seed -> Augmentation.deform options seed grid)
-
-        let seen name =
-            vary (fun options seed -> Augmentation.intensities options seed name)
-
-        let fixedImage = clean.Fixed |> seen "fixed"
-        let moving = clean.Moving |> seen "moving"
-
-        {
-            Turn = turn
-            Fixed = fixedImage
-            Moving = moving
-            Mask = clean.Mask
-            Labels = clean.Labels
-            Student = lazy student.Predict(fixedImage, moving)
-            TeacherField =
-                lazy
-                    (let names (f, m) = set.Names[f], set.Names[m]
-
-                     let ask (teacher: Network) =
-                         use _ = torch.no_grad ()
-                         teacher.Predict(clean.Fixed, clean.Moving).Field
-
-                     let read store =
-                         pairs
-                         |> List.map (fun (own, pair) -> FieldStore.read store (names own) pair)
-                         |> tensor 3
-
-                     let has store =
-                         pairs |> List.forall (fun (own, _) -> FieldStore.has store (names own))
-
-                     match job.Teacher with
-                     | None -> invalidOp "a training without a teacher asked for its field"
-                     | Some(Online teacher) -> ask teacher
-                     | Some(Stored store) -> read store
-                     | Some(Remembered(_, store))
-                     | Some(Optimising store) when has store -> read store
-                     | Some(Optimising store) ->
-                         for own, pair in pairs do
-                             FieldStore.write store (names own) pair.Grid (OptimisedField.ofPair pair)
-
-                         read store
-                     | Some(Remembered(teacher, store)) ->
-                         let fields = ask teacher
-
-                         for index, (own, pair) in List.indexed pairs do
-                             use field = fields[int64 index]
-                             FieldStore.write store (names own) pair.Grid (Bridge.toArray field)
-
-                         // What the store gives is rounded: the student learns from the same numbers each time.
-                         read store)
-        }
 
     let private setRate (rate: float) (optimiser: Modules.Adam) =
         for group in optimiser.ParamGroups do
             group.LearningRate <- rate
 
-    /// The means of the metrics of several steps, in the order of their first appearance.
-    let private average (reports: Metrics seq) : Metrics =
-        let all = Seq.concat reports |> List.ofSeq
+    let private freeze (network: Network) =
+        network.eval ()
 
-        [
-            for name in all |> List.map fst |> List.distinct do
-                name, all |> List.filter (fun (n, _) -> n = name) |> List.averageBy snd
-        ]
+        for parameter in network.parameters () do
+            parameter.requires_grad <- false
 
-    /// Runs a training to its end, or until it is stopped. A loss that is not finite ends it with bad input: the last
-    /// checkpoint is kept.
-    let run (job: TrainingJob) : TrainingEnd =
-        let options = job.Options
-        let student = Network.create (job.Seed |> Seed.split "network") options.Architecture
+    let private newStudent (job: TrainingJob) : Network =
+        let student =
+            match job.Options.Start with
+            | None -> Network.create (job.Seed |> Seed.split "network") job.Options.Architecture
+            | Some start ->
+                let model = StartModel.read start job.Options.Architecture |> Error.orRaise
+                model.Network
+
+        student.train ()
         student.``to`` job.Device |> ignore
+        student
 
-        let learner: Learner<Network> =
-            {
-                Network = student
-                Optimiser = adam options.LearningRate.Initial student
-            }
-
-        match job.Teacher with
-        | Some(Online teacher)
-        | Some(Remembered(teacher, _)) ->
-            teacher.eval ()
-
-            for parameter in teacher.parameters () do
-                parameter.requires_grad <- false
-        | Some(Stored _)
-        | Some(Optimising _)
-        | None -> ()
-
+    let private adversaryOf (job: TrainingJob) : Adversary option =
         let judge (distillation: Distillation) : Learner<Discriminator> option =
             if Objective.isAdversarial distillation.Objective then
                 let discriminator =
@@ -325,110 +68,255 @@ module Trainer =
             else
                 None
 
-        let adversary =
-            options.Distillation
-            |> Option.map (fun distillation ->
-                {
-                    Judge = judge distillation
-                    Distillation = distillation
-                })
+        job.Options.Distillation
+        |> Option.map (fun distillation ->
+            {
+                Judge = judge distillation
+                Distillation = distillation
+            })
 
-        let savables =
-            [
-                {
-                    Name = "network"
-                    Module = learner.Network
-                    Optimiser = learner.Optimiser
-                }
-                match adversary with
-                | Some { Judge = Some judge } ->
-                    {
-                        Name = "discriminator"
-                        Module = judge.Network
-                        Optimiser = judge.Optimiser
-                    }
-                | _ -> ()
-            ]
+    let private openSession (job: TrainingJob) : Session =
+        let student = newStudent job
 
-        let first, pending =
-            if job.Resume then
-                let skipped step message =
-                    job.Sink(Warned(options.Name, step, message))
+        match job.Teacher with
+        | Some(Online teacher)
+        | Some(Remembered(teacher, _)) -> freeze teacher
+        | Some(Stored _)
+        | Some(Optimising _)
+        | None -> ()
 
-                Checkpoint.tryRestore job.Run options.Name skipped savables
-                |> Option.defaultValue (0, [])
+        /// A network beside the student, with the weights that this starts from.
+        let beside wanted =
+            if wanted then
+                let network = Network.create (Seed.ofInt 0) job.Options.Architecture
+                network.``to`` job.Device |> ignore
+                freeze network
+                WeightAverage.copy student network
+                Some network
             else
-                0, []
+                None
 
-        let parameters = Network.parameterCount student
-        job.Sink(Started(options.Name, options.Steps, parameters, first))
-        let step = Aldk.step learner options.Loss options.Clip adversary
+        {
+            Job = job
+            Learner =
+                {
+                    Network = student
+                    Optimiser = adam job.Options.LearningRate.Initial student
+                }
+            Adversary = adversaryOf job
+            Average = beside job.Options.Average.IsSome
+            Best = beside job.Options.EarlyStopping.IsSome
+            Clock = StepClock()
+        }
 
-        let turn index =
-            match adversary with
-            | Some a -> Schedule.at a.Distillation.Schedule index
-            | None -> Schedule.at [] index
+    let private savables (session: Session) : Savable list =
+        let learner name (network: torch.nn.Module) optimiser =
+            {
+                Name = name
+                Module = network
+                Optimiser = Some optimiser
+            }
 
-        let subjects = drawn options job.Seed job.Set.Group
+        let weights name (network: Network) =
+            {
+                Name = name
+                Module = network
+                Optimiser = None
+            }
 
-        let save index reports =
-            let path = Checkpoint.write job.Run options.Name index (List.rev reports) savables
-            job.Sink(Saved(options.Name, index, path))
+        [
+            learner "network" session.Learner.Network session.Learner.Optimiser
+            match session.Adversary with
+            | Some { Judge = Some judge } -> learner "discriminator" judge.Network judge.Optimiser
+            | _ -> ()
+            yield! session.Average |> Option.map (weights "average") |> Option.toList
+            yield! session.Best |> Option.map (weights "best") |> Option.toList
+        ]
 
-        let clock = Stopwatch.StartNew()
-        let mutable reports: Metrics list = List.rev pending
-        let mutable index = first
-        let mutable warned = Set.empty
+    let private restore (session: Session) : TrainingState =
+        let job = session.Job
 
-        while index < options.Steps && not job.Stop.IsCancellationRequested do
-            setRate (LearningRate.at options.Steps index options.LearningRate) learner.Optimiser
+        let skipped step message =
+            job.Sink(Warned(job.Options.Name, step, message))
 
-            let report =
-                use _ = torch.NewDisposeScope()
-                // The images come first: they alone would use up what a protected call may allocate.
-                let iteration = iteration job student index (turn index) (subjects index)
+        if job.Resume then
+            Checkpoint.tryRestore job.Run job.Options.Name skipped (savables session)
+        else
+            None
+        |> Option.defaultValue { Step = 0; Pending = []; Best = None }
 
-                NativeCalls.protect (fun () ->
-                    let report = step index iteration
-                    let length = iteration.Student.Value.Field.detach().norm(1).mean()
-                    report @ [ "length", float (length.item<float32>()) ])
+    let private save (session: Session) (state: TrainingState) =
+        let job = session.Job
 
-            match report |> List.tryFind (fun (_, value) -> not (Double.IsFinite value)) with
-            | Some(name, _) ->
+        let path =
+            session.Clock.Measure StepPart.Saving (fun () ->
+                Checkpoint.write job.Run job.Options.Name state (savables session))
+
+        job.Sink(Saved(job.Options.Name, state.Step, path))
+
+    /// A number that is not finite ends the training.
+    let private demandFinite (options: TrainingOptions) (index: int) (report: Metrics) =
+        match report |> List.tryFind (fun (_, value) -> not (Double.IsFinite value)) with
+        | Some(name, _) ->
+            raise (
+                Error.Raised(
+                    BadInput
+                        $"training {options.Name}: {name} is not finite at step {index}; the last checkpoint is kept, try a lower learning_rate or a higher smoothness"
+                )
+            )
+        | None -> ()
+
+    /// A step: the learners move, then the average of the weights does.
+    let private advance (session: Session) : int -> Metrics =
+        let options = session.Options
+        let student = session.Learner.Network
+        let step = Aldk.step session.Learner options.Loss options.Clip session.Adversary
+
+        let schedule =
+            session.Adversary
+            |> Option.map _.Distillation.Schedule
+            |> Option.defaultValue []
+
+        let subjects = Batches.drawn options session.Job.Seed session.Job.Set.Group
+
+        fun index ->
+            setRate (LearningRate.at options.Steps index options.LearningRate) session.Learner.Optimiser
+            use _ = torch.NewDisposeScope()
+            // The images come first: they alone would use up what a protected call may allocate.
+            let batches =
+                Batches.ofStep
+                    session.Job
+                    session.Clock
+                    student
+                    index
+                    (Schedule.at schedule index)
+                    (subjects index)
+
+            NativeCalls.protect (fun () ->
+                let report = step index batches
+                demandFinite options index report
+
+                match options.Average, session.Average with
+                | Some decay, Some average ->
+                    session.Clock.Measure StepPart.Optimiser (fun () ->
+                        WeightAverage.update (WeightAverage.decayAt decay index) student average)
+                | _ -> ()
+
+                report)
+
+    /// The means of the steps since the last report, and what is wrong with them.
+    let private report (session: Session) (first: int) (warned: Set<string>) (state: TrainingState) =
+        let options, sink = session.Options, session.Job.Sink
+        let speed = float (state.Step - first) / session.Clock.Seconds
+        let left = TimeSpan.FromSeconds(float (options.Steps - state.Step) / speed)
+        let means = Metrics.average (List.rev state.Pending)
+        sink (Progressed(options.Name, state.Step, options.Steps, means, speed, left))
+
+        // Every network starts near identity: until the first validation that is no news.
+        let news =
+            Watchdog.warnings means
+            |> List.filter (fun (kind, _) ->
+                not (warned.Contains kind)
+                && state.Step >= min options.ValidateEvery options.Steps)
+
+        for _, message in news do
+            sink (Warned(options.Name, state.Step, message))
+
+        { state with Pending = [] }, Set.union warned (news |> List.map fst |> Set.ofList)
+
+    /// Scores what would be saved; the best weights are kept, where the training may stop early.
+    let private validate (session: Session) (state: TrainingState) : TrainingState =
+        let options = session.Options
+
+        let scores =
+            session.Clock.Measure StepPart.Validation (fun () -> session.Job.Validate session.Judged)
+
+        session.Job.Sink(Validated(options.Name, state.Step, scores))
+
+        match session.Best with
+        | None -> state
+        | Some network ->
+            let dice = scores |> List.tryFind (fun (name, _) -> name = "dice") |> Option.map snd
+
+            match dice with
+            | Some dice when Double.IsFinite dice ->
+                let best = EarlyStopping.after state.Step dice state.Best
+
+                if best.Since = 0 then
+                    WeightAverage.copy session.Judged network
+
+                { state with Best = Some best }
+            | _ ->
                 raise (
                     Error.Raised(
                         BadInput
-                            $"training {options.Name}: {name} is not finite at step {index}; the last checkpoint is kept, try a lower learning_rate or a higher smoothness"
+                            $"training {options.Name}: \"early_stopping\" goes by the validation's Dice, and no validation pair has labels; leave the key out"
                     )
                 )
-            | None -> ()
 
-            reports <- report :: reports
-            index <- index + 1
+    /// The network that the training was for; the others are gone.
+    let private finish (session: Session) (state: TrainingState) : TrainingEnd =
+        let result, steps =
+            match session.Best, state.Best with
+            | Some network, Some best -> network, best.Step
+            | _ -> session.Judged, state.Step
 
-            if index % reportEvery = 0 || index = options.Steps then
-                let speed = float (index - first) / clock.Elapsed.TotalSeconds
-                let left = TimeSpan.FromSeconds(float (options.Steps - index) / speed)
-                let means = average (List.rev reports)
-                job.Sink(Progressed(options.Name, index, options.Steps, means, speed, left))
-                reports <- []
+        for network in session.Learner.Network :: List.choose id [ session.Average; session.Best ] do
+            if not (obj.ReferenceEquals(network, result)) then
+                network.Dispose()
 
-                // Every network starts near identity: until the first validation that is no news.
-                for kind, message in Watchdog.warnings means do
-                    if not (warned.Contains kind) && index >= min options.ValidateEvery options.Steps then
-                        warned <- warned.Add kind
-                        job.Sink(Warned(options.Name, index, message))
+        Finished(result, steps)
 
-            if index % options.ValidateEvery = 0 || index = options.Steps then
-                let scores = job.Validate student
-                job.Sink(Validated(options.Name, index, scores))
+    /// Runs a training to its end, or until it is stopped. A loss that is not finite ends it with bad input: the last
+    /// checkpoint is kept.
+    let run (job: TrainingJob) : TrainingEnd =
+        let options = job.Options
+        let session = openSession job
+        let start = restore session
+        let parameters = Network.parameterCount session.Learner.Network
+        job.Sink(Started(options.Name, options.Steps, parameters, start.Step))
+        let step = advance session
 
-            if index % options.CheckpointEvery = 0 && index < options.Steps then
-                save index reports
+        let isOver (state: TrainingState) =
+            state.Step >= options.Steps
+            || EarlyStopping.isOver options.EarlyStopping state.Best
 
-        save index reports
+        let mutable state = start
+        let mutable warned = Set.empty
 
-        if index < options.Steps then
-            Interrupted index
+        let reportNow () =
+            let next, known = report session start.Step warned state
+            state <- next
+            warned <- known
+
+        while not (isOver state || job.Stop.IsCancellationRequested) do
+            let metrics = step state.Step
+
+            state <-
+                { state with
+                    Step = state.Step + 1
+                    Pending = metrics :: state.Pending
+                }
+
+            let isDue every =
+                state.Step % every = 0 || state.Step = options.Steps
+
+            if isDue reportEvery then
+                reportNow ()
+
+            if isDue options.ValidateEvery then
+                state <- validate session state
+
+            if isDue options.CheckpointEvery && not (isOver state) then
+                save session state
+
+        if isOver state && not state.Pending.IsEmpty then
+            reportNow ()
+
+        save session state
+        job.Sink(Timed(options.Name, state.Step, TrainingTimes.read (state.Step - start.Step) session.Clock))
+
+        if isOver state then
+            finish session state
         else
-            Finished student
+            Interrupted state.Step

@@ -61,7 +61,8 @@ type private Bench =
         Teacher: Network
         Judge: Learner<Discriminator>
         Adversary: Adversary
-        Iteration: float -> Iteration
+        /// A step of one batch.
+        Iteration: float -> Iteration list
     }
 
 let private bench objective =
@@ -97,22 +98,28 @@ let private bench objective =
             }
         Iteration =
             fun gamma ->
-                {
-                    Turn =
-                        {
-                            Gamma = gamma
-                            DiscriminatorMoves = if gamma < 1.0 then 1 else 0
-                        }
-                    Fixed = fixedImage
-                    Moving = moving
-                    Mask = mask
-                    Labels = None
-                    Student = lazy student.Predict(fixedImage, moving)
-                    TeacherField =
-                        lazy
-                            (use _ = torch.no_grad ()
-                             teacher.Predict(fixedImage, moving).Field)
-                }
+                let prediction = lazy student.Predict(fixedImage, moving)
+
+                [
+                    {
+                        Turn =
+                            {
+                                Gamma = gamma
+                                DiscriminatorMoves = if gamma < 1.0 then 1 else 0
+                            }
+                        Clock = StepClock()
+                        Fixed = fixedImage
+                        Moving = moving
+                        Mask = mask
+                        Labels = None
+                        Student = prediction
+                        StudentField = lazy prediction.Value.Field.detach ()
+                        TeacherField =
+                            lazy
+                                (use _ = torch.no_grad ()
+                                 teacher.Predict(fixedImage, moving).Field)
+                    }
+                ]
     }
 
 let private values (network: torch.nn.Module) =
@@ -152,7 +159,7 @@ let private find name (report: Metrics) =
 let private error (b: Bench) =
     use _ = torch.NewDisposeScope()
     use _ = torch.no_grad ()
-    let iteration = b.Iteration 1.0
+    let iteration = (b.Iteration 1.0).Head
     let gap = iteration.Student.Value.Field - iteration.TeacherField.Value
     float (gap.square().sum(1L).mean().item<float32>())
 
@@ -364,11 +371,11 @@ let tests =
                     use _ = torch.NewDisposeScope()
 
                     let iteration =
-                        { b.Iteration 1.0 with
+                        { (b.Iteration 1.0).Head with
                             Labels = Some(fixedLabels, movingLabels)
                         }
 
-                    Aldk.studentStep b.Student { silent with Dice = 10.0 } None None index iteration
+                    Aldk.studentStep b.Student { silent with Dice = 10.0 } None None index [ iteration ]
                     |> find "dice_loss"
 
                 let losses = List.init 41 step

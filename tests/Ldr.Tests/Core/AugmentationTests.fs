@@ -15,6 +15,9 @@ let private everything =
     |> Error.orRaise
 
 let private seed = Seed.ofInt 3
+
+/// The seeds of a step's items.
+let private items (step: Seed) item = Seed.at item step
 let private grid = Grid(16, 20, 24, Affine.Identity)
 let private shape channels = [ 2L; channels; 24L; 20L; 16L ]
 
@@ -35,10 +38,10 @@ let tests =
             testCase "nothing asked for changes nothing"
             <| scoped (fun () ->
                 let before = batch ()
-                expectSame (Augmentation.deform none seed grid before).Fixed before.Fixed "deformed"
+                expectSame (Augmentation.deform none (items seed) grid before).Fixed before.Fixed "deformed"
 
                 expectSame
-                    (Augmentation.intensities none seed "fixed" before.Fixed)
+                    (Augmentation.intensities none (items seed) "fixed" before.Fixed)
                     before.Fixed
                     "intensities")
 
@@ -46,7 +49,7 @@ let tests =
             <| scoped (fun () ->
                 for axis, dimension in [ (1.0, 0.0, 0.0), 4L; (0.0, 1.0, 0.0), 3L; (0.0, 0.0, 1.0), 2L ] do
                     let before = batch ()
-                    let after = Augmentation.deform { none with Flip = axis } seed grid before
+                    let after = Augmentation.deform { none with Flip = axis } (items seed) grid before
                     let expected = before.Fixed.flip dimension
                     expectClose 1e-4 after.Fixed expected "fixed"
                     expectClose 1e-4 after.Moving expected "moving"
@@ -55,7 +58,7 @@ let tests =
 
             testCase "labels move with their image, and the images by themselves"
             <| scoped (fun () ->
-                let after = Augmentation.deform everything seed grid (batch ())
+                let after = Augmentation.deform everything (items seed) grid (batch ())
                 expectSame (fst after.Labels.Value) after.Fixed "fixed"
                 expectSame (snd after.Labels.Value) after.Moving "moving"
                 Expect.isGreaterThan (largest (after.Fixed - after.Moving)) 0.1 "different draws"
@@ -66,7 +69,7 @@ let tests =
                             Deformed = MovingImage
                             AffineProbability = 1.0
                         }
-                        seed
+                        (items seed)
                         grid
                         (batch ())
 
@@ -82,7 +85,7 @@ let tests =
                             Scale = 0.0
                             Shift = 8.0
                         }
-                        seed
+                        (items seed)
                         grid
                         (batch ())
 
@@ -93,8 +96,8 @@ let tests =
             testCase "the same step gives the same, another step another, and intensities stay in [0, 1]"
             <| scoped (fun () ->
                 let made seed =
-                    let deformed = Augmentation.deform everything seed grid (batch ())
-                    Augmentation.intensities everything seed "fixed" deformed.Fixed
+                    let deformed = Augmentation.deform everything (items seed) grid (batch ())
+                    Augmentation.intensities everything (items seed) "fixed" deformed.Fixed
 
                 expectSame (made seed) (made seed) "the same"
                 Expect.isGreaterThan (largest (made seed - made (Seed.at 1 seed))) 0.1 "another step"
@@ -118,9 +121,13 @@ let tests =
 
                 let run seed =
                     use _ = torch.NewDisposeScope()
-                    let deformed = Augmentation.deform everything seed grid batch
-                    Augmentation.intensities everything seed "fixed" deformed.Fixed |> ignore
-                    Augmentation.intensities everything seed "moving" deformed.Moving |> ignore
+                    let deformed = Augmentation.deform everything (items seed) grid batch
+
+                    Augmentation.intensities everything (items seed) "fixed" deformed.Fixed
+                    |> ignore
+
+                    Augmentation.intensities everything (items seed) "moving" deformed.Moving
+                    |> ignore
 
                 run seed
                 let clock = System.Diagnostics.Stopwatch.StartNew()

@@ -115,6 +115,7 @@ let private run (folder: string) (page: string) : Summary list =
                 Resume = false
                 Only = []
                 Page = None
+                TensorBoard = false
                 Device = torch.CPU
                 Sink = ignore
                 Stop = CancellationToken.None

@@ -46,7 +46,7 @@ let private set =
         }
         : TrainingSet)
 
-let private options: TrainingOptions =
+let options: TrainingOptions =
     {
         Name = "student"
         Seeds = []
@@ -58,8 +58,10 @@ let private options: TrainingOptions =
                         Decoder = [ 8; 4; 4 ]
                     }
             )
+        Start = None
         Steps = 8
         Batch = 1
+        Accumulate = 1
         Pairs = None
         Augmentation = None
         LearningRate =
@@ -69,6 +71,7 @@ let private options: TrainingOptions =
                 Cycles = 1
             }
         Clip = None
+        Average = None
         Loss =
             { LossWeights.standard with
                 Smoothness = 0.1
@@ -76,9 +79,10 @@ let private options: TrainingOptions =
         Distillation = None
         ValidateEvery = 4
         CheckpointEvery = 4
+        EarlyStopping = None
     }
 
-let private job folder resume stop sink : TrainingJob =
+let job folder resume stop sink : TrainingJob =
     {
         Options = options
         Seed = Seed.ofInt 1
@@ -92,9 +96,9 @@ let private job folder resume stop sink : TrainingJob =
         Stop = stop
     }
 
-let private weights ending =
+let weights ending =
     match ending with
-    | Finished network -> [| for p in network.parameters () -> Bridge.toArray p |]
+    | Finished(network, _) -> [| for p in network.parameters () -> Bridge.toArray p |]
     | Interrupted step -> failtestf "interrupted after %d" step
 
 let private ignoreEvents (_: TrainingEvent) = ()
@@ -518,7 +522,7 @@ let tests =
                     Trainer.run job |> weights |> ignore
                     told |> Seq.filter (fun (n, _) -> n = "objective") |> Seq.map snd |> List.ofSeq
 
-                let own = Trainer.pairs taught (Seed.ofInt 1) set.Value.Group
+                let own = Batches.pairs taught (Seed.ofInt 1) set.Value.Group
                 Expect.hasLength own 3 "three different pairs"
                 let names (f, m) = set.Value.Names[f], set.Value.Names[m]
 

@@ -1,0 +1,160 @@
+namespace Ldr
+
+open TorchSharp
+open Ldr.Runtime
+
+/// From the scans of a training set to the tensors of a step.
+module Batches =
+    /// The pairs of a step, fixed and moving, as indices of subjects.
+    let drawn (options: TrainingOptions) (seed: Seed) (group: SubjectGroup) : int -> (int * int) list =
+        let pairAt =
+            match options.Pairs with
+            | None -> Pairs.draw seed group
+            | Some wanted ->
+                let all = Pairs.several (seed |> Seed.split "pairs") wanted group |> Array.ofList
+                fun index -> all[index % all.Length]
+
+        let size = options.Batch * options.Accumulate
+        fun step -> List.init size (fun item -> pairAt (step * size + item))
+
+    /// All different pairs that a training sees, in the order of their first appearance, as indices of subjects.
+    let pairs (options: TrainingOptions) (seed: Seed) (group: SubjectGroup) : (int * int) list =
+        Seq.init options.Steps (drawn options seed group)
+        |> Seq.concat
+        |> Seq.distinct
+        |> List.ofSeq
+
+    /// One batch of a step: its pairs and their tensors, and what is predicted of them. `first` is the place of its first pair
+    /// in the step.
+    let private batch
+        (job: TrainingJob)
+        (clock: StepClock)
+        (student: Network)
+        (index: int)
+        (turn: Turn)
+        (first: int)
+        (subjects: (int * int) list)
+        : Iteration =
+        let set = job.Set
+        let pairs = subjects |> List.map (fun own -> own, TrainingSet.pair set own)
+        let grid = (snd pairs.Head).Grid
+
+        let tensor (channels: int) (values: float32[] list) =
+            let shape =
+                [|
+                    int64 pairs.Length
+                    int64 channels
+                    int64 grid.Nz
+                    int64 grid.Ny
+                    int64 grid.Nx
+                |]
+
+            values |> Array.concat |> Bridge.toTensor job.Device shape
+
+        let images pick =
+            pairs |> List.map (snd >> pick) |> tensor 1
+
+        let labels =
+            if job.Options.Loss.Dice > 0.0 then
+                let maps = pairs |> List.map (fun (own, pair) -> TrainingSet.labelsOf set own pair)
+                let channels = set.Labels.Value[0].Length
+                Some(maps |> List.map fst |> tensor channels, maps |> List.map snd |> tensor channels)
+            else
+                None
+
+        let step = job.Seed |> Seed.split "augmentation" |> Seed.at index
+
+        let vary change value =
+            match job.Options.Augmentation with
+            | Some augmentation -> change augmentation (fun item -> Seed.at (first + item) step) value
+            | None -> value
+
+        // The teacher sees the pair deformed as the student does, but its intensities as they are.
+        let plain: Augmentation.Batch =
+            {
+                Fixed = images _.Fixed
+                Moving = images _.Moving
+                Mask = images _.Inside
+                Labels = labels
+            }
+
+        let clean = plain |> vary (fun options own -> Augmentation.deform options own grid)
+
+        let seen name =
+            vary (fun options own -> Augmentation.intensities options own name)
+
+        let fixedImage = clean.Fixed |> seen "fixed"
+        let moving = clean.Moving |> seen "moving"
+
+        let timed part action = clock.Measure part action
+        let predict () = student.Predict(fixedImage, moving)
+        let prediction = lazy timed StepPart.Student predict
+
+        let teacherField () =
+            let names (f, m) = set.Names[f], set.Names[m]
+
+            let ask (teacher: Network) =
+                use _ = torch.no_grad ()
+                teacher.Predict(clean.Fixed, clean.Moving).Field
+
+            let read store =
+                pairs
+                |> List.map (fun (own, pair) -> FieldStore.read store (names own) pair)
+                |> tensor 3
+
+            let has store =
+                pairs |> List.forall (fun (own, _) -> FieldStore.has store (names own))
+
+            match job.Teacher with
+            | None -> invalidOp "a training without a teacher asked for its field"
+            | Some(Online teacher) -> ask teacher
+            | Some(Stored store) -> read store
+            | Some(Remembered(_, store))
+            | Some(Optimising store) when has store -> read store
+            | Some(Optimising store) ->
+                for own, pair in pairs do
+                    FieldStore.write store (names own) pair.Grid (OptimisedField.ofPair pair)
+
+                read store
+            | Some(Remembered(teacher, store)) ->
+                let fields = ask teacher
+
+                for index, (own, pair) in List.indexed pairs do
+                    use field = fields[int64 index]
+                    FieldStore.write store (names own) pair.Grid (Bridge.toArray field)
+
+                // What the store gives is rounded: the student learns from the same numbers each time.
+                read store
+
+        {
+            Turn = turn
+            Clock = clock
+            Fixed = fixedImage
+            Moving = moving
+            Mask = clean.Mask
+            Labels = clean.Labels
+            Student = prediction
+            StudentField =
+                lazy
+                    (if job.Options.Accumulate = 1 then
+                         prediction.Value.Field.detach ()
+                     else
+                         // The histories of all batches together would take the memory of a large batch: each is predicted again.
+                         use _ = torch.no_grad ()
+                         (timed StepPart.Student predict).Field)
+            TeacherField = lazy timed StepPart.Teacher teacherField
+        }
+
+    /// The batches of a step.
+    let ofStep
+        (job: TrainingJob)
+        (clock: StepClock)
+        (student: Network)
+        (index: int)
+        (turn: Turn)
+        (subjects: (int * int) list)
+        : Iteration list =
+        clock.Measure StepPart.Data (fun () ->
+            subjects
+            |> List.chunkBySize job.Options.Batch
+            |> List.mapi (fun part own -> batch job clock student index turn (part * job.Options.Batch) own))

@@ -1,0 +1,167 @@
+namespace Ldr
+
+open System
+open System.Threading
+open TorchSharp
+
+/// One training of an experiment.
+type TrainingOptions =
+    {
+        Name: string
+        /// The seeds that it is run with, once each; nothing: the experiment's.
+        Seeds: int list
+        Architecture: Architecture
+        /// The model whose weights it starts from: a name, a file, a run; nothing: random weights.
+        Start: string option
+        /// Moves of the optimiser.
+        Steps: int
+        Batch: int
+        /// Batches whose gradients are added up for one move.
+        Accumulate: int
+        /// How many different pairs are learnt from, over and over; nothing: new ones at every step.
+        Pairs: int option
+        /// How the pairs are varied, if they are.
+        Augmentation: Augmentation option
+        LearningRate: LearningRate
+        /// The norm to which the gradient of a step is cut, if any.
+        Clip: float option
+        /// The decay of the average of the weights, which is validated and saved, if there is one.
+        Average: float option
+        Loss: LossWeights
+        Distillation: Distillation option
+        /// Steps between two validations, and between two checkpoints.
+        ValidateEvery: int
+        CheckpointEvery: int
+        /// Validations without a better Dice after which it ends, with the weights of the best one.
+        EarlyStopping: int option
+    }
+
+/// What a training tells while it runs.
+type TrainingEvent =
+    | Started of training: string * steps: int * parameters: int64 * resumedAt: int
+    | Progressed of
+        training: string *
+        step: int *
+        steps: int *
+        Metrics *
+        stepsPerSecond: float *
+        left: TimeSpan
+    | Validated of training: string * step: int * Metrics
+    | Saved of training: string * step: int * path: string
+    | Warned of training: string * step: int * message: string
+    /// The end of its work in this process, after so many steps.
+    | Timed of training: string * step: int * TrainingTimes
+
+/// How a training ended.
+[<NoEquality; NoComparison>]
+type TrainingEnd =
+    /// The network, and the steps that made its weights.
+    | Finished of Network * steps: int
+    /// Stopped from outside after so many steps, with a checkpoint.
+    | Interrupted of step: int
+
+/// Where the fields come from that a student learns from.
+[<NoEquality; NoComparison>]
+type Teacher =
+    /// A network that runs beside the student, frozen, on the very pair that the student sees.
+    | Online of Network
+    /// Fields that were made before.
+    | Stored of FieldStore
+    /// A network that is asked once for every pair; its fields are kept in a store.
+    | Remembered of Network * FieldStore
+    /// `OptimisedField.ofPair`, once for every pair; kept in a store.
+    | Optimising of FieldStore
+
+/// All that a training needs from outside.
+[<NoEquality; NoComparison>]
+type TrainingJob =
+    {
+        Options: TrainingOptions
+        Seed: Seed
+        Set: TrainingSet
+        Teacher: Teacher option
+        Device: torch.Device
+        /// The run's folder, and whether its checkpoints are taken up.
+        Run: string
+        Resume: bool
+        /// Scores on the validation pairs.
+        Validate: Network -> Metrics
+        Sink: TrainingEvent -> unit
+        Stop: CancellationToken
+    }
+
+module TrainingOptions =
+    let codec: Codec<TrainingOptions> =
+        Codec.record
+            (fun
+                name
+                seeds
+                architecture
+                start
+                steps
+                batch
+                accumulate
+                pairs
+                augmentation
+                rate
+                clip
+                average
+                loss
+                distillation
+                validate
+                checkpoint
+                early ->
+                {
+                    Name = name
+                    Seeds = seeds
+                    Architecture = architecture
+                    Start = start
+                    Steps = steps
+                    Batch = batch
+                    Accumulate = accumulate
+                    Pairs = pairs
+                    Augmentation = augmentation
+                    LearningRate = rate
+                    Clip = clip
+                    Average = average
+                    Loss = loss
+                    Distillation = distillation
+                    ValidateEvery = validate
+                    CheckpointEvery = checkpoint
+                    EarlyStopping = early
+                })
+        |> Codec.required "name" Codec.fileName _.Name
+        |> Codec.optional
+            "seeds"
+            (Codec.list Codec.int
+             |> Codec.where "different whole numbers" (fun l -> List.distinct l = l))
+            []
+            _.Seeds
+        |> Codec.required "architecture" Architecture.codec _.Architecture
+        |> Codec.maybe "start" Codec.string _.Start
+        |> Codec.required "steps" Codec.positiveInt _.Steps
+        |> Codec.optional "batch" Codec.positiveInt 2 _.Batch
+        |> Codec.optional "accumulate" Codec.positiveInt 1 _.Accumulate
+        |> Codec.maybe "pairs" Codec.positiveInt _.Pairs
+        |> Codec.maybe "augmentation" Augmentation.codec _.Augmentation
+        |> Codec.optional
+            "learning_rate"
+            LearningRate.codec
+            {
+                Initial = 1e-4
+                Decay = Constant
+                Cycles = 1
+            }
+            _.LearningRate
+        |> Codec.maybe "clip" Codec.positive _.Clip
+        |> Codec.maybe
+            "ema"
+            (Codec.finite
+             |> Codec.where "a number between 0 and 1" (fun v -> v > 0.0 && v < 1.0))
+            _.Average
+        |> Codec.optional "loss" LossWeights.codec LossWeights.standard _.Loss
+        |> Codec.maybe "distillation" Distillation.codec _.Distillation
+        |> Codec.optional "validate_every" Codec.positiveInt 500 _.ValidateEvery
+        |> Codec.optional "checkpoint_every" Codec.positiveInt 500 _.CheckpointEvery
+        |> Codec.maybe "early_stopping" Codec.positiveInt _.EarlyStopping
+        |> Codec.seal
