@@ -16,30 +16,38 @@ type PreparedPair =
     }
 
 module Pairs =
-    /// Both scans on a grid around the fixed one, by interpolation, continued at their borders. `initial` maps fixed world
-    /// to moving world.
-    let prepare (grid: Grid) (initial: Affine) (fixedImage: Volume) (movingImage: Volume) : PreparedPair =
-        let toVoxel = fixedImage.Grid.WorldToVoxel
+    /// 1 at the voxels of a grid that lie inside a scan's outermost voxels, else 0.
+    let inside (grid: Grid) (scan: Grid) : float32[] =
         let values = Array.zeroCreate (int grid.Count)
-        let limits = fixedImage.Grid
+        let map = grid.VoxelToWorld.Then scan.WorldToVoxel
+        let rx, ry, rz = map[0, 0], map[1, 0], map[2, 0]
 
-        let isInside x y z =
-            let struct (px, py, pz) = grid.VoxelToWorld.Apply(x, y, z)
-            let struct (vx, vy, vz) = toVoxel.Apply(px, py, pz)
-            let within v n = v > -0.5 && v < float n - 0.5
-            within vx limits.Nx && within vy limits.Ny && within vz limits.Nz
+        let lx, ly, lz = float scan.Nx - 0.5, float scan.Ny - 0.5, float scan.Nz - 0.5
 
         for z in 0 .. grid.Nz - 1 do
             for y in 0 .. grid.Ny - 1 do
-                for x in 0 .. grid.Nx - 1 do
-                    if isInside (float x) (float y) (float z) then
-                        values[(z * grid.Ny + y) * grid.Nx + x] <- 1.0f
+                // The map is affine: a step along a row is always the same.
+                let struct (x0, y0, z0) = map.Apply(0.0, float y, float z)
+                let row = (z * grid.Ny + y) * grid.Nx
 
+                for x in 0 .. grid.Nx - 1 do
+                    let vx = x0 + rx * float x
+                    let vy = y0 + ry * float x
+                    let vz = z0 + rz * float x
+
+                    if vx > -0.5 && vx < lx && vy > -0.5 && vy < ly && vz > -0.5 && vz < lz then
+                        values[row + x] <- 1.0f
+
+        values
+
+    /// Both scans on a grid around the fixed one, by interpolation, continued at their borders. `initial` maps fixed world
+    /// to moving world.
+    let prepare (grid: Grid) (initial: Affine) (fixedImage: Volume) (movingImage: Volume) : PreparedPair =
         {
             Grid = grid
             Fixed = Warp.Resample(fixedImage, grid, Affine.Identity).Values
             Moving = Warp.Resample(movingImage, grid, initial).Values
-            Inside = values
+            Inside = inside grid fixedImage.Grid
             Initial = initial
         }
 

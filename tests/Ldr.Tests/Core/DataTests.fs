@@ -54,6 +54,49 @@ let tests =
                 let count = count.Get + 1
                 let f, m = Pairs.training (Seed.ofInt 1) count index.Get
                 f <> m && f >= 0 && m >= 0 && f < count && m < count
+            testProperty "inside a scan is what its grid says of every voxel"
+            <| fun (seed: int) ->
+                let random = Random seed
+
+                let number low high =
+                    low + (high - low) * random.NextDouble()
+
+                /// A grid that is turned, scaled, sheared and shifted a little.
+                let grid () =
+                    let rows =
+                        [|
+                            for r in 0..2 do
+                                for c in 0..3 ->
+                                    if c = 3 then number -2.0 2.0
+                                    elif r = c then number 0.5 2.0
+                                    else number -0.4 0.4
+                        |]
+
+                    Grid(random.Next(1, 8), random.Next(1, 8), random.Next(1, 8), Affine.FromRows rows)
+
+                let canvas, scan = grid (), grid ()
+                let inside = Pairs.inside canvas scan
+
+                for z in 0 .. canvas.Nz - 1 do
+                    for y in 0 .. canvas.Ny - 1 do
+                        for x in 0 .. canvas.Nx - 1 do
+                            let struct (px, py, pz) = canvas.VoxelToWorld.Apply(float x, float y, float z)
+
+                            let struct (vx, vy, vz) = scan.WorldToVoxel.Apply(px, py, pz)
+
+                            // How far inside; what lies on the border may be either.
+                            let depth =
+                                List.min
+                                    [
+                                        for v, n in [ vx, scan.Nx; vy, scan.Ny; vz, scan.Nz ] ->
+                                            min (v + 0.5) (float n - 0.5 - v)
+                                    ]
+
+                            if abs depth > 1e-9 then
+                                Expect.equal
+                                    inside[(z * canvas.Ny + y) * canvas.Nx + x]
+                                    (if depth > 0.0 then 1.0f else 0.0f)
+                                    $"{x}, {y}, {z}"
             test "training pairs reach every ordered pair" {
                 let seen = Seq.init 2000 (Pairs.training (Seed.ofInt 5) 5) |> Set.ofSeq
                 Expect.equal seen.Count 20 "5 × 4 ordered pairs"
