@@ -448,12 +448,12 @@ let private register (request: Request) (r: RegisterOptions) =
                 LabelMap.check file labels
                 labels)
 
-        Option.map fst modelFile, fixedScan, moving, labels, pairOptions request r fixedScan moving
+        modelFile, fixedScan, moving, labels, pairOptions request r fixedScan moving
 
     let withNetwork model action =
         match model with
         | None -> action None
-        | Some(path, file) ->
+        | Some((path, file), _) ->
             withEngine request r.Engine path file (fun registering -> action (Some registering))
 
     Error.guard inputs
@@ -462,7 +462,10 @@ let private register (request: Request) (r: RegisterOptions) =
             Error.guard (fun () ->
                 let result = PairRegistration.run network options fixedScan moving
                 let registered = result.Registered
-                let quality = Registration.quality fixedScan moving registered
+
+                let quality =
+                    Registration.quality (Option.map snd model) fixedScan moving registered
+
                 let word, reasons = verdictWord quality.Verdict, List.ofSeq quality.Reasons
                 r.Moved |> Option.iter (fun file -> ImageFile.Write(file, registered.Moved))
 
@@ -513,6 +516,14 @@ let private register (request: Request) (r: RegisterOptions) =
                             "max_deformation_mm", number quality.MaxDeformationMm
                             "detail_before", number quality.DetailBefore
                             "detail_after", number quality.DetailAfter
+                            "inner_detail_before", number quality.InnerDetailBefore
+                            "inner_detail_after", number quality.InnerDetailAfter
+                            "content_percent", number quality.ContentPercent
+                            "content_overlap_percent", number quality.ContentOverlapPercent
+                            "content_mm", number quality.ContentMm
+                            "volume_factor", number quality.VolumeFactor
+                            "outside_training",
+                            JsonArray(quality.OutsideTraining |> Seq.map text |> Array.ofSeq)
                             "overlap_percent", number quality.OverlapPercent
                             "outside_percent", number quality.OutsidePercent
                             "inverse_error_mean_mm", number quality.InverseError.MeanMm

@@ -27,6 +27,7 @@ let private all =
                     Runtime.KernelTests.tests
                     Runtime.SurfaceTests.tests
                     Runtime.AlignmentTests.tests
+                    Runtime.VerdictTests.tests
                 ]
             testList
                 "core"
@@ -49,6 +50,7 @@ let private all =
                     Core.TrainingOptionTests.tests
                     Core.ModelFileTests.tests
                     Core.RegistrationTests.tests
+                    Core.ApartTests.tests
                     Core.ScoresTests.tests
                     Core.ExperimentTests.tests
                     Core.BadExperimentTests.tests

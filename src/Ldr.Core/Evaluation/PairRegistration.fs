@@ -72,14 +72,16 @@ module PairRegistration =
         : PairResult =
         let total = Stopwatch.StartNew()
         let clock = Stopwatch.StartNew()
+        // What is compared; what is resampled in the end is the moving scan as it is.
+        let struct (comparedFixed, comparedMoving) = Padding.Fill(fixedScan, moving)
 
         let header () =
             options.Start |> Option.defaultValue Affine.Identity
 
         let optimise freedom =
             AffineAlignment.Run(
-                fixedScan,
-                moving,
+                comparedFixed,
+                comparedMoving,
                 freedom,
                 Option.toObj options.Start,
                 Option.toObj options.FixedMask,
@@ -117,10 +119,11 @@ module PairRegistration =
             match network, initial with
             | Some network, None ->
                 match options.Prealignment with
-                | ByHeader wanted -> network wanted fixedScan moving
-                | _ -> network None fixedScan moving
+                | ByHeader wanted -> network wanted comparedFixed comparedMoving
+                | _ -> network None comparedFixed comparedMoving
             | Some network, Some map ->
-                let registered = network (Some Alignment.World) fixedScan (realigned map moving)
+                let registered =
+                    network (Some Alignment.World) comparedFixed (realigned map comparedMoving)
 
                 { registered with
                     Field = registered.Field.After map
@@ -152,13 +155,23 @@ module PairRegistration =
         let refined =
             options.Refinement
             |> Option.map (fun refinement ->
-                Refinement.Run(fixedScan, moving, registered.Initial, registered.Deformation, refinement))
+                Refinement.Run(
+                    comparedFixed,
+                    comparedMoving,
+                    registered.Initial,
+                    registered.Deformation,
+                    refinement
+                ))
 
         let refinementMs = clock.Elapsed.TotalMilliseconds
 
         let registered =
             match refined with
-            | None -> registered
+            | None when obj.ReferenceEquals(comparedMoving, moving) -> registered
+            | None ->
+                { registered with
+                    Moved = Warp.Linear(moving, registered.Field)
+                }
             | Some refined ->
                 let field = refined.Field.After registered.Initial
 

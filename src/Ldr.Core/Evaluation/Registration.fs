@@ -135,13 +135,20 @@ module Registration =
     let untouched (fixedScan: Volume) (movingScan: Volume) (registered: Registered) =
         Warp.Resample(movingScan, fixedScan.Grid, registered.Initial)
 
-    /// Measures a registration and judges it.
-    let quality (fixedScan: Volume) (movingScan: Volume) (registered: Registered) : RegistrationQuality =
+    /// What a model was trained on, by its card.
+    let trainingRange (card: ModelCard) =
+        let x, y, z = card.Size
+        let sx, sy, sz = card.Spacing
+        TrainingRange(card.Intensity, struct (sx, sy, sz), struct (x, y, z))
+
+    /// Measures a registration and judges it; with the card of the model, if there was one.
+    let quality (card: ModelCard option) (fixedScan: Volume) (movingScan: Volume) (registered: Registered) =
         QualityCheck.Run(
             fixedScan,
             movingScan,
             registered.Moved,
             registered.Field,
             registered.Deformation,
-            registered.Initial
+            registered.Initial,
+            card |> Option.map trainingRange |> Option.toObj
         )

@@ -28,6 +28,26 @@ public static class QualityCheck
     /// <summary>Share of the smallest spacing below which a mean deformation counts as near identity.</summary>
     public const double NearIdentity = 0.05;
 
+    /// <summary>
+    /// Content (percent of the fixed scan) below which a scan shows a whole thing against a dark surround; above, it is a crop.
+    /// </summary>
+    public const double WholePercent = 75;
+
+    /// <summary>Inner detail after a registration of a whole thing below which it should be looked at.</summary>
+    public const double LookInnerDetail = 0.45;
+
+    /// <summary>Overlap of the contents (percent) of a whole thing below which a registration should be looked at.</summary>
+    public const double ContentOverlapPercent = 85;
+
+    /// <summary>
+    /// Mean deformation, as a share of the side of a cube as large as the content, above which it should be looked at; not
+    /// of a model's fields, which contain what its alignment leaves.
+    /// </summary>
+    public const double FarDeformation = 0.075;
+
+    /// <summary>Change of volume by the initial alignment above which it should be looked at.</summary>
+    public const double VolumeFactor = 3;
+
     /// <summary>Points, about, that go through the deformation and back.</summary>
     private const double InversePoints = 8_000;
 
@@ -38,8 +58,15 @@ public static class QualityCheck
     /// <param name="field">The total displacement, on the fixed grid.</param>
     /// <param name="deformation">Its part without the initial alignment, on the fixed grid.</param>
     /// <param name="initial">The initial alignment: fixed world to moving world, mm.</param>
+    /// <param name="training">What the model was trained on; null when that is not known, and without a model.</param>
     public static RegistrationQuality Run(
-        Volume fixedScan, Volume movingScan, Volume moved, DisplacementField field, DisplacementField deformation, Affine initial)
+        Volume fixedScan,
+        Volume movingScan,
+        Volume moved,
+        DisplacementField field,
+        DisplacementField deformation,
+        Affine initial,
+        TrainingRange? training = null)
     {
         ArgumentNullException.ThrowIfNull(fixedScan);
         ArgumentNullException.ThrowIfNull(movingScan);
@@ -64,6 +91,12 @@ public static class QualityCheck
             SimilarityAfter = lattice.Correlation(after),
             DetailBefore = lattice.Detail(before),
             DetailAfter = lattice.Detail(after),
+            InnerDetailBefore = lattice.InnerDetail(before),
+            InnerDetailAfter = lattice.InnerDetail(after),
+            ContentOverlapPercent = 100 * lattice.ContentOverlap(after),
+            ContentPercent = 100 * lattice.ContentShare,
+            ContentMm = lattice.ContentMm,
+            VolumeFactor = Math.Max(Math.Abs(initial.Determinant), 1 / Math.Abs(initial.Determinant)),
             OverlapPercent = 100 * overlap,
             OutsidePercent = 100 * outside,
             MeanDeformationMm = deformed.Mean,
@@ -71,14 +104,14 @@ public static class QualityCheck
             MeanDisplacementMm = displaced.Mean,
             MaxDisplacementMm = displaced.Max,
             InverseError = InverseErrorOf(deformation),
-            OutsideTraining = [],
+            OutsideTraining = training?.Outside(fixedScan, movingScan) ?? [],
             Folding = folding.Result,
             Elapsed = clock.Elapsed,
         };
-        return Judge(measured, fixedScan.Grid);
+        return Judge(measured, fixedScan.Grid, training is not null);
     }
 
-    private static RegistrationQuality Judge(RegistrationQuality q, Grid grid)
+    private static RegistrationQuality Judge(RegistrationQuality q, Grid grid, bool byModel)
     {
         (double x, double y, double z) = grid.Spacing;
         bool finite = double.IsFinite(q.MeanDeformationMm);
@@ -107,6 +140,27 @@ public static class QualityCheck
             q.DetailAfter is >= FailedDetail and < LookDetail,
             doubts,
             $"the scans agree poorly: the moved scan explains {100 * q.DetailAfter:F0} % of the fixed scan's detail");
+        bool whole = q.ContentPercent < WholePercent;
+        When(
+            whole && !(q.InnerDetailAfter >= FailedDetail),
+            failures,
+            $"the scans do not show the same thing inside: away from the outline, the moved scan explains {100 * q.InnerDetailAfter:F0} % of the fixed scan's detail");
+        When(
+            whole ? q.InnerDetailAfter is >= FailedDetail and < LookInnerDetail : q.InnerDetailAfter < FailedDetail,
+            doubts,
+            $"the scans agree poorly inside: away from the outline, the moved scan explains {100 * q.InnerDetailAfter:F0} % of the fixed scan's detail");
+        When(
+            whole && q.ContentOverlapPercent < ContentOverlapPercent,
+            doubts,
+            $"the outlines differ: the contents of the scans overlap by {q.ContentOverlapPercent:F0} %");
+        When(
+            !byModel && q.MeanDeformationMm > FarDeformation * q.ContentMm,
+            doubts,
+            $"the deformation is large: {q.MeanDeformationMm:F0} mm on average, for a content of about {q.ContentMm:F0} mm");
+        When(
+            q.VolumeFactor > VolumeFactor,
+            doubts,
+            $"the initial alignment changes volumes by a factor of {q.VolumeFactor:F1}");
         When(q.Folding.FoldedPercent > FoldedPercent, doubts, $"{q.Folding.FoldedPercent:F1} % of the voxels are folded");
         When(
             q.OutsidePercent > OutsidePercent,
@@ -121,6 +175,7 @@ public static class QualityCheck
             failures.Count == 0 && !agree && q.SimilarityAfter < q.SimilarityBefore,
             doubts,
             $"the scans are no more alike than before (correlation {q.SimilarityBefore:F4} before, {q.SimilarityAfter:F4} after)");
+        doubts.AddRange(q.OutsideTraining);
         return q with
         {
             Verdict = failures.Count > 0 ? Verdict.Failed : doubts.Count > 0 ? Verdict.Look : Verdict.Ok,

@@ -9,14 +9,8 @@ internal sealed class QualityLattice
     /// <summary>The lattice is as fine as it can be with no more points than this.</summary>
     internal const double MostPoints = 100_000;
 
-    /// <summary>Points along a side of a box in which intensities are correlated.</summary>
-    private const int Side = 6;
-
-    /// <summary>Boxes with fewer points are left out.</summary>
-    private const int FewestPoints = 27;
-
-    /// <summary>Share of the moving scan's variance that is added to each box's, so that flat boxes do not matter.</summary>
-    private const double Noise = 1e-3;
+    /// <summary>Points that are darker than this share of a scan's range (0.5 to 99.5 % of it) are what surrounds its content.</summary>
+    private const double Dark = 0.05;
 
     private readonly Grid grid;
     private readonly int step;
@@ -24,6 +18,7 @@ internal sealed class QualityLattice
     private readonly int ny;
     private readonly int nz;
     private readonly float[] reference;
+    private readonly bool[] content;
 
     internal QualityLattice(Volume fixedScan)
     {
@@ -39,7 +34,17 @@ internal sealed class QualityLattice
         nz = Along(grid.Nz);
         reference = new float[nx * ny * nz];
         Blocks(fixedScan.Values, reference);
+        content = ContentOf(reference);
+        int points = content.Count(c => c);
+        ContentShare = points / (double)Count;
+        ContentMm = Math.Cbrt(points * Math.Pow(step, 3) * Math.Abs(grid.VoxelToWorld.Determinant));
     }
+
+    /// <summary>The share of the fixed scan that is not dark surround, 0 to 1.</summary>
+    internal double ContentShare { get; }
+
+    /// <summary>The side of a cube as large as the fixed scan's content, mm.</summary>
+    internal double ContentMm { get; }
 
     /// <summary>How many points the lattice has.</summary>
     internal int Count => reference.Length;
@@ -91,6 +96,7 @@ internal sealed class QualityLattice
         Affine map = grid.VoxelsTo(moving.Grid, initial);
         float[] values = new float[Count];
         int[] covered = new int[nz];
+        int half = step / 2;
         Each(z =>
         {
             double[] px = new double[2 * nx];
@@ -103,16 +109,16 @@ internal sealed class QualityLattice
             {
                 Array.Clear(sum);
                 Array.Clear(count);
-                foreach (int vz in Subs(z, grid.Nz))
+                for (int sz = 0; sz < Subs(z, grid.Nz); sz++)
                 {
-                    foreach (int vy in Subs(y, grid.Ny))
+                    for (int sy = 0; sy < Subs(y, grid.Ny); sy++)
                     {
                         int n = 0;
                         for (int x = 0; x < nx; x++)
                         {
-                            foreach (int vx in Subs(x, grid.Nx))
+                            for (int sx = 0; sx < Subs(x, grid.Nx); sx++)
                             {
-                                (px[n], py[n], pz[n]) = map.Apply(vx, vy, vz);
+                                (px[n], py[n], pz[n]) = map.Apply((x * step) + (sx * half), (y * step) + (sy * half), (z * step) + (sz * half));
                                 n++;
                             }
                         }
@@ -121,7 +127,7 @@ internal sealed class QualityLattice
                         n = 0;
                         for (int x = 0; x < nx; x++)
                         {
-                            foreach (int _ in Subs(x, grid.Nx))
+                            for (int sx = 0; sx < Subs(x, grid.Nx); sx++)
                             {
                                 Add(row[n++], ref sum[x], ref count[x]);
                             }
@@ -146,66 +152,64 @@ internal sealed class QualityLattice
     /// <summary>Correlation with the fixed scan, see <see cref="Similarity.Correlation(ReadOnlySpan{float}, ReadOnlySpan{float})"/>.</summary>
     internal double Correlation(float[] other) => Similarity.Correlation(reference, other);
 
-    /// <summary>Share of the fixed variance that a linear function of the other scan explains, box by box; NaN without boxes.</summary>
-    internal double Detail(float[] other)
+    /// <summary>How far the contents of the two scans overlap where both are there: Dice, 0 to 1; NaN when neither has any.</summary>
+    internal double ContentOverlap(float[] other)
     {
-        double mean = 0;
-        double square = 0;
-        int all = 0;
-        foreach (float v in other)
+        bool[] theirs = ContentOf(other);
+        (int own, int both, int all) = (0, 0, 0);
+        for (int i = 0; i < other.Length; i++)
         {
-            if (float.IsFinite(v))
+            if (!float.IsNaN(other[i]))
             {
-                mean += v;
-                square += (double)v * v;
-                all++;
+                own += content[i] ? 1 : 0;
+                all += theirs[i] ? 1 : 0;
+                both += content[i] && theirs[i] ? 1 : 0;
             }
         }
 
-        double noise = all == 0 ? 0 : Noise * Math.Max(0, (square / all) - (mean / all * (mean / all)));
-        double explained = 0;
-        double variance = 0;
-        for (int z0 = 0; z0 < nz; z0 += Side)
-        {
-            for (int y0 = 0; y0 < ny; y0 += Side)
-            {
-                for (int x0 = 0; x0 < nx; x0 += Side)
-                {
-                    (double f, double m, double ff, double mm, double fm, int n) = (0, 0, 0, 0, 0, 0);
-                    for (int z = z0; z < Math.Min(z0 + Side, nz); z++)
-                    {
-                        for (int y = y0; y < Math.Min(y0 + Side, ny); y++)
-                        {
-                            int i = nx * (y + (ny * z));
-                            for (int x = x0; x < Math.Min(x0 + Side, nx); x++)
-                            {
-                                double a = reference[i + x];
-                                double b = other[i + x];
-                                if (double.IsFinite(a + b))
-                                {
-                                    n++;
-                                    f += a;
-                                    m += b;
-                                    ff += a * a;
-                                    mm += b * b;
-                                    fm += a * b;
-                                }
-                            }
-                        }
-                    }
+        return 2.0 * both / (own + all);
+    }
 
-                    if (n >= FewestPoints)
-                    {
-                        double covariance = fm - (f * m / n);
-                        double spread = Math.Max(0, mm - (m * m / n)) + (noise * n);
-                        variance += Math.Max(0, ff - (f * f / n));
-                        explained += spread > 0 ? covariance * covariance / spread : 0;
-                    }
+    /// <summary>Share of the fixed variance that a linear function of the other scan explains, box by box; NaN without boxes.</summary>
+    internal double Detail(float[] other) => Explained(other, null);
+
+    /// <summary>
+    /// The same over points that lie, with their six neighbours, in the content of both scans: what an outline against a dark
+    /// surround explains does not count. NaN without boxes.
+    /// </summary>
+    internal double InnerDetail(float[] other) => Explained(other, Inner(ContentOf(other)));
+
+    private double Explained(float[] other, bool[]? inner) =>
+        ExplainedVariance.Share(reference, other, inner, (nx, ny, nz));
+
+    /// <summary>Where a scan on the lattice has content: neither missing nor dark.</summary>
+    private static bool[] ContentOf(float[] values)
+    {
+        double[] range = Percentile.Of(values, 0.5, 99.5);
+        double dark = range[0] + (Dark * (range[1] - range[0]));
+        return Array.ConvertAll(values, v => v > dark);
+    }
+
+    /// <summary>Points that lie, with their six neighbours on the lattice, in the content of both scans.</summary>
+    private bool[] Inner(bool[] theirs)
+    {
+        bool[] inner = new bool[Count];
+        int plane = nx * ny;
+        bool Both(int i) => content[i] && theirs[i];
+        Each(z =>
+        {
+            for (int y = 0, i = z * plane; y < ny; y++)
+            {
+                for (int x = 0; x < nx; x++, i++)
+                {
+                    inner[i] = Both(i)
+                        && (x == 0 || Both(i - 1)) && (x == nx - 1 || Both(i + 1))
+                        && (y == 0 || Both(i - nx)) && (y == ny - 1 || Both(i + nx))
+                        && (z == 0 || Both(i - plane)) && (z == nz - 1 || Both(i + plane));
                 }
             }
-        }
-
-        return variance > 0 ? Math.Min(1, explained / variance) : double.NaN;
+        });
+        return inner;
     }
 
     private static bool Inside(Grid g, double x, double y, double z) =>
@@ -225,13 +229,8 @@ internal sealed class QualityLattice
 
     private int Along(int n) => (n + step - 1) / step;
 
-    /// <summary>The one or two voxels of a block along an axis that are looked at.</summary>
-    private ReadOnlySpan<int> Subs(int block, int size)
-    {
-        int first = block * step;
-        int second = first + (step / 2);
-        return step == 1 || second >= size ? (int[])[first] : (int[])[first, second];
-    }
+    /// <summary>How many voxels of a block along an axis are looked at: its first, and the one half a step further.</summary>
+    private int Subs(int block, int size) => step == 1 || (block * step) + (step / 2) >= size ? 1 : 2;
 
     private void Each(Action<int> slice) =>
         Parallel.For(0, nz, new ParallelOptions { MaxDegreeOfParallelism = Threads.Most }, slice);

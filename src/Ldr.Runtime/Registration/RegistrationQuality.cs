@@ -29,6 +29,27 @@ public sealed record RegistrationQuality
     /// <summary>The same of the moved scan.</summary>
     public required double DetailAfter { get; init; }
 
+    /// <summary>
+    /// The same share where both scans have content, away from its edge: an outline against a dark surround does not count. After the
+    /// initial alignment; NaN where there is no such place.
+    /// </summary>
+    public required double InnerDetailBefore { get; init; }
+
+    /// <summary>The same of the moved scan.</summary>
+    public required double InnerDetailAfter { get; init; }
+
+    /// <summary>How far the contents (all that is not dark surround) of fixed and moved scan overlap: Dice, percent; NaN without any.</summary>
+    public required double ContentOverlapPercent { get; init; }
+
+    /// <summary>Share of the fixed scan that is content, percent.</summary>
+    public required double ContentPercent { get; init; }
+
+    /// <summary>The side of a cube as large as the fixed scan's content, mm.</summary>
+    public required double ContentMm { get; init; }
+
+    /// <summary>By how much the initial alignment enlarges volumes, at least 1: shrinking to a third counts as 3.</summary>
+    public required double VolumeFactor { get; init; }
+
     /// <summary>Share of the fixed scan's voxels that the moving scan covers after the initial alignment, percent.</summary>
     public required double OverlapPercent { get; init; }
 
@@ -58,7 +79,7 @@ public sealed record RegistrationQuality
 
     /// <summary>
     /// What of the two scans lies outside what the model was trained on (spacing, size, intensities), in words; empty when
-    /// nothing does, when that is not known, and without a model. Not measured yet: always empty.
+    /// nothing does, when that is not known, and without a model.
     /// </summary>
     public required IReadOnlyList<string> OutsideTraining { get; init; }
 
