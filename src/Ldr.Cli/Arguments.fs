@@ -85,6 +85,7 @@ type RegisterArguments =
     | [<Unique>] Init of file: string
     | [<Unique>] Refine of steps: int
     | [<Unique>] Budget of seconds: float
+    | [<Unique>] Diffeomorphic
     | [<Unique>] Fixed_Mask of file: string
     | [<Unique>] Moving_Mask of file: string
     | [<Unique>] Volume of index: int
@@ -115,6 +116,8 @@ type RegisterArguments =
                 "a transform to start from (any format of ldr-fs convert). An affine map is where the optimisation of --affine starts, or the alignment itself; a displacement field needs --model none."
             | Refine _ -> "refine the deformation for this pair, with so many gradient steps at each level."
             | Budget _ -> "refine, and begin no step after so many seconds."
+            | Diffeomorphic ->
+                "bring the deformation that was found to one that folds nowhere and has an inverse: the flow of a stationary velocity, fitted to it and integrated by scaling and squaring."
             | Fixed_Mask _ -> "where the fixed scan counts in alignment and refinement (above 0)."
             | Moving_Mask _ -> "where the moving scan counts (above 0)."
             | Volume _ -> "which volume of the files that hold several, from 0."

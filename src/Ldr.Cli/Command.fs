@@ -34,6 +34,8 @@ type RegisterOptions =
         /// Gradient steps at each level.
         Refine: int option
         BudgetSeconds: float option
+        /// Bring the deformation to one without folds.
+        Diffeomorphic: bool
         FixedMask: string option
         MovingMask: string option
         Volume: int option

@@ -383,6 +383,7 @@ let private pairOptions (request: Request) (r: RegisterOptions) (fixedScan: Volu
                 ))
         FixedMask = fixedMask
         MovingMask = movingMask
+        Diffeomorphic = r.Diffeomorphic
     }
 
 let private register (request: Request) (r: RegisterOptions) =
@@ -537,6 +538,9 @@ let private register (request: Request) (r: RegisterOptions) =
                                     "affine", number result.AffineMs
                                     "network", number registered.NetworkMs
                                     "refinement", number result.RefinementMs
+                                    match result.Unfolded with
+                                    | Some unfolded -> "diffeomorphic", number unfolded.Ms
+                                    | None -> ()
                                     "warp", number registered.WarpMs
                                     "total", number registered.TotalMs
                                 ]
@@ -545,6 +549,12 @@ let private register (request: Request) (r: RegisterOptions) =
                                 "local_correlation_before", number refined.Before
                                 "local_correlation_after", number refined.After
                                 "refinement_steps", JsonValue.Create refined.Steps
+                            | None -> ()
+                            match result.Unfolded with
+                            | Some unfolded ->
+                                "folded_percent_before", number unfolded.FoldedBeforePercent
+                                "diffeomorphic_change_mean_mm", number unfolded.Fit.MeanChangeMm
+                                "diffeomorphic_change_max_mm", number unfolded.Fit.MaxChangeMm
                             | None -> ()
                             match inverse with
                             | Some error ->
@@ -576,6 +586,16 @@ let private register (request: Request) (r: RegisterOptions) =
                             (fixedPoint 4 refined.After)
                             refined.Steps
                             (fixedPoint 0 result.RefinementMs)
+                    | None -> ()
+
+                    match result.Unfolded with
+                    | Some unfolded ->
+                        printfn
+                            "diffeomorphic: %s %% folded before; places changed by %s mm on average, %s mm at most; %s ms"
+                            (fixedPoint 2 unfolded.FoldedBeforePercent)
+                            (fixedPoint 3 unfolded.Fit.MeanChangeMm)
+                            (fixedPoint 2 unfolded.Fit.MaxChangeMm)
+                            (fixedPoint 0 unfolded.Ms)
                     | None -> ()
 
                 for reason in reasons do

@@ -161,6 +161,7 @@ let private register (r: ParseResults<RegisterArguments>) =
                         Init = r.TryGetResult Init
                         Refine = refine
                         BudgetSeconds = budget
+                        Diffeomorphic = r.Contains Diffeomorphic
                         FixedMask = r.TryGetResult Fixed_Mask
                         MovingMask = r.TryGetResult Moving_Mask
                         Volume = r.TryGetResult RegisterArguments.Volume

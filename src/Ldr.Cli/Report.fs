@@ -109,12 +109,25 @@ let private numbers (result: PairResult) (quality: RegistrationQuality) =
                     refined.After
                 ))
         | None -> ()
+        match result.Unfolded with
+        | Some unfolded ->
+            line
+                "Unfolding, mean change"
+                (fixedPoint 3 unfolded.Fit.MeanChangeMm)
+                "mm"
+                $"The deformation was brought to one without folds; before, {fixedPoint 2 unfolded.FoldedBeforePercent} %% of the voxels folded."
+        | None -> ()
         line "Start" "" "" $"The scans were laid over each other {started result.StartedBy}."
+        let unfolding =
+            match result.Unfolded with
+            | Some unfolded -> $", unfolding {seconds unfolded.Ms} s"
+            | None -> ""
+
         line
             "Time"
             (seconds result.Registered.TotalMs)
             "s"
-            $"Alignment {seconds result.AffineMs} s, network {seconds result.Registered.NetworkMs} s, refinement {seconds result.RefinementMs} s."
+            $"Alignment {seconds result.AffineMs} s, network {seconds result.Registered.NetworkMs} s, refinement {seconds result.RefinementMs} s{unfolding}."
     ]
 
 /// Writes the page.

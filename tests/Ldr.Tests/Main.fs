@@ -22,6 +22,7 @@ let private all =
                     Runtime.FieldTests.tests
                     Runtime.MetricsTests.tests
                     Runtime.TransformTests.tests
+                    Runtime.VelocityTests.tests
                     Runtime.FormatTests.tests
                     Runtime.RegistrationTests.tests
                     Runtime.KernelTests.tests

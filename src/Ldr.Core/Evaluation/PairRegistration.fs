@@ -27,6 +27,18 @@ type PairOptions =
         Refinement: RefinementOptions option
         FixedMask: Volume option
         MovingMask: Volume option
+        /// At the end the deformation is brought to one without folds.
+        Diffeomorphic: bool
+    }
+
+/// What was done to a deformation so that it folds nowhere.
+[<NoEquality; NoComparison>]
+type Unfolded =
+    {
+        Fit: DiffeomorphicFit
+        /// Share of the voxels that folded before.
+        FoldedBeforePercent: float
+        Ms: float
     }
 
 /// A pair that went through all that was asked for.
@@ -38,6 +50,8 @@ type PairResult =
         StartedBy: string
         Affine: AffineResult option
         Refined: Refined option
+        /// Where it was asked for; nothing is done to numbers that are not finite.
+        Unfolded: Unfolded option
         AffineMs: float
         RefinementMs: float
     }
@@ -62,7 +76,7 @@ module PairRegistration =
             moving.StoredAs
         )
 
-    /// Aligns, runs the network, refines, and resamples the original moving scan once. `network` registers two scans laid over
+    /// Aligns, runs the network, refines, unfolds, and resamples the original moving scan once. `network` registers two scans laid over
     /// each other as told; without one, the deformation is that of the refinement alone.
     let run
         (network: (Alignment option -> Volume -> Volume -> Registered) option)
@@ -165,21 +179,44 @@ module PairRegistration =
 
         let refinementMs = clock.Elapsed.TotalMilliseconds
 
+        let before =
+            refined |> Option.map _.Field |> Option.defaultValue registered.Deformation
+
+        clock.Restart()
+
+        let unfolded =
+            if options.Diffeomorphic && Double.IsFinite before.MeanLengthMm then
+                let folded = (Folding.Measure before).FoldedPercent
+                let fit = DiffeomorphicFit.To before
+
+                Some
+                    {
+                        Fit = fit
+                        FoldedBeforePercent = folded
+                        Ms = clock.Elapsed.TotalMilliseconds
+                    }
+            else
+                None
+
         let registered =
-            match refined with
-            | None when obj.ReferenceEquals(comparedMoving, moving) -> registered
-            | None ->
-                { registered with
-                    Moved = Warp.Linear(moving, registered.Field)
-                }
-            | Some refined ->
-                let field = refined.Field.After registered.Initial
+            if refined.IsNone && unfolded.IsNone then
+                // The network saw the moving scan with its padding filled; what is given back is the scan as it is.
+                if obj.ReferenceEquals(comparedMoving, moving) then
+                    registered
+                else
+                    { registered with
+                        Moved = Warp.Linear(moving, registered.Field)
+                    }
+            else
+                let deformation = unfolded |> Option.map _.Fit.Field |> Option.defaultValue before
+
+                let field = deformation.After registered.Initial
 
                 clock.Restart()
 
                 { registered with
                     Field = field
-                    Deformation = refined.Field
+                    Deformation = deformation
                     Moved = Warp.Linear(moving, field)
                     WarpMs = clock.Elapsed.TotalMilliseconds
                 }
@@ -197,6 +234,7 @@ module PairRegistration =
             StartedBy = startedBy
             Affine = affine
             Refined = refined
+            Unfolded = unfolded
             AffineMs = affineMs
             RefinementMs = refinementMs
         }

@@ -48,6 +48,12 @@ public sealed class Registrar : IDisposable
     /// <summary>How many threads it uses at most.</summary>
     public int Threads => engine.Threads;
 
+    /// <summary>
+    /// Whether the network's deformation is brought to one that folds nowhere, see <see cref="DiffeomorphicFit"/>. That takes several
+    /// times as long as a network, and memory at each call.
+    /// </summary>
+    public bool Diffeomorphic { get; init; }
+
     /// <summary>Registers a pair.</summary>
     /// <param name="fixedScan">The scan whose grid the result has.</param>
     /// <param name="movingScan">The scan that is deformed onto it.</param>
@@ -87,7 +93,8 @@ public sealed class Registrar : IDisposable
     }
 
     /// <summary>
-    /// Registers a pair into memory that is there already: after the first call for a pair of grids nothing is allocated.
+    /// Registers a pair into memory that is there already: after the first call for a pair of grids nothing is allocated, unless
+    /// <see cref="Diffeomorphic"/> is set.
     /// </summary>
     /// <param name="fixedScan">The scan whose grid the result has.</param>
     /// <param name="movingScan">The scan that is deformed onto it.</param>
@@ -188,6 +195,13 @@ public sealed class Registrar : IDisposable
         try
         {
             Finish(own, vectorsOnGrid, deformation, field);
+            if (Diffeomorphic)
+            {
+                team.End();
+                Unfold(own, deformation, field);
+                team.Begin();
+            }
+
             long warped = Stopwatch.GetTimestamp();
             Sample(warp, movingScan.Values, movingScan.Grid, field, own.WarpMap, own.Fixed, moved);
             warpTime = Stopwatch.GetElapsedTime(warped);
@@ -237,6 +251,26 @@ public sealed class Registrar : IDisposable
         total.Target = field;
         team.Run(total);
         total.Source = total.Deformation = total.Target = [];
+    }
+
+    /// <summary>
+    /// Replaces the deformation by one that folds nowhere, and the total by it and the initial alignment. Vectors that are not finite stay
+    /// as they are: the quality check says so.
+    /// </summary>
+    private void Unfold(RegistrationPlan own, float[] deformation, float[] field)
+    {
+        DisplacementField found = new(own.Fixed, deformation);
+        if (ReferenceEquals(deformation, field) && !own.IsIdentity)
+        {
+            found = found.After(own.Initial.Inverse());
+        }
+
+        if (double.IsFinite(found.MeanLengthMm))
+        {
+            DisplacementField fit = DiffeomorphicFit.To(found, Threads).Field;
+            fit.Vectors.CopyTo(deformation, 0);
+            (own.IsIdentity ? fit : fit.After(own.Initial)).Vectors.CopyTo(field, 0);
+        }
     }
 
     private void Sample(

@@ -72,9 +72,15 @@ public sealed class DisplacementField
             throw new ArgumentException($"fields to compose must share a grid, not {a.Grid} and {b.Grid}");
         }
 
-        Grid grid = b.Grid;
-        float[] sum = Sampling.Linear(a.Vectors, a.Grid, 3, grid, b.Vectors, Affine.Identity, threads);
-        float[] first = b.Vectors;
+        float[] sum = GC.AllocateUninitializedArray<float>(b.Vectors.Length);
+        ComposeInto(a.Vectors, b.Vectors, b.Grid, threads, sum);
+        return new DisplacementField(b.Grid, sum);
+    }
+
+    /// <summary>The same for vectors on one grid, into an array that is neither of them.</summary>
+    internal static void ComposeInto(float[] a, float[] b, Grid grid, int threads, float[] sum)
+    {
+        Sampling.Linear(a, grid, 3, grid, b, Affine.Identity, threads, sum);
         int slice = grid.Nx * grid.Ny;
         int plane = slice * grid.Nz;
         Slices.ForEach(grid, threads, z =>
@@ -82,14 +88,13 @@ public sealed class DisplacementField
             for (int channel = 0; channel < 3; channel++)
             {
                 Span<float> target = sum.AsSpan((channel * plane) + (z * slice), slice);
-                ReadOnlySpan<float> source = first.AsSpan((channel * plane) + (z * slice), slice);
+                ReadOnlySpan<float> source = b.AsSpan((channel * plane) + (z * slice), slice);
                 for (int i = 0; i < slice; i++)
                 {
                     target[i] += source[i];
                 }
             }
         });
-        return new DisplacementField(grid, sum);
     }
 
     /// <summary>

@@ -154,6 +154,73 @@ let tests =
                 let said = start [ "--budget"; "0.001" ]
                 Expect.isLessThan (value said "refinement_steps") 6. "a budget of nothing"
 
+            testInFolder
+                "--diffeomorphic: what folds does so no more, with a model, with refinement, without either"
+            <| fun folder ->
+                let fixedScan, _, _ = scene folder
+                let random = Random 3
+                writeModel (folder </> "model.safetensors")
+
+                // A start that folds.
+                TransformFile.WriteField(
+                    folder </> "folds.nii",
+                    smoothField random fixedScan.Grid (8.0 * smallest fixedScan.Grid)
+                )
+
+                for arguments in
+                    [
+                        [ "--init"; folder </> "folds.nii"; "--refine"; "1" ]
+                        [ "--model"; folder </> "model.safetensors" ]
+                        [
+                            "--model"
+                            folder </> "model.safetensors"
+                            "--refine"
+                            "3"
+                            "--affine"
+                            "full"
+                        ]
+                    ] do
+                    let outcome =
+                        ldr (
+                            [
+                                "register"
+                                "--fixed"
+                                folder </> "fixed.nrrd"
+                                "--moving"
+                                folder </> "moving.mha"
+                                "--json"
+                                "--diffeomorphic"
+                                "--moved"
+                                folder </> "m.nii"
+                                "--transform"
+                                folder </> "field.nii.gz"
+                                "--report"
+                                folder </> "page.html"
+                            ]
+                            @ (if List.contains "--model" arguments then
+                                   []
+                               else
+                                   [ "--model"; "none" ])
+                            @ arguments
+                        )
+
+                    Expect.isTrue (outcome.Code = 0 || outcome.Code = 3) outcome.Errors
+                    let said = json outcome
+
+                    if List.contains "--init" arguments then
+                        Expect.isGreaterThan (value said "folded_percent_before") 1.0 "folded before"
+
+                    Expect.isGreaterThan (value said "diffeomorphic_change_mean_mm") 0.0 "what it took"
+                    Expect.equal (value said "folded_percent") 0.0 "folds now"
+                    let written = Nifti.ReadField(folder </> "field.nii.gz")
+
+                    Expect.isGreaterThan
+                        (Array.min (Jacobian.Determinants written).Values)
+                        0f
+                        "every voxel of the written field"
+
+                    Expect.stringContains (File.ReadAllText(folder </> "page.html")) "Unfolding" "the report"
+
             testInFolder "refusals are one line"
             <| fun folder ->
                 let _ = scene folder

@@ -249,6 +249,7 @@ let private pipeline =
                 }
 
             use registrar = new Registrar(student, 2)
+            use unfolding = new Registrar(student, 2, Diffeomorphic = true)
             let oblique = obliqueAffine (Random 4) true
 
             let scans =
@@ -300,7 +301,40 @@ let private pipeline =
                 )
 
                 Expect.equal field.Vectors ours.Field.Vectors "the field, in the caller's memory"
-                Expect.equal moved.Values ours.Moved.Values "the moved scan, in the caller's memory"))
+                Expect.equal moved.Values ours.Moved.Values "the moved scan, in the caller's memory"
+
+                let unfolded =
+                    unfolding.Register(fixedScan, moving, Nullable(), null, CancellationToken.None)
+
+                let expected = (DiffeomorphicFit.To ours.Deformation).Field
+                Expect.equal unfolded.Deformation.Vectors expected.Vectors "the nearest without folds"
+
+                Expect.isLessThan
+                    (worst unfolded.Field.Vectors (expected.After ours.Initial).Vectors)
+                    1e-4
+                    "total"
+
+                Expect.equal (Folding.Measure unfolded.Field).FoldedPercent 0.0 "no fold"
+
+                Expect.equal
+                    unfolded.Moved.Values
+                    (Warp.Linear(moving, unfolded.Field)).Values
+                    "moved by it"
+
+                unfolding.RegisterInto(
+                    fixedScan,
+                    moving,
+                    field,
+                    moved,
+                    Nullable(),
+                    null,
+                    CancellationToken.None
+                )
+
+                Expect.isLessThan
+                    (worst field.Vectors unfolded.Field.Vectors)
+                    1e-3
+                    "into the caller's memory"))
 
 let private half =
     testInFolder "half-precision weights are read" (fun folder ->
