@@ -18,5 +18,5 @@ module Bridge =
     /// A copy of a tensor's values.
     let toArray (tensor: torch.Tensor) : float32[] =
         use _ = torch.NewDisposeScope()
-        let values = tensor.detach().cpu().contiguous ()
+        let values = tensor.detach().cpu().contiguous()
         values.data<float32>().ToArray()
