@@ -267,6 +267,11 @@ let private teach (request: Request) (reporter: Progress.Reporter) experiment ou
             eprintfn "Stopped; the same command goes on."
             ExitCode.interrupted)
 
+/// What begins, as a line on stderr, but not beside JSON.
+let private say (request: Request) (what: string) =
+    if not request.Json then
+        eprintfn "%s" what
+
 let private verdictWord verdict =
     match verdict with
     | Verdict.Ok -> "ok"
@@ -384,6 +389,7 @@ let private pairOptions (request: Request) (r: RegisterOptions) (fixedScan: Volu
         FixedMask = fixedMask
         MovingMask = movingMask
         Diffeomorphic = r.Diffeomorphic
+        Say = say request
     }
 
 let private register (request: Request) (r: RegisterOptions) =
@@ -423,6 +429,13 @@ let private register (request: Request) (r: RegisterOptions) =
                 let file = ModelFile.resolve name |> Error.orRaise
                 let card, content = ModelFile.inspect file |> Error.orRaise
                 (file, content), card)
+
+        // A line before a refusal is worth it only where reading takes its time.
+        if
+            [ r.Fixed; r.Moving ]
+            |> List.exists (fun f -> File.Exists f && FileInfo(f).Length > 20_000_000L)
+        then
+            say request "reading the scans"
 
         let read = volumeReader r
         let fixedScan, moving = read r.Fixed, read r.Moving
@@ -464,10 +477,13 @@ let private register (request: Request) (r: RegisterOptions) =
                 let result = PairRegistration.run network options fixedScan moving
                 let registered = result.Registered
 
+                say request "checking the result"
+
                 let quality =
                     Registration.quality (Option.map snd model) fixedScan moving registered
 
                 let word, reasons = verdictWord quality.Verdict, List.ofSeq quality.Reasons
+                say request "writing"
                 r.Moved |> Option.iter (fun file -> ImageFile.Write(file, registered.Moved))
 
                 let whole =

@@ -29,6 +29,8 @@ type PairOptions =
         MovingMask: Volume option
         /// At the end the deformation is brought to one without folds.
         Diffeomorphic: bool
+        /// Hears in words what begins.
+        Say: string -> unit
     }
 
 /// What was done to a deformation so that it folds nowhere.
@@ -93,6 +95,8 @@ module PairRegistration =
             options.Start |> Option.defaultValue Affine.Identity
 
         let optimise freedom =
+            options.Say "aligning the scans as a whole"
+
             AffineAlignment.Run(
                 comparedFixed,
                 comparedMoving,
@@ -129,63 +133,56 @@ module PairRegistration =
 
         let affineMs = clock.Elapsed.TotalMilliseconds
 
-        let registered =
+        let predicted =
             match network, initial with
+            | None, _ -> None
             | Some network, None ->
+                options.Say "running the network"
+
                 match options.Prealignment with
                 | ByHeader wanted -> network wanted comparedFixed comparedMoving
                 | _ -> network None comparedFixed comparedMoving
+                |> Some
             | Some network, Some map ->
+                options.Say "running the network"
+
                 let registered =
                     network (Some Alignment.World) comparedFixed (realigned map comparedMoving)
 
-                { registered with
-                    Field = registered.Field.After map
-                    Initial = map
-                }
-            | None, _ ->
-                let map = initial |> Option.defaultValue Affine.Identity
+                Some
+                    { registered with
+                        Field = registered.Field.After map
+                        Initial = map
+                    }
 
-                let deformation =
-                    options.StartField
-                    |> Option.map (fun field -> field.ResampleTo fixedScan.Grid)
-                    |> Option.defaultWith (fun () -> DisplacementField.Zero fixedScan.Grid)
-
-                let field = deformation.After map
-
-                {
-                    Field = field
-                    Deformation = deformation
-                    Initial = map
-                    Alignment = Alignment.World
-                    Moved = Warp.Linear(moving, field)
-                    NetworkMs = 0.0
-                    WarpMs = 0.0
-                    TotalMs = 0.0
-                }
+        let initial, deformation =
+            match predicted with
+            | Some registered -> registered.Initial, Some registered.Deformation
+            | None ->
+                initial |> Option.defaultValue Affine.Identity,
+                options.StartField |> Option.map (fun field -> field.ResampleTo fixedScan.Grid)
 
         clock.Restart()
 
         let refined =
             options.Refinement
             |> Option.map (fun refinement ->
-                Refinement.Run(
-                    comparedFixed,
-                    comparedMoving,
-                    registered.Initial,
-                    registered.Deformation,
-                    refinement
-                ))
+                options.Say "refining the deformation"
+                Refinement.Run(comparedFixed, comparedMoving, initial, Option.toObj deformation, refinement))
 
         let refinementMs = clock.Elapsed.TotalMilliseconds
 
         let before =
-            refined |> Option.map _.Field |> Option.defaultValue registered.Deformation
+            refined
+            |> Option.map _.Field
+            |> Option.orElse deformation
+            |> Option.defaultWith (fun () -> DisplacementField.Zero fixedScan.Grid)
 
         clock.Restart()
 
         let unfolded =
             if options.Diffeomorphic && Double.IsFinite before.MeanLengthMm then
+                options.Say "removing folds"
                 let folded = (Folding.Measure before).FoldedPercent
                 let fit = DiffeomorphicFit.To before
 
@@ -199,26 +196,24 @@ module PairRegistration =
                 None
 
         let registered =
-            if refined.IsNone && unfolded.IsNone then
-                // The network saw the moving scan with its padding filled; what is given back is the scan as it is.
-                if obj.ReferenceEquals(comparedMoving, moving) then
-                    registered
-                else
-                    { registered with
-                        Moved = Warp.Linear(moving, registered.Field)
-                    }
-            else
+            match predicted, refined, unfolded with
+            | Some registered, None, None when obj.ReferenceEquals(comparedMoving, moving) -> registered
+            | _ ->
                 let deformation = unfolded |> Option.map _.Fit.Field |> Option.defaultValue before
-
-                let field = deformation.After registered.Initial
-
+                options.Say "resampling the moving scan"
+                let field = deformation.After initial
                 clock.Restart()
+                let moved = Warp.Linear(moving, field)
 
-                { registered with
+                {
                     Field = field
                     Deformation = deformation
-                    Moved = Warp.Linear(moving, field)
+                    Initial = initial
+                    Alignment = predicted |> Option.map _.Alignment |> Option.defaultValue Alignment.World
+                    Moved = moved
+                    NetworkMs = predicted |> Option.map _.NetworkMs |> Option.defaultValue 0.0
                     WarpMs = clock.Elapsed.TotalMilliseconds
+                    TotalMs = 0.0
                 }
 
         let startedBy =

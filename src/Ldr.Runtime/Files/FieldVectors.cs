@@ -22,6 +22,25 @@ internal static class FieldVectors
         return vectors;
     }
 
+    /// <summary>The same, a piece at a time.</summary>
+    internal static VoxelStream.PieceMaker LpsOf(DisplacementField field)
+    {
+        double[] m = field.Grid.VoxelToWorld.Then(Affine.Scaling(-1, -1, 1)).ToRows();
+        float[] from = field.Vectors;
+        int plane = from.Length / 3;
+        return (first, piece) =>
+        {
+            for (int i = 0; i < piece.Length; i++)
+            {
+                (int channel, int voxel) = Math.DivRem(first + i, plane);
+                double x = from[voxel];
+                double y = from[plane + voxel];
+                double z = from[(2 * plane) + voxel];
+                piece[i] = (float)((m[4 * channel] * x) + (m[(4 * channel) + 1] * y) + (m[(4 * channel) + 2] * z));
+            }
+        };
+    }
+
     internal static void CheckFinite(string path, ReadOnlySpan<float> vectors)
     {
         foreach (float value in vectors)

@@ -136,13 +136,6 @@ public static class Nifti
     public static void WriteField(string path, DisplacementField field)
     {
         ArgumentNullException.ThrowIfNull(field);
-        Grid grid = field.Grid;
-        NiftiWriter.Write(
-            path,
-            grid,
-            new long[] { grid.Nx, grid.Ny, grid.Nz, 1, 3 },
-            FieldVectors.ToLps(field),
-            VoxelType.Float32,
-            NiftiHeader.VectorIntent);
+        NiftiWriter.WriteLps(path, field);
     }
 }

@@ -9,27 +9,30 @@ internal static class NiftiWriter
 {
     /// <summary>Writes the header, then <paramref name="values"/> in the given number type.</summary>
     internal static void Write(
-        string path, Grid grid, ReadOnlyMemory<long> dimensions, float[] values, VoxelType type, short intent)
+        string path, Grid grid, ReadOnlyMemory<long> dimensions, float[] values, VoxelType type, short intent) =>
+        Write(path, Header(grid, dimensions.Span, type, intent), stream => VoxelStream.Write(stream, values, type));
+
+    /// <summary>Writes the header of a field, then its vectors as they belong into a file.</summary>
+    internal static void WriteLps(string path, DisplacementField field)
     {
-        byte[] header = Header(grid, dimensions.Span, type, intent);
-        AtomicFile.Write(path, file =>
+        Grid grid = field.Grid;
+        byte[] header = Header(grid, [grid.Nx, grid.Ny, grid.Nz, 1, 3], VoxelType.Float32, NiftiHeader.VectorIntent);
+        Write(path, header, stream => VoxelStream.Write(stream, field.Vectors.Length, FieldVectors.LpsOf(field)));
+    }
+
+    private static void Write(string path, byte[] header, Action<Stream> voxels) => AtomicFile.Write(path, file =>
+    {
+        if (!path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase))
         {
-            if (!path.EndsWith(".gz", StringComparison.OrdinalIgnoreCase))
-            {
-                WriteTo(file, header, values, type);
-                return;
-            }
+            file.Write(header);
+            voxels(file);
+            return;
+        }
 
-            using GZipStream packed = new(file, CompressionLevel.Fastest, leaveOpen: true);
-            WriteTo(packed, header, values, type);
-        });
-    }
-
-    private static void WriteTo(Stream stream, byte[] header, float[] values, VoxelType type)
-    {
-        stream.Write(header);
-        VoxelStream.Write(stream, values, type);
-    }
+        using GZipStream packed = new(file, CompressionLevel.Fastest, leaveOpen: true);
+        packed.Write(header);
+        voxels(packed);
+    });
 
     /// <summary>The header with the four bytes that say that no extension follows.</summary>
     private static byte[] Header(Grid grid, ReadOnlySpan<long> dimensions, VoxelType type, short intent)

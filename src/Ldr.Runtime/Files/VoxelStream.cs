@@ -92,6 +92,27 @@ internal static class VoxelStream
         }
     }
 
+    /// <summary>Writes numbers as float32 that are made a piece at a time, so that they are never there all at once.</summary>
+    /// <param name="stream">Where to.</param>
+    /// <param name="count">How many.</param>
+    /// <param name="make">Makes those from an index on.</param>
+    internal static void Write(Stream stream, int count, PieceMaker make)
+    {
+        float[] values = new float[1 << 16];
+        byte[] bytes = new byte[values.Length * sizeof(float)];
+        for (int done = 0; done < count; done += values.Length)
+        {
+            Span<float> piece = values.AsSpan(0, Math.Min(values.Length, count - done));
+            make(done, piece);
+            Span<byte> chunk = bytes.AsSpan(0, piece.Length * sizeof(float));
+            VoxelCodec.Encode(VoxelType.Float32, piece, chunk);
+            stream.Write(chunk);
+        }
+    }
+
+    /// <summary>Fills a piece of numbers that starts at an index.</summary>
+    internal delegate void PieceMaker(int first, Span<float> piece);
+
     internal static InvalidFileException Truncated(string path, long there, long wanted) =>
         new(path, $"is truncated: {there} of {wanted} bytes of voxels are there", CopyAgain);
 }

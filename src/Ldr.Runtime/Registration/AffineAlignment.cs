@@ -46,20 +46,21 @@ public static class AffineAlignment
     {
         ArgumentNullException.ThrowIfNull(fixedScan);
         ArgumentNullException.ThrowIfNull(movingScan);
-        Volume reference = WorkImage.Normalise(fixedScan, fixedMask);
-        Volume moving = WorkImage.Normalise(movingScan, movingMask);
         AffineLevel[] levels = new AffineLevel[LevelVoxels.Length];
-        Volume? mask = fixedMask is null ? null : WorkImage.Binary(fixedMask);
-        (Volume finerFixed, Volume finerMoving, Volume? finerMask) = (reference, moving, mask);
+        AffineLevel.Input finerFixed = new(fixedScan, WorkImage.WindowOf(fixedScan, fixedMask));
+        AffineLevel.Input finerMoving = new(movingScan, WorkImage.WindowOf(movingScan, movingMask));
+        AffineLevel.Input? finerMask = fixedMask is null ? null : new(fixedMask, WorkImage.AboveZero);
         for (int i = levels.Length - 1; i >= 0; i--)
         {
             levels[i] = new AffineLevel(finerFixed, finerMoving, finerMask, LevelVoxels[i], threads);
-            (finerFixed, finerMoving, finerMask) = (levels[i].Fixed, levels[i].Moving, levels[i].Mask);
+            finerFixed = new(levels[i].Fixed, null);
+            finerMoving = new(levels[i].Moving, null);
+            finerMask = levels[i].Mask is Volume mask ? new(mask, null) : null;
         }
 
         Affine header = initial ?? Affine.Identity;
-        Moments own = Moments.Of(reference, fixedMask);
-        Moments other = Moments.Of(moving, movingMask);
+        Moments own = Moments.Of(levels[^1].Fixed, fixedMask);
+        Moments other = Moments.Of(levels[^1].Moving, movingMask);
         Affine masses = Affine.Translation(other.X - own.X, other.Y - own.Y, other.Z - own.Z);
         Affine centres = InitialAlignment.BetweenCentres(fixedScan.Grid, movingScan.Grid);
 
@@ -263,8 +264,10 @@ public static class AffineAlignment
     /// <summary>The centre of mass, mm.</summary>
     private readonly record struct Moments(double X, double Y, double Z)
     {
-        internal static Moments Of(Volume volume, Volume? mask)
+        /// <summary>Of the mask where there is one, of the intensities else.</summary>
+        internal static Moments Of(Volume scan, Volume? mask)
         {
+            Volume volume = mask ?? scan;
             double total = 0;
             double x = 0;
             double y = 0;
@@ -276,7 +279,7 @@ public static class AffineAlignment
                 {
                     for (int l = 0; l < grid.Nx; l++, i++)
                     {
-                        double mass = mask is null ? volume.Values[i] : mask.Values[i] > 0 ? 1 : 0;
+                        double mass = mask is null ? volume.Values[i] : volume.Values[i] > 0 ? 1 : 0;
                         total += mass;
                         x += mass * l;
                         y += mass * j;

@@ -19,15 +19,21 @@ internal sealed class AffineLevel
     private readonly int boxesZ;
     private readonly double allVariance;
 
-    internal AffineLevel(Volume reference, Volume moving, Volume? mask, int voxels, int threads)
+    /// <summary>Makes a level.</summary>
+    /// <param name="reference">The fixed scan, and the intensities that become 0 and 1 (null when that is done).</param>
+    /// <param name="moving">The moving scan, likewise.</param>
+    /// <param name="mask">Where the fixed scan counts, likewise; everywhere when null.</param>
+    /// <param name="voxels">Voxels of the fixed scan that the level has, about.</param>
+    /// <param name="threads">How many threads at most; 0 for all.</param>
+    internal AffineLevel(Input reference, Input moving, Input? mask, int voxels, int threads)
     {
         this.threads = threads;
-        double spacing = WorkImage.SpacingFor(reference.Grid, voxels);
-        grid = WorkImage.Coarser(reference.Grid, spacing);
-        Fixed = WorkImage.Reduce(reference, grid, Affine.Identity, spacing, threads);
+        double spacing = WorkImage.SpacingFor(reference.Volume.Grid, voxels);
+        grid = WorkImage.Coarser(reference.Volume.Grid, spacing);
+        Fixed = reference.Reduce(grid, spacing, threads);
         f = Fixed.Values;
-        this.moving = WorkImage.Reduce(moving, WorkImage.Coarser(moving.Grid, spacing), Affine.Identity, spacing, threads);
-        Mask = mask is null ? null : WorkImage.Reduce(mask, grid, Affine.Identity, spacing, threads);
+        this.moving = moving.Reduce(WorkImage.Coarser(moving.Volume.Grid, spacing), spacing, threads);
+        Mask = mask?.Reduce(grid, spacing, threads);
         weights = Mask?.Values;
         boxesX = (grid.Nx + Side - 1) / Side;
         boxesY = (grid.Ny + Side - 1) / Side;
@@ -250,6 +256,13 @@ internal sealed class AffineLevel
         gy = ((1 - fz) * (b10 - b00)) + (fz * (b11 - b01));
         gz = c1 - c0;
         return true;
+    }
+
+    /// <summary>A volume, and the intensities that become 0 and 1; null where that is done.</summary>
+    internal readonly record struct Input(Volume Volume, (double Low, double High)? Window)
+    {
+        internal Volume Reduce(Grid coarser, double spacing, int threads) =>
+            Reduction.Apply(Volume, Window, coarser, spacing, threads);
     }
 
     /// <summary>Weighted sums of two values and their products.</summary>

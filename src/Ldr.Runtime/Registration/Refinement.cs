@@ -70,8 +70,6 @@ public static class Refinement
         ArgumentNullException.ThrowIfNull(initial);
         ArgumentNullException.ThrowIfNull(options);
         Stopwatch clock = Stopwatch.StartNew();
-        Volume reference = WorkImage.Normalise(fixedScan, options.FixedMask);
-        Volume moving = WorkImage.Normalise(movingScan, options.MovingMask);
         double finest = WorkImage.SpacingFor(fixedScan.Grid, options.MostVoxels);
         DisplacementField? field = start;
         double before = double.NaN;
@@ -83,10 +81,11 @@ public static class Refinement
             // Each level comes from the next finer one.
             double spacing = finest * (1 << level);
             Grid grid = WorkImage.Coarser(fixedScan.Grid, spacing);
-            (reference, moving) = (
-                WorkImage.Reduce(reference, grid, Affine.Identity, spacing, options.Threads),
-                WorkImage.Reduce(moving, grid, level == 0 ? initial : Affine.Identity, spacing, options.Threads));
-            levels.Add((reference, moving));
+            levels.Add(level == 0
+                ? (Reduction.Apply(fixedScan, WorkImage.WindowOf(fixedScan, options.FixedMask), grid, spacing, options.Threads),
+                    WorkImage.Reduce(movingScan, WorkImage.WindowOf(movingScan, options.MovingMask), grid, initial, spacing, options.Threads))
+                : (Reduction.Apply(levels[^1].Fixed, null, grid, spacing, options.Threads),
+                    Reduction.Apply(levels[^1].Moving, null, grid, spacing, options.Threads)));
         }
 
         for (int level = options.Levels - 1; level >= 0; level--)

@@ -10,28 +10,32 @@ internal static class WorkImage
 
     private const double HighPercent = 99.5;
 
-    /// <summary>Scales the intensities by percentiles of what the mask (all, when null) holds.</summary>
-    internal static Volume Normalise(Volume volume, Volume? mask)
+    /// <summary>The percentiles come from about so many voxels at most.</summary>
+    private const int Samples = 1 << 22;
+
+    /// <summary>What <see cref="Reduction"/> makes a mask of: all above 0 becomes 1.</summary>
+    internal static readonly (double Low, double High) AboveZero = (0, 1e-30);
+
+    /// <summary>The intensities that become 0 and 1: percentiles of what the mask (all, when null) holds.</summary>
+    internal static (double Low, double High) WindowOf(Volume volume, Volume? mask)
     {
         float[] kept = volume.Values;
-        if (mask is not null)
+        int step = Math.Max(1, kept.Length / Samples) | 1;
+        if (mask is not null || step > 1)
         {
-            float[] inside = new float[kept.Length];
+            float[] inside = new float[(kept.Length + step - 1) / step];
             int count = 0;
-            for (int i = 0; i < kept.Length; i++)
+            for (int i = 0; i < kept.Length; i += step)
             {
                 inside[count] = kept[i];
-                count += mask.Values[i] > 0 ? 1 : 0;
+                count += mask is null || mask.Values[i] > 0 ? 1 : 0;
             }
 
             kept = inside[..count];
         }
 
         double[] window = Percentile.Of(kept, LowPercent, HighPercent);
-        (double low, double high) = window[1] > window[0] ? (window[0], window[1]) : volume.Range;
-        return high > low
-            ? new IntensityRule.Window(low, high).Apply(volume)
-            : new Volume(volume.Grid, new float[volume.Values.Length]);
+        return window[1] > window[0] ? (window[0], window[1]) : volume.Range;
     }
 
     /// <summary>A grid along the same axes whose spacing is at least the wanted one (mm), around the same centre.</summary>
@@ -62,28 +66,22 @@ internal static class WorkImage
         return spacing;
     }
 
-    /// <summary>A volume on a coarser grid; itself where it lies on that grid.</summary>
-    internal static Volume Reduce(Volume volume, Grid grid, Affine map, double spacingMm, int threads) =>
-        map.Equals(Affine.Identity) && volume.Grid.Equals(grid)
-            ? volume
-            : Resampler.Apply(
-                Blur(volume, spacingMm, threads), new Transform.Linear(map), grid, Interpolation.Linear, null, threads);
+    /// <summary>
+    /// A moving volume on a grid of the fixed world, its intensities scaled by a window. On its own axes it is first made only twice as fine
+    /// as the grid, which holds all that the blur leaves.
+    /// </summary>
+    internal static Volume Reduce(
+        Volume volume, (double Low, double High) window, Grid grid, Affine map, double spacingMm, int threads)
+    {
+        Volume finer = Reduction.Apply(volume, window, Coarser(volume.Grid, spacingMm / 2), spacingMm, threads);
+        return Resampler.Apply(finer, new Transform.Linear(map), grid, Interpolation.Linear, null, threads);
+    }
 
     /// <summary>Above 0 becomes 1, all else 0.</summary>
     internal static Volume Binary(Volume mask) => new(mask.Grid, Array.ConvertAll(mask.Values, v => v > 0 ? 1f : 0f));
 
-    /// <summary>Blurs as much as a lattice of the wanted spacing needs; each axis by a Gaussian.</summary>
-    private static Volume Blur(Volume volume, double spacingMm, int threads)
-    {
-        (double sx, double sy, double sz) = volume.Grid.Spacing;
-        float[] values = volume.Values;
-        values = Gaussian.BlurAxis(values, volume.Grid, 0, Sigma(sx, spacingMm), threads);
-        values = Gaussian.BlurAxis(values, volume.Grid, 1, Sigma(sy, spacingMm), threads);
-        values = Gaussian.BlurAxis(values, volume.Grid, 2, Sigma(sz, spacingMm), threads);
-        return new Volume(volume.Grid, values);
-    }
-
-    private static double Sigma(double own, double wanted) =>
+    /// <summary>The blur (voxels) that a lattice of the wanted spacing needs.</summary>
+    internal static double Sigma(double own, double wanted) =>
         wanted > own * 1.2 ? 0.5 * Math.Sqrt((wanted * wanted / (own * own)) - 1) : 0;
 
     private static (int Count, double Factor) Axis(int count, double own, double wanted)

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Ldr.Runtime;
 
 /// <summary>The Jacobian of x ↦ x + u(x).</summary>
@@ -15,36 +17,42 @@ public static class Jacobian
     {
         ArgumentNullException.ThrowIfNull(field);
         Grid grid = field.Grid;
-        float[] u = field.Vectors;
         float[] result = GC.AllocateUninitializedArray<float>((int)grid.Count);
-        Slices.ForEach(grid, threads, z =>
-        {
-            int plane = (int)grid.Count;
-            Difference dz = new(z, grid.Nz, grid.Nx * grid.Ny);
-            for (int y = 0; y < grid.Ny; y++)
-            {
-                Difference dy = new(y, grid.Ny, grid.Nx);
-                int row = grid.Nx * (y + (grid.Ny * z));
-                for (int x = 0; x < grid.Nx; x++)
-                {
-                    Difference dx = new(x, grid.Nx, 1);
-                    int i = row + x;
-                    double xx = 1 + dx.Of(u, i);
-                    double xy = dy.Of(u, i);
-                    double xz = dz.Of(u, i);
-                    double yx = dx.Of(u, i + plane);
-                    double yy = 1 + dy.Of(u, i + plane);
-                    double yz = dz.Of(u, i + plane);
-                    double zx = dx.Of(u, i + (2 * plane));
-                    double zy = dy.Of(u, i + (2 * plane));
-                    double zz = 1 + dz.Of(u, i + (2 * plane));
-                    result[i] = (float)((xx * ((yy * zz) - (yz * zy)))
-                        - (xy * ((yx * zz) - (yz * zx)))
-                        + (xz * ((yx * zy) - (yy * zx))));
-                }
-            }
-        });
+        int slice = grid.Nx * grid.Ny;
+        Slices.ForEach(grid, threads, z => Slice(field, z, result.AsSpan(z * slice, slice)));
         return new Volume(grid, result);
+    }
+
+    /// <summary>The same at the voxels of one slice.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal static void Slice(DisplacementField field, int z, Span<float> result)
+    {
+        Grid grid = field.Grid;
+        float[] u = field.Vectors;
+        int plane = (int)grid.Count;
+        Difference dz = new(z, grid.Nz, grid.Nx * grid.Ny);
+        for (int y = 0, to = 0; y < grid.Ny; y++)
+        {
+            Difference dy = new(y, grid.Ny, grid.Nx);
+            int row = grid.Nx * (y + (grid.Ny * z));
+            for (int x = 0; x < grid.Nx; x++, to++)
+            {
+                Difference dx = new(x, grid.Nx, 1);
+                int i = row + x;
+                double xx = 1 + dx.Of(u, i);
+                double xy = dy.Of(u, i);
+                double xz = dz.Of(u, i);
+                double yx = dx.Of(u, i + plane);
+                double yy = 1 + dy.Of(u, i + plane);
+                double yz = dz.Of(u, i + plane);
+                double zx = dx.Of(u, i + (2 * plane));
+                double zy = dy.Of(u, i + (2 * plane));
+                double zz = 1 + dz.Of(u, i + (2 * plane));
+                result[to] = (float)((xx * ((yy * zz) - (yz * zy)))
+                    - (xy * ((yx * zz) - (yz * zx)))
+                    + (xz * ((yx * zy) - (yy * zx))));
+            }
+        }
     }
 
     /// <summary>The difference quotient along one axis at one index.</summary>
