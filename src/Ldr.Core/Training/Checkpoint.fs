@@ -196,6 +196,12 @@ module Checkpoint =
 
         path
 
+    /// The step of the newest checkpoint of a training that the index lists.
+    let tryStep (run: string) (training: string) : int option =
+        match readIndex run |> List.filter (fun e -> e.Training = training) with
+        | [] -> None
+        | own -> Some(own |> List.map _.Step |> List.max)
+
     /// Loads the newest checkpoint of a training whose file is whole; the step that it was written after, and the metrics that
     /// no report has averaged yet. `skipped` is told the step of each newer one that is not whole, and what is wrong with it.
     let tryRestore
