@@ -775,16 +775,23 @@ let private inspectScan (request: Request) (path: string) =
 
         ExitCode.ok)
 
+let private parametersOf (file: SafetensorsFile) =
+    file.Tensors |> Seq.sumBy (fun t -> int64 t.Count)
+
+/// A model's card, the kind and the number of parameters.
+let private modelNode (card: ModelCard, file: SafetensorsFile) =
+    let node = (ModelCard.codec.Encode card).AsObject()
+    node.Insert(0, "kind", text "model")
+    node.Add("parameters", JsonValue.Create(parametersOf file))
+    node
+
 let private inspectModel (request: Request) (path: string) =
     ModelFile.inspect path
     |> Result.map (fun (card, file) ->
-        let parameters = file.Tensors |> Seq.sumBy (fun t -> int64 t.Count)
+        let parameters = parametersOf file
 
         if request.Json then
-            let node = (ModelCard.codec.Encode card).AsObject()
-            node.Insert(0, "kind", text "model")
-            node.Add("parameters", JsonValue.Create parameters)
-            printJson node
+            printJson (modelNode (card, file))
         else
             let x, y, z = card.Size
             let sx, sy, sz = card.Spacing
@@ -818,6 +825,83 @@ let private inspectModel (request: Request) (path: string) =
 
         ExitCode.ok)
 
+let private progressWord progress =
+    match progress with
+    | Scored -> "scored"
+    | Trained -> "trained"
+    | After _ -> "begun"
+    | NotBegun -> "not begun"
+
+let private stepOf (instance: Instance, progress) =
+    match progress with
+    | Scored
+    | Trained -> instance.Options.Steps
+    | After step -> step
+    | NotBegun -> 0
+
+let private inspectRun (request: Request) (folder: string) =
+    RunState.read folder
+    |> Result.bind (fun run ->
+        let finished = run.Trainings |> List.forall (fun (_, progress) -> progress = Scored)
+
+        if request.Json then
+            match run.Model with
+            | None -> Ok None
+            | Some path -> ModelFile.inspect path |> Result.map (modelNode >> Some)
+            |> Result.map (fun model ->
+                object
+                    [
+                        "kind", text "run"
+                        "run", text folder
+                        "experiment", text run.Experiment.Name
+                        "finished", JsonValue.Create finished
+                        "trainings",
+                        JsonArray(
+                            [|
+                                for instance, progress in run.Trainings ->
+                                    object
+                                        [
+                                            "name", text instance.Name
+                                            "architecture",
+                                            text (Architecture.describe instance.Options.Architecture)
+                                            "state", text (progressWord progress)
+                                            "step", JsonValue.Create(stepOf (instance, progress))
+                                            "steps", JsonValue.Create instance.Options.Steps
+                                        ]
+                            |]
+                        )
+                        match model with
+                        | Some node -> "model", node
+                        | None -> ()
+                    ]
+                |> printJson
+
+                ExitCode.ok)
+        else
+            printfn
+                "%s: run of experiment %s, %s"
+                folder
+                run.Experiment.Name
+                (if finished then
+                     "finished"
+                 else
+                     "not finished: ldr-fs train EXPERIMENT --resume goes on")
+
+            for instance, progress in run.Trainings do
+                printfn
+                    "training    %s: %s, %s, step %d of %d"
+                    instance.Name
+                    (Architecture.describe instance.Options.Architecture)
+                    (progressWord progress)
+                    (stepOf (instance, progress))
+                    instance.Options.Steps
+
+            run.Table |> Option.iter (fun table -> printfn "\n%s\n" (table.TrimEnd()))
+
+            match run.Model with
+            | Some path -> inspectModel request path
+            | None -> Ok ExitCode.ok)
+
 let private ship (request: Request) (model: string) (output: string) (notes: string list) =
     if not (output.EndsWith(".safetensors", StringComparison.Ordinal)) then
         Error(BadInput $"--output {output}: a model's name ends in .safetensors; give it that ending")
@@ -838,7 +922,9 @@ let private ship (request: Request) (model: string) (output: string) (notes: str
             ExitCode.ok)
 
 let private inspect (request: Request) (path: string) =
-    if
+    if RunState.isRun path then
+        inspectRun request path
+    elif
         Directory.Exists path
         || path.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase)
         || ModelFile.isShipped path

@@ -319,6 +319,12 @@ let private benchmark (r: ParseResults<BenchmarkArguments>) =
             (r.Contains BenchmarkArguments.Json)
             (r.Contains BenchmarkArguments.Verbose)
 
+let private verbs =
+    lazy
+        (parser.Value.GetArgumentCases()
+         |> List.filter (fun case -> case.ArgumentType = ArgumentType.SubCommand)
+         |> List.map _.Name.Value)
+
 let private firstLine (text: string) =
     let text = text.Replace("\r", "")
     let text = if text.StartsWith "ERROR: " then text.Substring 7 else text
@@ -330,6 +336,11 @@ let parse (arguments: string[]) : Result<Request, Refusal> =
         Error(Help(parser.Value.PrintUsage()))
     elif arguments = [| "--version" |] then
         Error(Help(string (System.Reflection.Assembly.GetExecutingAssembly().GetName().Version)))
+    elif not (arguments[0].StartsWith '-' || List.contains arguments[0] verbs.Value) then
+        Error(
+            Usage
+                $"'{arguments[0]}' is no verb; {Ldr.Codec.suggestion verbs.Value arguments[0]}; see ldr-fs --help"
+        )
     else
         try
             match parser.Value.ParseCommandLine(arguments).GetSubCommand() with

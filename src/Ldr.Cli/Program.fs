@@ -1,10 +1,10 @@
 module Ldr.Cli.Program
 
 open System
+open Ldr.Runtime
 open Ldr.Cli.Execution
 
-[<EntryPoint>]
-let main arguments =
+let private carryOut (arguments: string[]) =
     match Parsing.parse arguments with
     | Error(Parsing.Help text) ->
         printfn "%s" (text.TrimEnd())
@@ -13,17 +13,27 @@ let main arguments =
         eprintfn "ldr-fs: %s" text
         ExitCode.badUsage
     | Ok request ->
-        try
-            execute
-                { request with
-                    CommandLine = List.ofArray arguments
-                }
-        with e ->
-            if request.Verbose then
-                eprintfn "ldr-fs: a fault of ours: %O" e
-            else
-                eprintfn
-                    "ldr-fs: a fault of ours: %s (--verbose shows where); please report it"
-                    (e.Message.Split('\n')[0])
+        execute
+            { request with
+                CommandLine = List.ofArray arguments
+            }
 
-            ExitCode.fault
+[<EntryPoint>]
+let main arguments =
+    StandardStreams.guard ()
+
+    try
+        carryOut arguments
+    with
+    | :? InvalidFileException as e ->
+        eprintfn "ldr-fs: %s" e.Message
+        ExitCode.badInput
+    | e ->
+        if Array.contains "--verbose" arguments then
+            eprintfn "ldr-fs: a fault of ours: %O" e
+        else
+            eprintfn
+                "ldr-fs: a fault of ours: %s (--verbose shows where); please report it"
+                (e.Message.Split('\n')[0])
+
+        ExitCode.fault

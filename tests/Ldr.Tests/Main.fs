@@ -24,6 +24,7 @@ let private all =
                     Runtime.TransformTests.tests
                     Runtime.VelocityTests.tests
                     Runtime.FormatTests.tests
+                    Runtime.ForeignAffineTests.tests
                     Runtime.RegistrationTests.tests
                     Runtime.KernelTests.tests
                     Runtime.SurfaceTests.tests

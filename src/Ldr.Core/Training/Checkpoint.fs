@@ -208,7 +208,14 @@ module Checkpoint =
 
         path
 
-    /// Loads the newest checkpoint of a training whose file is whole; what the training knew then. `skipped` is told the step of each newer one that is not whole, and what is wrong with it.
+    /// The step of the newest checkpoint of a training that the index lists.
+    let tryStep (run: string) (training: string) : int option =
+        match readIndex run |> List.filter (fun e -> e.Training = training) with
+        | [] -> None
+        | own -> Some(own |> List.map _.Step |> List.max)
+
+    /// Loads the newest checkpoint of a training whose file is whole; what the training knew then. `skipped` is told the step of
+    /// each newer one that is not whole, and what is wrong with it.
     let tryRestore
         (run: string)
         (training: string)

@@ -154,7 +154,47 @@ let tests =
                     let outcome = ldr arguments
                     Expect.equal outcome.Code 2 $"{arguments}"
                     Expect.hasLength (outcome.Errors.TrimEnd('\n').Split '\n') 1 $"one line: {outcome.Errors}"
+
+                for written, meant in [ "regster", "register"; "aply-points", "apply-points" ] do
+                    Expect.stringContains
+                        (ldr [ written ]).Errors
+                        $"did you mean \"{meant}\"?"
+                        "a misspelt verb"
             }
+
+            testInFolder "standard output on a full device is the user's to mend" (fun folder ->
+                if not (File.Exists "/dev/full") then
+                    skiptest "there is no /dev/full"
+
+                scene folder
+                let scan = folder </> "fixed.nii.gz"
+
+                for arguments in [ $"inspect {scan}"; $"inspect {scan} --json"; "--help"; "register --help" ] do
+                    let outcome = run "bash" [ "-c"; $"dotnet {program} {arguments} > /dev/full" ]
+                    Expect.equal outcome.Code 1 outcome.Errors
+
+                    Expect.hasLength
+                        (outcome.Errors.TrimEnd('\n').Split '\n')
+                        1
+                        $"one line: {outcome.Errors}"
+
+                    Expect.stringContains outcome.Errors "standard output: cannot be written" "what"
+
+                // Nobody hears the progress; the work is done all the same.
+                let outcome = run "bash" [ "-c"; $"dotnet {program} inspect {folder} 2> /dev/full" ]
+                Expect.equal outcome.Code 0 outcome.Output)
+
+            testInFolder "./ldr-fs starts through a symbolic link" (fun folder ->
+                let root = Path.GetFullPath(Path.Combine(__SOURCE_DIRECTORY__, "..", "..", ".."))
+                let link = folder </> "ldr"
+                File.CreateSymbolicLink(link, root </> "ldr-fs") |> ignore
+                let again = folder </> "again"
+                File.CreateSymbolicLink(again, "ldr") |> ignore
+
+                for name in [ link; again ] do
+                    let outcome = run name [ "--version" ]
+                    Expect.equal outcome.Code 0 outcome.Errors
+                    Expect.equal outcome.Output (ldr [ "--version" ]).Output "the program")
 
             bad "a missing scan" [ "nowhere.nii.gz"; "does not exist" ] (fun folder ->
                 [ "--fixed", folder </> "nowhere.nii.gz" ])
@@ -641,6 +681,32 @@ let tests =
                     [| "student-reconstruction-1.json"; "student-reconstruction-2.json" |]
                     "scores of both seeds"
 
+                let state () =
+                    let outcome = ldr [ "inspect"; run; "--json" ]
+                    Expect.equal outcome.Code 0 outcome.Errors
+                    let node = nonNull (JsonNode.Parse outcome.Output)
+
+                    string node["kind"],
+                    string node["finished"],
+                    [
+                        for t in (nonNull node["trainings"]).AsArray() ->
+                            string (nonNull t).["name"],
+                            string (nonNull t).["state"],
+                            string (nonNull t).["step"]
+                    ]
+
+                Expect.equal
+                    (state ())
+                    ("run",
+                     "false",
+                     [
+                         "teacher", "not begun", "0"
+                         "student-reconstruction-1", "scored", "2"
+                         "student-reconstruction-2", "scored", "2"
+                         "student-aldk", "not begun", "0"
+                     ])
+                    "what inspect says of the run"
+
                 let changed =
                     ldr (tiny run @ steps 3 @ seeds @ [ "--only"; "student-reconstruction"; "--resume" ])
 
@@ -676,6 +742,13 @@ let tests =
                 Expect.isFalse
                     (File.Exists(run </> "models" </> "student-reconstruction-1.safetensors"))
                     "not made again"
+
+                let _, finished, _ = state ()
+                Expect.equal finished "true" "every training is scored"
+                let said = (ldr [ "inspect"; run ]).Output
+                Expect.stringContains said "training    student-aldk: " "a line for each training"
+                Expect.stringContains said "student-reconstruction (2 seeds)" "the table"
+                Expect.stringContains said "model.safetensors: model, " "and the model"
 
                 let text = File.ReadAllText page
                 Expect.stringContains text "student-reconstruction (2 seeds)" "the table"

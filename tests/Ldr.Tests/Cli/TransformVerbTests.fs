@@ -97,6 +97,34 @@ let private ours folder (transforms: string list) name =
 
     ImageFile.Read(folder </> name)
 
+/// What nibabel and scipy make of a field of ours: `field.nii.gz` (mm, LPS), and `disp.nii.gz` (voxels) where the moving image is
+/// on the fixed grid, each linear and cubic. Files NAME-ORDER.raw, x fastest.
+let private scipy =
+    """
+import sys, numpy as np, nibabel as nib
+from scipy.ndimage import map_coordinates
+folder = sys.argv[1]
+fixed = nib.load(folder + '/fixed.nii.gz')
+moving = nib.load(folder + '/moving.nii.gz')
+data = np.asarray(moving.dataobj, dtype=np.float64)
+index = np.stack(np.meshgrid(*[np.arange(n) for n in fixed.shape], indexing='ij'), -1).astype(float)
+lps = np.asarray(nib.load(folder + '/field.nii.gz').dataobj, dtype=np.float64)[:, :, :, 0, :]
+world = nib.affines.apply_affine(fixed.affine, index) + lps * [-1, -1, 1]
+there = nib.affines.apply_affine(np.linalg.inv(moving.affine), world)
+own = np.asarray(fixed.dataobj, dtype=np.float64)
+voxels = index + np.asarray(nib.load(folder + '/disp.nii.gz').dataobj, dtype=np.float64)
+for name, image, at in (('field', data, there), ('disp', own, voxels)):
+    p = np.stack([np.clip(at[..., c], 0, image.shape[c] - 1) for c in range(3)])
+    for order in (1, 3):
+        out = map_coordinates(image, p, order=order, mode='mirror')
+        out.astype('<f4').ravel(order='F').tofile(f'{folder}/{name}-{order}.raw')
+# A field as Learn2Reg's participants write it: half and full precision, nx × ny × nz × 3.
+given = np.zeros(fixed.shape + (3,))
+given[3, 4, 5] = (1, -2, 0.5)
+for kind in ('f4', 'f8'):
+    nib.save(nib.Nifti1Image(given.astype(kind), fixed.affine), f'{folder}/disp_{kind}.nii.gz')
+"""
+
 let private plastimatch folder transform name =
     run
         "plastimatch"
@@ -333,6 +361,144 @@ let tests =
 
                 let found = ours folder [ folder </> "theirs-field.mha" ] "ours.mha"
                 Expect.isLessThan (difference found (ImageFile.Read(folder </> "theirs.mha"))) 0.001 "image"
+
+            for seed in [ 6; 7 ] do
+                testInFolder
+                    $"nibabel and scipy apply our fields alike, linear and cubic, in both layouts ({seed})"
+                <| fun folder ->
+                    let moving, field, _ = scene folder seed
+                    ImageFile.Write(folder </> "moving.nii.gz", moving)
+                    let disp = folder </> "disp.nii.gz"
+
+                    ldr [ "convert"; "-t"; folder </> "field.mha"; "-o"; disp; "--layout"; "learn2reg" ]
+                    |> good
+
+                    python scipy [ folder ] |> ignore
+
+                    for name, moving in [ "field.nii.gz", "moving.nii.gz"; "disp.nii.gz", "fixed.nii.gz" ] do
+                        for order, interpolation in [ 1, "linear"; 3, "cubic" ] do
+                            ldr
+                                [
+                                    "apply"
+                                    "-t"
+                                    folder </> name
+                                    "--moving"
+                                    folder </> moving
+                                    "--reference"
+                                    folder </> "fixed.nii.gz"
+                                    "-o"
+                                    folder </> "ours.nii"
+                                    "--interpolation"
+                                    interpolation
+                                ]
+                            |> good
+
+                            let short = name.Split('.')[0]
+                            let bytes = File.ReadAllBytes(folder </> $"{short}-{order}.raw")
+
+                            let theirs =
+                                Volume(
+                                    field.Grid,
+                                    Array.init (int field.Grid.Count) (fun i ->
+                                        BitConverter.ToSingle(bytes, 4 * i))
+                                )
+
+                            Expect.isLessThan
+                                (difference (ImageFile.Read(folder </> "ours.nii")) theirs)
+                                0.001
+                                $"{name}, {interpolation}"
+
+                    for kind in [ "f4"; "f8" ] do
+                        let read = fieldOf (folder </> $"disp_{kind}.nii.gz")
+                        let n, g = int read.Grid.Count, read.Grid
+                        let at = 3 + g.Nx * (4 + g.Ny * 5)
+                        Expect.equal [ for c in 0..2 -> read.Vectors[c * n + at] ] [ 1f; -2f; 0.5f ] kind
+                        Expect.equal (read.Vectors |> Seq.filter ((<>) 0f) |> Seq.length) 3 "one vector"
+
+            testInFolder "points of Slicer go through a transform and keep their names"
+            <| fun folder ->
+                // In RAS (1, 2, 3) → (11, 22, 33).
+                TransformFile.WriteAffine(folder </> "shift.tfm", Affine.Translation(10., 20., 30.))
+
+                let moved (name: string) (content: string) =
+                    File.WriteAllText(folder </> name, content)
+
+                    ldr
+                        [
+                            "apply-points"
+                            "-t"
+                            folder </> "shift.tfm"
+                            "--points"
+                            folder </> name
+                            "-o"
+                            folder </> $"moved-{name}"
+                        ]
+                    |> good
+
+                    let path = folder </> $"moved-{name}"
+                    Expect.stringContains (File.ReadAllText path) "carina" "its name"
+
+                    Expect.isLessThan
+                        (distance (PointFile.Read(path).ToWorld(null)[0]) (struct (11., 22., 33.)))
+                        1e-5
+                        name
+
+                moved
+                    "lps.fcsv"
+                    "# Markups fiducial file version = 4.11\n# CoordinateSystem = LPS\n# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID\nF1,-1,-2,3,0,0,0,1,1,1,0,carina,,\n"
+
+                // Slicer before 4.11 wrote 0 for RAS.
+                moved
+                    "ras.fcsv"
+                    "# Markups fiducial file version = 4.6\n# CoordinateSystem = 0\n# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID\nF1,1,2,3,0,0,0,1,1,1,0,carina,,\n"
+
+                moved
+                    "lps.mrk.json"
+                    """{"@schema":"https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/markups-schema-v1.0.3.json#","markups":[{"type":"Fiducial","coordinateSystem":"LPS","coordinateUnits":"mm","controlPoints":[{"id":"1","label":"carina","position":[-1.0,-2.0,3.0],"positionStatus":"defined"}]}]}"""
+
+            testInFolder "a series needs --volume, and gets that volume"
+            <| fun folder ->
+                let random = Random 8
+                let grid = gridOf 8 7 6
+                let first, second = randomVolume random grid, randomVolume random grid
+                ImageFile.Write(folder </> "fixed.nii", second)
+                TransformFile.WriteAffine(folder </> "still.tfm", Affine.Identity)
+                Nifti.Write(folder </> "series.nii", first)
+                // The header of one volume, made one of two, and the second one's numbers.
+                let bytes = File.ReadAllBytes(folder </> "series.nii")
+                bytes[40] <- 4uy
+                bytes[48] <- 2uy
+
+                File.WriteAllBytes(
+                    folder </> "series.nii",
+                    Array.append bytes (second.Values |> Array.collect BitConverter.GetBytes)
+                )
+
+                let apply (more: string list) =
+                    ldr (
+                        [
+                            "apply"
+                            "-t"
+                            folder </> "still.tfm"
+                            "--moving"
+                            folder </> "series.nii"
+                            "--reference"
+                            folder </> "fixed.nii"
+                            "-o"
+                            folder </> "out.nii"
+                        ]
+                        @ more
+                    )
+
+                for more, words in
+                    [ [], "--volume"; [ "--volume"; "2" ], "volume 2"; [ "--volume"; "-1" ], "-1" ] do
+                    let outcome = apply more
+                    Expect.equal outcome.Code 1 (outcome.Output + outcome.Errors)
+                    Expect.stringContains outcome.Errors words "the line"
+                    Expect.isFalse (File.Exists(folder </> "out.nii")) "nothing written"
+
+                apply [ "--volume"; "1" ] |> good
+                Expect.equal (ImageFile.Read(folder </> "out.nii")).Values second.Values "the second"
 
             testInFolder "a list, its composition, its formats and its inverse give one image"
             <| fun folder ->
