@@ -13,11 +13,9 @@ let private shelf = Path.Combine(root, "models")
 let private files = Directory.GetFiles(shelf, "*.safetensors") |> Array.sort
 
 /// The Dice that a row of the results page has.
-let private dicePublished (row: string) =
+let private dicePublished (page: string) (row: string) =
     let table =
-        JsonNode
-            .Parse(File.ReadAllText(Path.Combine(root, "docs", "results", "hippocampus", "table.json")))
-            .AsArray()
+        JsonNode.Parse(File.ReadAllText(Path.Combine(root, "docs", "results", page, "table.json"))).AsArray()
 
     table
     |> Seq.pick (fun line ->
@@ -26,17 +24,29 @@ let private dicePublished (row: string) =
         else
             None)
 
-let private scoresAsPublished (model: string) (row: string) =
+let private scoresAsPublished (model: string) (page: string) (row: string) (folder: string) (pairs: int) =
     testCase $"{model} scores what the results page says of {row}"
     <| fun () ->
-        let data = needData "Task04_Hippocampus"
+        let data = needData folder
 
         let outcome =
-            ldr [ "evaluate"; "--model"; model; "--data"; data; "--split"; "test"; "--json" ]
+            ldr
+                [
+                    "evaluate"
+                    "--model"
+                    model
+                    "--data"
+                    data
+                    "--split"
+                    "test"
+                    "--pairs"
+                    string pairs
+                    "--json"
+                ]
 
         Expect.equal outcome.Code 0 outcome.Errors
         let dice = (nonNull (JsonNode.Parse outcome.Output)).["dice"] |> string |> float
-        Expect.isLessThan (abs (dice - dicePublished row)) 0.002 "Dice"
+        Expect.isLessThan (abs (dice - dicePublished page row)) 0.002 "Dice"
 
 let tests =
     testList
@@ -60,6 +70,12 @@ let tests =
                     Expect.stringContains list $"| `{Path.GetFileNameWithoutExtension file}` |" "list"
             }
 
-            scoresAsPublished "hippocampus" "two-distance-labels"
-            scoresAsPublished "hippocampus-labels" "two-labels"
+            scoresAsPublished "hippocampus" "hippocampus" "two-distance-labels" "Task04_Hippocampus" 200
+            scoresAsPublished
+                "hippocampus-labels"
+                "hippocampus"
+                "two-velocity-labels"
+                "Task04_Hippocampus"
+                200
+            scoresAsPublished "brain" "brain" "velocity-reconstruction" "Brain_IXI" 100
         ]

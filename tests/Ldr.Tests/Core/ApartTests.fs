@@ -108,6 +108,7 @@ let tests =
                             Refinement = None
                             FixedMask = None
                             MovingMask = None
+                            Diffeomorphic = false
                             Say = ignore
                         }
 
