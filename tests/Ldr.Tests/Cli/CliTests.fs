@@ -225,7 +225,7 @@ let tests =
                     metadata["architecture"] <- """{"kind": "ldr-half"}"""
                     Safetensors.Write(path, metadata, file.Tensors)
                     [])
-            bad "a model that is not there" [ "brain"; "no such model" ] (fun _ -> [ "--model", "brain" ])
+            bad "a model that is not there" [ "spleen"; "no such model" ] (fun _ -> [ "--model", "spleen" ])
             testInFolder "an output that is an input is refused, and the input stays" (fun folder ->
                 scene folder
                 let before = File.ReadAllBytes(folder </> "fixed.nii.gz")
