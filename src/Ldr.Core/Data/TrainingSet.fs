@@ -118,7 +118,6 @@ module TrainingSet =
     let pair (set: TrainingSet) (fixedIndex: int, movingIndex: int) : PreparedPair =
         let fixedImage, movingImage = set.Scans[fixedIndex](), set.Scans[movingIndex]()
 
-
         let find _ =
             let struct (_, map) = InitialAlignment.Find(fixedImage, movingImage, set.Alignment)
             map

@@ -102,19 +102,19 @@ module Batches =
                 |> List.map (fun (own, pair) -> FieldStore.read store (names own) pair)
                 |> tensor 3
 
-            let has store =
-                pairs |> List.forall (fun (own, _) -> FieldStore.has store (names own))
-
             match job.Teacher with
             | None -> invalidOp "a training without a teacher asked for its field"
             | Some(Online teacher) -> ask teacher
             | Some(Stored store) -> read store
-            | Some(Remembered(_, store))
-            | Some(Optimising store) when has store -> read store
             | Some(Optimising store) ->
                 for own, pair in pairs do
-                    FieldStore.write store (names own) pair.Grid (OptimisedField.ofPair pair)
+                    if not (FieldStore.has store (names own)) then
+                        FieldStore.write store (names own) pair.Grid (OptimisedField.ofPair pair)
 
+                read store
+            | Some(Remembered(_, store)) when
+                pairs |> List.forall (fun (own, _) -> FieldStore.has store (names own))
+                ->
                 read store
             | Some(Remembered(teacher, store)) ->
                 let fields = ask teacher
