@@ -200,6 +200,12 @@ let private train (request: Request) (reporter: Progress.Reporter) (asked: Train
                         [
                             "run", text result.Run
                             "steps", JsonValue.Create result.Steps
+                            "times",
+                            JsonArray(
+                                result.Times
+                                |> List.map (fun times -> Run.timesNode times :> JsonNode)
+                                |> Array.ofList
+                            )
                             "model", text result.Model
                             "table",
                             JsonArray(

@@ -37,7 +37,10 @@ type RunOptions =
 type RunResult =
     {
         Run: string
+        /// The steps behind all weights of the run, this process's and those before.
         Steps: int
+        /// Where the time of each training of this process went, at which step it ended.
+        Times: (string * int * TrainingTimes) list
         Model: string
         Table: Summary list
     }
@@ -129,8 +132,8 @@ module Run =
         | Timed _
         | Warned _ -> None
 
-    /// One line of `times.jsonl`.
-    let private timesLine (training: string) (step: int) (times: TrainingTimes) : string =
+    /// Where the time of a training went, as in a line of `times.jsonl`.
+    let timesNode (training: string, step: int, times: TrainingTimes) : JsonObject =
         let node = JsonObject()
         node.Add("training", JsonValue.Create(training: string))
         node.Add("step", JsonValue.Create(step: int))
@@ -142,7 +145,7 @@ module Run =
             node.Add(name, Codec.rounded value)
 
         node.Add("live_tensors", JsonValue.Create times.LiveTensors)
-        node.ToJsonString()
+        node
 
     /// Drops what a file of lines such as `metrics.jsonl` says of a training beyond the step that it goes on from, and a line that was cut off.
     let private trimMetrics (path: string) (training: string) (step: int) =
@@ -421,6 +424,8 @@ module Run =
                 else
                     None
 
+            let timed = ResizeArray()
+
             let sink (event: TrainingEvent) =
                 match event with
                 | Started(training, _, _, step) ->
@@ -430,7 +435,8 @@ module Run =
 
                     events |> Option.iter (fun files -> files.Begin metrics training)
                 | Timed(training, step, spent) ->
-                    File.AppendAllText(times, timesLine training step spent + "\n")
+                    timed.Add(training, step, spent)
+                    File.AppendAllText(times, (timesNode (training, step, spent)).ToJsonString() + "\n")
                 | _ -> ()
 
                 for line in Option.toList (metricsLine event) do
@@ -671,7 +677,20 @@ module Run =
                 Done
                     {
                         Run = options.Folder
-                        Steps = experiment.Train |> List.sumBy _.Steps
+                        // One that stopped early has fewer than it was given.
+                        Steps =
+                            all
+                            |> List.sumBy (fun instance ->
+                                let path = modelPath options.Folder instance.Name
+
+                                if File.Exists path then
+                                    let card, _ = ModelFile.inspect path |> Error.orRaise
+                                    card.Steps
+                                elif scored instance then
+                                    instance.Options.Steps
+                                else
+                                    0)
+                        Times = List.ofSeq timed
                         Model = final
                         Table = tables |> List.collect fst
                     })

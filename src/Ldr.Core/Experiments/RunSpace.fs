@@ -54,11 +54,16 @@ module internal RunSpace =
 
     /// What is to be said where a folder has not that much free space.
     let warning (folder: string) (needed: int64) : string option =
-        let gigabytes (bytes: int64) = $"{float bytes / 1e9:F1} GB"
+        let size (bytes: int64) =
+            if bytes < 1_000_000_000L then
+                $"{float bytes / 1e6:F1} MB"
+            else
+                $"{float bytes / 1e9:F1} GB"
+
         let free = DriveInfo(Path.GetFullPath folder).AvailableFreeSpace
 
         if free < needed then
             Some
-                $"{folder} may take up to {gigabytes needed}, its disk has {gigabytes free} free; what is whole would be kept"
+                $"{folder} may take up to {size needed}, its disk has {size free} free; what is whole would be kept"
         else
             None

@@ -57,6 +57,23 @@ let private checkpoints (run: string) =
     |> Array.map (Path.GetFileName >> string)
     |> Array.sort
 
+/// Does something on a disk of its own of so many bytes, as tmpfs writes them; it is told the disk's folder, and how to
+/// change the size.
+let private onSmallDisk (folder: string) (size: string) (action: string -> (string -> Outcome) -> unit) =
+    let disk = folder </> "disk"
+    Directory.CreateDirectory disk |> ignore
+
+    let mount options =
+        run "mount" [ "-t"; "tmpfs"; "-o"; options; "tmpfs"; disk ]
+
+    if not (has "mount") || (mount $"size={size}").Code <> 0 then
+        skiptest "a small disk can only be mounted as root, on Linux"
+
+    try
+        action disk (fun larger -> mount $"remount,size={larger}")
+    finally
+        run "umount" [ "-l"; disk ] |> ignore
+
 let tests =
     testList
         "survival"
@@ -109,17 +126,8 @@ let tests =
             testInFolder
                 "a full disk keeps the last good checkpoint, and the training goes on from it"
                 (fun folder ->
-                    let disk = folder </> "disk"
-                    Directory.CreateDirectory disk |> ignore
-
-                    let mount options =
-                        run "mount" [ "-t"; "tmpfs"; "-o"; options; "tmpfs"; disk ]
-
                     // A checkpoint has 21 MB, three are there while the third is written.
-                    if not (has "mount") || (mount "size=50M").Code <> 0 then
-                        skiptest "a small disk can only be mounted as root, on Linux"
-
-                    try
+                    onSmallDisk folder "50M" (fun disk resize ->
                         let there = disk </> "run"
                         let full = ldr (command there)
                         Expect.equal full.Code 1 full.Errors
@@ -131,7 +139,7 @@ let tests =
                             [| "index.json"; "teacher-3.safetensors"; "teacher-6.safetensors" |]
                             "two whole checkpoints, and no part of a third"
 
-                        Expect.equal (mount "remount,size=500M").Code 0 "a larger disk"
+                        Expect.equal (resize "500M").Code 0 "a larger disk"
                         let ended = ldr (command there @ [ "--resume" ])
                         Expect.equal ended.Code 0 ended.Errors
                         Expect.isFalse (ended.Errors.Contains "may take up to") "there is room"
@@ -140,7 +148,44 @@ let tests =
                         let unbroken = ldr (command whole)
                         Expect.equal unbroken.Code 0 unbroken.Errors
                         Expect.equal (weights there) (weights whole) "final weights"
-                        Expect.equal (metrics there) (metrics whole) "metrics"
-                    finally
-                        run "umount" [ "-l"; disk ] |> ignore)
+                        Expect.equal (metrics there) (metrics whole) "metrics"))
+
+            testInFolder
+                "a full disk keeps a store's whole fields, and teaching goes on from them"
+                (fun folder ->
+                    onSmallDisk folder "1M" (fun disk resize ->
+                        let store = disk </> "store"
+
+                        let command =
+                            ("teach" :: List.tail (tiny store))
+                            @ [
+                                "--training"
+                                "student-aldk"
+                                "--set"
+                                "train.student-aldk.distillation.teacher=optimisation"
+                                "--set"
+                                "train.student-aldk.pairs=12"
+                            ]
+
+                        let fields () =
+                            Directory.GetFiles(store, "*.safetensors")
+                            |> Array.map (fun file -> Path.GetFileName file, File.ReadAllBytes file)
+                            |> Map.ofArray
+
+                        // A field has 196 kB.
+                        let full = ldr command
+                        Expect.equal full.Code 1 full.Errors
+                        Expect.stringContains full.Errors $"{store} may take up to" "a warning before"
+                        Expect.stringContains full.Errors "free space" "the line"
+                        let before = fields ()
+                        Expect.equal before.Count 5 "whole fields"
+                        Expect.equal (resize "50M").Code 0 "a larger disk"
+                        let ended = ldr command
+                        Expect.equal ended.Code 0 ended.Errors
+                        Expect.isFalse (ended.Errors.Contains "may take up to") "there is room"
+                        let after = fields ()
+                        Expect.equal after.Count 12 "all fields"
+
+                        for KeyValue(name, bytes) in before do
+                            Expect.equal after[name] bytes name))
         ]

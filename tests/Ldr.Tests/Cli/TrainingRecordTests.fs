@@ -191,4 +191,61 @@ let tests =
 
                     for tag, _, _, time in found do
                         Expect.isLessThan (abs (time - now)) 600.0 $"seconds since 1970 of {tag}")
+
+            testInFolder
+                "--json has the steps that were made and their times, also when a training stops early"
+                (fun folder ->
+                    let outcome =
+                        ldr (
+                            tiny (folder </> "run")
+                            @ steps 40
+                            @ only
+                            // A step that changes nothing: no validation is better than the first.
+                            @ [ "--set"; "train.teacher.learning_rate={\"initial\": 1e-12}" ]
+                            @ [ "--set"; "train.teacher.early_stopping=2"; "--json" ]
+                        )
+
+                    Expect.equal outcome.Code 0 outcome.Errors
+                    let node = nonNull (JsonNode.Parse outcome.Output)
+                    // Of the six that were made, those behind the best weights.
+                    Expect.equal ((nonNull node["steps"]).GetValue<int>()) 2 "steps behind the weights"
+                    let times = (nonNull node["times"]).AsArray() |> Seq.exactlyOne |> nonNull
+                    let number (key: string) = (nonNull times[key]).GetValue<float>()
+                    Expect.equal (number "steps") 6.0 "steps made"
+                    Expect.isGreaterThan (number "seconds") 0.0 "seconds"
+                    Expect.isGreaterThan (number "student") 0.0 "the student's share")
+
+            testInFolder
+                "a training that starts from a model that knows its test subjects is told so"
+                (fun folder ->
+                    let first = ldr (tiny (folder </> "first") @ steps 2 @ only)
+                    Expect.equal first.Code 0 first.Errors
+
+                    let second name more =
+                        ldr (
+                            tiny (folder </> name)
+                            @ steps 2
+                            @ only
+                            @ [ "--set"; $"train.teacher.start={folder}/first/model.safetensors" ]
+                            @ more
+                        )
+
+                    let same = second "same" []
+                    Expect.equal same.Code 0 same.Errors
+                    Expect.isFalse (same.Errors.Contains "has learnt from") "the same split: nothing to say"
+
+                    let other =
+                        second
+                            "other"
+                            [
+                                "--set"
+                                """data.split={"train": 4, "validation": 2, "test": 3, "seed": 2}"""
+                            ]
+
+                    Expect.equal other.Code 0 other.Errors
+
+                    Expect.stringContains
+                        other.Errors
+                        "first/model.safetensors, which has learnt from"
+                        "the line")
         ]

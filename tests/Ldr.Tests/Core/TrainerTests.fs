@@ -149,6 +149,52 @@ let tests =
 
                     Expect.equal resumed whole "resumed")
 
+            testInFolder "the loss counts what is inside the fixed scan's mask" (fun folder ->
+                let grid = (set.Value.Scans[0]()).Grid
+
+                // All of a scan, or its lower half along x.
+                let masked name (inside: int -> bool) =
+                    let mask =
+                        Volume(
+                            grid,
+                            Array.init (int grid.Count) (fun i ->
+                                if inside (i % grid.Nx) then 1.0f else 0.0f)
+                        )
+
+                    let reported = ResizeArray()
+
+                    let sink event =
+                        match event with
+                        | Progressed(_, _, _, metrics, _, _) ->
+                            reported.Add(List.find (fst >> (=) "similarity") metrics)
+                        | _ -> ()
+
+                    let job = job (folder </> name) false CancellationToken.None sink
+
+                    Trainer.run
+                        { job with
+                            Options = { job.Options with Steps = 2 }
+                            Set =
+                                { set.Value with
+                                    Masks = Array.create 5 (Some(fun () -> mask))
+                                }
+                        }
+                    |> weights,
+                    List.ofSeq reported
+
+                let none =
+                    Trainer.run
+                        { job (folder </> "none") false CancellationToken.None ignoreEvents with
+                            Options = { options with Steps = 2 }
+                        }
+                    |> weights
+
+                let whole = masked "whole" (fun _ -> true)
+                let half = masked "half" (fun x -> x < grid.Nx / 2)
+                Expect.equal (fst whole) none "a mask of the whole scan changes nothing"
+                Expect.notEqual (fst half) none "a mask of half a scan gives other weights"
+                Expect.notEqual (snd half) (snd whole) "and another loss")
+
             testInFolder "a stopped run with augmentation goes on bit by bit" (fun folder ->
                 let varied =
                     """{"flip": [0.5, 0.5, 0.5], "affine_probability": 1, "elastic_probability": 1,
