@@ -78,6 +78,9 @@ module PairRegistration =
             moving.StoredAs
         )
 
+    /// Voxels from which on what a step leaves is collected before the next one allocates.
+    let private large = 1L <<< 24
+
     /// Aligns, runs the network, refines, unfolds, and resamples the original moving scan once. `network` registers two scans laid over
     /// each other as told; without one, the deformation is that of the refinement alone.
     let run
@@ -94,17 +97,26 @@ module PairRegistration =
         let header () =
             options.Start |> Option.defaultValue Affine.Identity
 
+        /// The collector waits until so much is left that large scans would not fit into 4 GB.
+        let tidy () =
+            if fixedScan.Grid.Count + moving.Grid.Count > large then
+                GC.Collect()
+
         let optimise freedom =
             options.Say "aligning the scans as a whole"
 
-            AffineAlignment.Run(
-                comparedFixed,
-                comparedMoving,
-                freedom,
-                Option.toObj options.Start,
-                Option.toObj options.FixedMask,
-                Option.toObj options.MovingMask
-            )
+            let found =
+                AffineAlignment.Run(
+                    comparedFixed,
+                    comparedMoving,
+                    freedom,
+                    Option.toObj options.Start,
+                    Option.toObj options.FixedMask,
+                    Option.toObj options.MovingMask
+                )
+
+            tidy ()
+            found
 
         let startedBy, initial, affine =
             match options.Prealignment with
@@ -201,6 +213,7 @@ module PairRegistration =
             | _ ->
                 let deformation = unfolded |> Option.map _.Fit.Field |> Option.defaultValue before
                 options.Say "resampling the moving scan"
+                tidy ()
                 let field = deformation.After initial
                 clock.Restart()
                 let moved = Warp.Linear(moving, field)

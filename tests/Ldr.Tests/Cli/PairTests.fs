@@ -221,6 +221,79 @@ let tests =
 
                     Expect.stringContains (File.ReadAllText(folder </> "page.html")) "Unfolding" "the report"
 
+            testInFolder "scans of 512 × 512 × 300 voxels take at most 4 GB, and what is done is said"
+            <| fun folder ->
+                let nx, ny, nz = 512, 512, 300
+                let grid = Grid(nx, ny, nz, Affine.Scaling(0.7, 0.7, 1.1))
+
+                let wave count length phase =
+                    Array.init count (fun i -> sin (float i / length + phase))
+
+                // Bodies of a few centimetres, as in a CT; the moving ones lie up to 9 mm elsewhere.
+                let scan phase =
+                    let x, y, z = wave nx 40. phase, wave ny 47. phase, wave nz 31. phase
+                    let values = Array.zeroCreate<float32>(int grid.Count)
+
+                    for k in 0 .. nz - 1 do
+                        for j in 0 .. ny - 1 do
+                            let start = nx * (j + ny * k)
+                            let both = 300. * y[j] * z[k]
+
+                            for i in 0 .. nx - 1 do
+                                values[start + i] <- float32 (int (both * x[i]))
+
+                    Volume(grid, values, VoxelType.Int16)
+
+                ImageFile.Write(folder </> "fixed.nii", scan 0.)
+                ImageFile.Write(folder </> "moving.nii", scan 0.2)
+
+                use running =
+                    start
+                        "dotnet"
+                        [
+                            program
+                            "register"
+                            "--model"
+                            "none"
+                            "--fixed"
+                            folder </> "fixed.nii"
+                            "--moving"
+                            folder </> "moving.nii"
+                            "--moved"
+                            folder </> "moved.nii"
+                            "--transform"
+                            folder </> "field.nii"
+                        ]
+
+                let output = running.StandardOutput.ReadToEndAsync()
+                let errors = running.StandardError.ReadToEndAsync()
+                let mutable peak = 0L
+
+                while not (running.WaitForExit 50) do
+                    running.Refresh()
+                    peak <- max peak running.PeakWorkingSet64
+
+                Expect.equal running.ExitCode 0 (output.Result + errors.Result)
+                Expect.isGreaterThan peak 1_000_000_000L "bytes of memory: four volumes at least"
+                Expect.isLessThanOrEqual peak 4_000_000_000L "bytes of memory"
+
+                let steps =
+                    [
+                        "reading"
+                        "aligning the scans as a whole"
+                        "refining the deformation"
+                        "resampling the moving scan"
+                        "checking the result"
+                        "writing"
+                    ]
+
+                let places =
+                    steps
+                    |> List.map (fun step -> errors.Result.IndexOf(step, StringComparison.Ordinal))
+
+                Expect.isGreaterThanOrEqual (List.min places) 0 errors.Result
+                Expect.equal (List.sort places) places "in this order"
+
             testInFolder "refusals are one line"
             <| fun folder ->
                 let _ = scene folder

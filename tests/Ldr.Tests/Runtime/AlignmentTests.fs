@@ -133,7 +133,7 @@ let tests =
                 Expect.equal (run 2).Field.Vectors refined.Field.Vectors "threads"
 
             testCase
-                "20 random headers of one pair, permuted, flipped, turned: one moved image in world space"
+                "20 random headers of one pair, permuted, flipped, turned, resampled: one moved image in world space"
             <| fun () ->
                 let one, labelsOne = Anatomy.subject (anatomy 9) 0
                 let two, labelsTwo = Anatomy.subject (anatomy 9) 1
@@ -203,6 +203,36 @@ let tests =
                     let first, second = reorder (), reorder ()
                     let found = score (first one) (first labelsOne) (second two) (second labelsTwo)
                     Expect.isLessThan (abs (found - expected)) 0.01 $"Dice change, header {seed}"
+
+                    // On a grid with other spacings, another corner and another direction. The labels stay as they are:
+                    // their change is the transform's.
+                    let resample (v: Volume) =
+                        let g = v.Grid
+
+                        let between low high =
+                            low + (high - low) * random.NextDouble()
+
+                        let size n factor = int (ceil (float n / factor)) + 8
+                        let x, y, z = between 0.7 1.0, between 0.7 1.0, between 0.7 1.0
+
+                        let toVoxels =
+                            Affine
+                                .Scaling(x, y, z)
+                                .Then(Affine.Translation(between -4. -2., between -4. -2., between -4. -2.))
+                                .Then(turned random (between -4. 4.) (struct (20., 20., 20.)))
+
+                        let grid = Grid(size g.Nx x, size g.Ny y, size g.Nz z, toVoxels.Then g.VoxelToWorld)
+
+                        Resampler.Apply(v, Transform.Linear Affine.Identity, grid, Interpolation.Cubic)
+
+                    let found =
+                        score
+                            (resample (first one))
+                            (first labelsOne)
+                            (resample (second two))
+                            (second labelsTwo)
+
+                    Expect.isLessThan (abs (found - expected)) 0.01 $"Dice change, resampled {seed}"
 
             testCase "a budget ends a refinement"
             <| fun () ->
