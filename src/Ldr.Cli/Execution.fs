@@ -37,12 +37,9 @@ let private text (value: string) : JsonNode =
 let private number = Codec.rounded
 let private fixedPoint = Scores.fixedPoint
 
-/// The device, checked; threads set, torch's and ours.
+/// The device, checked; torch's threads set.
 let private compute (request: Request) : Result<torch.Device, Error> =
-    request.Threads
-    |> Option.iter (fun count ->
-        torch.set_num_threads count
-        Threads.Most <- count)
+    request.Threads |> Option.iter torch.set_num_threads
 
     if not request.Cuda then
         Ok torch.CPU
@@ -304,7 +301,13 @@ let private volumeReader (r: RegisterOptions) : string -> Volume =
                 ImageFile.Read path
 
 /// What is done with the pair beside the network: files read, sizes checked.
-let private pairOptions (request: Request) (r: RegisterOptions) (fixedScan: Volume) (moving: Volume) =
+let private pairOptions
+    (request: Request)
+    (r: RegisterOptions)
+    (card: ModelCard option)
+    (fixedScan: Volume)
+    (moving: Volume)
+    =
     let mask (scan: Volume) (scanName: string) (file: string option) =
         file
         |> Option.map (fun file ->
@@ -357,6 +360,12 @@ let private pairOptions (request: Request) (r: RegisterOptions) (fixedScan: Volu
         Prealignment =
             match r.Affine with
             | _ when startField.IsSome -> ByHeader None
+            // What a model that aligns would do by itself, with the masks.
+            | Header None when
+                (fixedMask.IsSome || movingMask.IsSome)
+                && card |> Option.exists (fun card -> card.Alignment = Alignment.Affine)
+                ->
+                Optimised AffineFreedom.Full
             | Header alignment -> ByHeader alignment
             | Optimise freedom -> Optimised freedom
             | KeepWhereItHelps -> WhereItHelps
@@ -468,7 +477,11 @@ let private register (request: Request) (r: RegisterOptions) =
                 LabelMap.check file labels
                 labels)
 
-        modelFile, fixedScan, moving, labels, pairOptions request r fixedScan moving
+        modelFile,
+        fixedScan,
+        moving,
+        labels,
+        pairOptions request r (Option.map snd modelFile) fixedScan moving
 
     let withNetwork model action =
         match model with
@@ -486,7 +499,12 @@ let private register (request: Request) (r: RegisterOptions) =
                 say request "checking the result"
 
                 let quality =
-                    Registration.quality (Option.map snd model) fixedScan moving registered
+                    Registration.quality
+                        (Option.map snd model)
+                        options.FixedMask
+                        fixedScan
+                        moving
+                        registered
 
                 let word, reasons = verdictWord quality.Verdict, List.ofSeq quality.Reasons
                 say request "writing"
@@ -781,6 +799,110 @@ let private inspectScan (request: Request) (path: string) =
 
         ExitCode.ok)
 
+/// An image that is no NIfTI file: MetaImage, NRRD.
+let private inspectImage (request: Request) (path: string) =
+    Error.guard (fun () -> ImageFile.ReadGrid path, ImageFile.CountVolumes path)
+    |> Result.map (fun (grid, numbers) ->
+        let struct (sx, sy, sz) = grid.Spacing
+
+        if request.Json then
+            object
+                [
+                    "kind", text "scan"
+                    "size",
+                    JsonArray(JsonValue.Create grid.Nx, JsonValue.Create grid.Ny, JsonValue.Create grid.Nz)
+                    "volumes", JsonValue.Create numbers
+                    "spacing_mm", JsonArray(number sx, number sy, number sz)
+                    "orientation", text grid.Orientation
+                    "affine", JsonArray(grid.VoxelToWorld.ToRows() |> Array.map number)
+                ]
+            |> printJson
+        else
+            let each =
+                if numbers = 1L then
+                    ""
+                elif numbers = 3L then
+                    ", 3 numbers each (a displacement field, or colours)"
+                else
+                    $", {numbers} numbers each"
+
+            printfn
+                "%s: image, %d × %d × %d voxels of %s × %s × %s mm, orientation %s%s"
+                path
+                grid.Nx
+                grid.Ny
+                grid.Nz
+                (fixedPoint 3 sx)
+                (fixedPoint 3 sy)
+                (fixedPoint 3 sz)
+                grid.Orientation
+                each
+
+        ExitCode.ok)
+
+/// An affine map, or a list of transforms.
+let private inspectTransform (request: Request) (path: string) =
+    Error.guard (fun () -> TransformStore.read None None path)
+    |> Result.map (fun transform ->
+        let parts: Transform list =
+            match transform with
+            | :? Transform.Sequence as several -> List.ofSeq several.Parts
+            | one -> [ one ]
+
+        let size (grid: Grid) = [ grid.Nx; grid.Ny; grid.Nz ]
+
+        let field kind (grid: Grid) =
+            let struct (sx, sy, sz) = grid.Spacing
+
+            $"{kind} on {grid.Nx} × {grid.Ny} × {grid.Nz} voxels of {fixedPoint 3 sx} × {fixedPoint 3 sy} × {fixedPoint 3 sz} mm",
+            object
+                [
+                    "kind", text kind
+                    "size",
+                    JsonArray(
+                        size grid |> List.map (fun n -> JsonValue.Create n :> JsonNode) |> Array.ofList
+                    )
+                    "spacing_mm", JsonArray(number sx, number sy, number sz)
+                ]
+
+        let described =
+            [
+                for part in parts ->
+                    match part with
+                    | :? Transform.Linear as linear ->
+                        let rows = linear.World.ToRows() |> Array.truncate 12
+                        let words = rows |> Array.map (fixedPoint 4) |> String.concat " "
+
+                        $"affine map, fixed world to moving world (RAS): {words}",
+                        object [ "kind", text "affine"; "matrix", JsonArray(rows |> Array.map number) ]
+                    | :? Transform.Dense as dense -> field "displacement field" dense.Field.Grid
+                    | :? Transform.Inverted as inverted ->
+                        field "inverse of a displacement field" inverted.Field.Grid
+                    | other -> string other, object [ "kind", text (string other) ]
+            ]
+
+        if request.Json then
+            object
+                [
+                    "kind", text "transform"
+                    "parts", JsonArray(described |> List.map snd |> Array.ofList)
+                ]
+            |> printJson
+        else
+            printfn
+                "%s: transform of %d %s"
+                path
+                parts.Length
+                (if parts.Length = 1 then
+                     "part"
+                 else
+                     "parts, the first one acts on the moving image first")
+
+            for words, _ in described do
+                printfn "  %s" words
+
+        ExitCode.ok)
+
 let private parametersOf (file: SafetensorsFile) =
     file.Tensors |> Seq.sumBy (fun t -> int64 t.Count)
 
@@ -937,7 +1059,19 @@ let private inspect (request: Request) (path: string) =
     then
         ModelFile.resolve path |> Result.bind (inspectModel request)
     else
-        inspectScan request path
+        Error.guard (fun () -> File.Exists path && not (ImageFile.IsNifti path))
+        |> Result.bind (fun other ->
+            if not other then
+                inspectScan request path
+            elif ImageFile.CanWrite path then
+                inspectImage request path
+            elif
+                TransformStore.canWrite path
+                || path.EndsWith(".lta", StringComparison.OrdinalIgnoreCase)
+            then
+                inspectTransform request path
+            else
+                inspectScan request path)
 
 let private validate (request: Request) file assignments =
     Experiment.read file assignments
@@ -1032,6 +1166,7 @@ let private onTransforms (request: Request) command =
 /// Carries out a request; the exit code.
 let execute (request: Request) : int =
     let reporter = Progress.Reporter()
+    request.Threads |> Option.iter (fun count -> Threads.Most <- count)
 
     let result =
         match request.Command with

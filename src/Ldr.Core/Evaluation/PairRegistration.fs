@@ -140,8 +140,17 @@ module PairRegistration =
 
                 if found.After > found.Before + helps then
                     "affine", Some found.World, Some found
+                elif options.Start.IsSome then
+                    "given", options.Start, Some found
+                elif network.IsSome then
+                    // As the model starts by itself.
+                    "world", None, Some found
+                elif found.Start = Affine.Identity then
+                    "world", Some found.Start, Some found
                 else
-                    "world", options.Start, Some found
+                    "centres", Some found.Start, Some found
+
+        let byModel = network.IsSome && initial.IsNone
 
         let affineMs = clock.Elapsed.TotalMilliseconds
 
@@ -229,10 +238,7 @@ module PairRegistration =
                     TotalMs = 0.0
                 }
 
-        let startedBy =
-            match options.Prealignment, network with
-            | ByHeader _, Some _ when options.Start.IsNone -> nameOf registered.Alignment
-            | _ -> startedBy
+        let startedBy = if byModel then nameOf registered.Alignment else startedBy
 
         {
             Registered =

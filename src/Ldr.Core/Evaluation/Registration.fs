@@ -141,8 +141,15 @@ module Registration =
         let sx, sy, sz = card.Spacing
         TrainingRange(card.Intensity, struct (sx, sy, sz), struct (x, y, z))
 
-    /// Measures a registration and judges it; with the card of the model, if there was one.
-    let quality (card: ModelCard option) (fixedScan: Volume) (movingScan: Volume) (registered: Registered) =
+    /// Measures a registration and judges it; with the card of the model, if there was one. What is outside the fixed scan's
+    /// mask does not count.
+    let quality
+        (card: ModelCard option)
+        (fixedMask: Volume option)
+        (fixedScan: Volume)
+        (movingScan: Volume)
+        (registered: Registered)
+        =
         QualityCheck.Run(
             fixedScan,
             movingScan,
@@ -150,5 +157,6 @@ module Registration =
             registered.Field,
             registered.Deformation,
             registered.Initial,
-            card |> Option.map trainingRange |> Option.toObj
+            card |> Option.map trainingRange |> Option.toObj,
+            Option.toObj fixedMask
         )

@@ -195,6 +195,20 @@ module Experiment =
                     }
 
             for index, training in List.indexed experiment.Train do
+                let owner =
+                    instances experiment
+                    |> List.tryFind (fun i -> i.Name = training.Name && i.Training <> training.Name)
+
+                match owner with
+                | Some seed ->
+                    {
+                        Path = $"$.train[{index}].name"
+                        Problem =
+                            $"\"{training.Name}\" is the name of seed {seed.Seed} of training {seed.Training}; choose another"
+                    }
+                | None -> ()
+
+            for index, training in List.indexed experiment.Train do
                 match training.Distillation, training.Augmentation with
                 | Some { Teacher = teacher }, Some augmentation when
                     teacher = OptimisedField.teacher && Augmentation.isGeometric augmentation

@@ -97,7 +97,12 @@ module Run =
             // Trainings may come and go; those that were there must be the same.
             for training in experiment.Train do
                 match before.Train |> List.tryFind (fun t -> t.Name = training.Name) with
-                | Some old when { old with Seeds = training.Seeds } <> training ->
+                // One seed more or less leaves those that were there; a single one has no place of its own.
+                | Some old when
+                    { old with Seeds = training.Seeds } <> training
+                    || ((old.Seeds.Length < 2 || training.Seeds.Length < 2)
+                        && old.Seeds <> training.Seeds)
+                    ->
                     bad
                         $"holds a run in which training {training.Name} was another"
                         "give it a new name, or choose another folder by --output"
@@ -347,7 +352,9 @@ module Run =
                         Optimising(fieldsOf d.Teacher d.Teacher)
                     | None when Directory.Exists d.Teacher -> Stored(FieldStore.openFolder d.Teacher)
                     | None ->
-                        networkOf training (string (Path.GetFileNameWithoutExtension d.Teacher)) d.Teacher)
+                        // Models of several runs have one name.
+                        let name = string (Path.GetFileNameWithoutExtension d.Teacher)
+                        networkOf training $"{name}-{(Checkpoint.digest d.Teacher)[..7]}" d.Teacher)
 
             // Teachers from outside must fit; those of this experiment do.
             for training in experiment.Train do
@@ -357,7 +364,8 @@ module Run =
                         if Directory.Exists teacher then
                             match (FieldStore.openFolder teacher).Origin with
                             | Some origin ->
-                                origin.Intensity = data.Intensity
+                                origin.Data = dataset.Name
+                                && origin.Intensity = data.Intensity
                                 && origin.Spacing = data.Spacing
                                 && origin.Size = data.Size
                                 && origin.Alignment = data.Alignment
@@ -370,7 +378,7 @@ module Run =
                         raise (
                             Error.Raised(
                                 BadInput
-                                    $"training {training.Name}: its teacher {teacher} was made for another intensity rule or training grid; give both the same \"data\""
+                                    $"training {training.Name}: its teacher {teacher} was made for other data, another intensity rule or training grid; give both the same \"data\""
                             )
                         )
                 | _ -> ()

@@ -80,7 +80,13 @@ module Teach =
                 FieldStore.originOf data dataset.Name distillation.Teacher
                 |> FieldStore.create options.Folder
 
-            let pairs = Batches.pairs training (Seed.ofInt experiment.Seed) set.Group
+            // Those of all its seeds.
+            let pairs =
+                Experiment.instances experiment
+                |> List.filter (fun instance -> instance.Training = training.Name)
+                |> List.collect (fun instance -> Batches.pairs training (Seed.ofInt instance.Seed) set.Group)
+                |> List.distinct
+
             let names (f, m) = set.Names[f], set.Names[m]
 
             let missing =

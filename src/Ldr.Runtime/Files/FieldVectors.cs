@@ -14,31 +14,38 @@ internal static class FieldVectors
         return new DisplacementField(grid, vectors);
     }
 
-    /// <summary>The field's planes in millimetres, LPS.</summary>
-    internal static float[] ToLps(DisplacementField field)
+    /// <summary>Writes the planes in millimetres, LPS, a piece at a time.</summary>
+    internal static void WritePlanes(Stream stream, DisplacementField field) => Write(stream, field, interleaved: false);
+
+    /// <summary>Writes the vectors in millimetres, LPS, next to each other, a piece at a time.</summary>
+    internal static void WriteInterleaved(Stream stream, DisplacementField field) => Write(stream, field, interleaved: true);
+
+    /// <summary>The vectors in millimetres, LPS, next to each other.</summary>
+    internal static float[] Interleaved(DisplacementField field)
     {
         float[] vectors = GC.AllocateUninitializedArray<float>(field.Vectors.Length);
-        Turn(field.Vectors, field.Grid.VoxelToWorld.Then(Affine.Scaling(-1, -1, 1)), field.Grid, vectors);
+        Fill(field, interleaved: true, 0, vectors);
         return vectors;
     }
 
-    /// <summary>The same, a piece at a time.</summary>
-    internal static VoxelStream.PieceMaker LpsOf(DisplacementField field)
+    private static void Write(Stream stream, DisplacementField field, bool interleaved) =>
+        VoxelStream.Write(stream, field.Vectors.Length, (first, piece) => Fill(field, interleaved, first, piece));
+
+    /// <summary>The numbers of a file from an index on.</summary>
+    private static void Fill(DisplacementField field, bool interleaved, int first, Span<float> piece)
     {
         double[] m = field.Grid.VoxelToWorld.Then(Affine.Scaling(-1, -1, 1)).ToRows();
         float[] from = field.Vectors;
         int plane = from.Length / 3;
-        return (first, piece) =>
+        for (int i = 0; i < piece.Length; i++)
         {
-            for (int i = 0; i < piece.Length; i++)
-            {
-                (int channel, int voxel) = Math.DivRem(first + i, plane);
-                double x = from[voxel];
-                double y = from[plane + voxel];
-                double z = from[(2 * plane) + voxel];
-                piece[i] = (float)((m[4 * channel] * x) + (m[(4 * channel) + 1] * y) + (m[(4 * channel) + 2] * z));
-            }
-        };
+            (int quotient, int rest) = Math.DivRem(first + i, interleaved ? 3 : plane);
+            (int channel, int voxel) = interleaved ? (rest, quotient) : (quotient, rest);
+            double x = from[voxel];
+            double y = from[plane + voxel];
+            double z = from[(2 * plane) + voxel];
+            piece[i] = (float)((m[4 * channel] * x) + (m[(4 * channel) + 1] * y) + (m[(4 * channel) + 2] * z));
+        }
     }
 
     internal static void CheckFinite(string path, ReadOnlySpan<float> vectors)
@@ -50,22 +57,6 @@ internal static class FieldVectors
                 throw new InvalidFileException(path, "holds vectors that are not finite", "compute the field again");
             }
         }
-    }
-
-    /// <summary>Planes to vectors that lie next to each other.</summary>
-    internal static float[] Interleave(float[] planes)
-    {
-        float[] result = GC.AllocateUninitializedArray<float>(planes.Length);
-        int count = planes.Length / 3;
-        for (int channel = 0; channel < 3; channel++)
-        {
-            for (int i = 0, to = channel; i < count; i++, to += 3)
-            {
-                result[to] = planes[(channel * count) + i];
-            }
-        }
-
-        return result;
     }
 
     private static void Turn(float[] from, Affine map, Grid grid, float[] to)

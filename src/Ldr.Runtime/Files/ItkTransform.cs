@@ -105,7 +105,7 @@ public sealed record ItkTransform(string Type, double[] Parameters, double[] Fix
     public static float[] Vectors(DisplacementField field)
     {
         ArgumentNullException.ThrowIfNull(field);
-        return FieldVectors.Interleave(FieldVectors.ToLps(field));
+        return FieldVectors.Interleaved(field);
     }
 
     /// <summary>The affine map of fixed world to moving world, RAS+.</summary>

@@ -35,15 +35,21 @@ public static class MetaImage
     public static void Write(string path, Volume volume, VoxelType? type = null)
     {
         ArgumentNullException.ThrowIfNull(volume);
-        Write(path, volume.Grid, volume.Values, 1, type ?? volume.StoredAs);
+        VoxelType wanted = type ?? volume.StoredAs;
+        VoxelType stored = wanted == VoxelType.Float128 ? VoxelType.Float64 : wanted;
+        byte[] packed = Pack(volume.Values, stored);
+        Write(path, volume.Grid, 1, stored, packed.Length, file => file.Write(packed));
     }
 
-    /// <summary>Writes a displacement field as ITK reads it: float32, three channels, millimetres, LPS.</summary>
+    /// <summary>
+    /// Writes a displacement field as ITK reads it: float32, three channels, millimetres, LPS; not packed, which would take long and save
+    /// little. A .mhd gets its vectors in a file beside it whose name is its own and ends in .raw.
+    /// </summary>
     /// <exception cref="InvalidFileException">The file cannot be written there.</exception>
     public static void WriteField(string path, DisplacementField field)
     {
         ArgumentNullException.ThrowIfNull(field);
-        Write(path, field.Grid, FieldVectors.Interleave(FieldVectors.ToLps(field)), 3, VoxelType.Float32);
+        Write(path, field.Grid, 3, VoxelType.Float32, null, file => FieldVectors.WriteInterleaved(file, field));
     }
 
     internal static RasterHeader ReadHeader(string path)
@@ -124,23 +130,24 @@ public static class MetaImage
         throw new InvalidFileException(path, $"holds voxels of the type {text}", "give one real number per voxel");
     }
 
-    private static void Write(string path, Grid grid, float[] values, int channels, VoxelType type)
+    private static void Write(string path, Grid grid, int channels, VoxelType stored, long? packed, Action<Stream> voxels)
     {
-        VoxelType stored = type == VoxelType.Float128 ? VoxelType.Float64 : type;
-
         // The first name of a type is the one to write: ULONG and LONG are ambiguous and only read.
         string name = Types.First(t => t.Type == stored).Name;
-        byte[] packed = Pack(values, stored);
         bool detached = path.EndsWith(".mhd", StringComparison.OrdinalIgnoreCase);
-        string dataFile = detached ? Path.ChangeExtension(path, ".zraw") : "LOCAL";
+        string dataFile = detached ? packed is null ? path + ".raw" : Path.ChangeExtension(path, ".zraw") : "LOCAL";
         StringBuilder text = new();
         void Line(string key, string value) => text.Append(key).Append(" = ").Append(value).Append('\n');
         Line("ObjectType", "Image");
         Line("NDims", "3");
         Line("BinaryData", "True");
         Line("BinaryDataByteOrderMSB", "False");
-        Line("CompressedData", "True");
-        Line("CompressedDataSize", packed.Length.ToString(CultureInfo.InvariantCulture));
+        Line("CompressedData", packed is null ? "False" : "True");
+        if (packed is long bytes)
+        {
+            Line("CompressedDataSize", bytes.ToString(CultureInfo.InvariantCulture));
+        }
+
         Affine map = grid.VoxelToWorld.Then(Affine.Scaling(-1, -1, 1));
         double[] spacing = [map.ColumnLength(0), map.ColumnLength(1), map.ColumnLength(2)];
         Line("TransformMatrix", Text(Enumerable.Range(0, 9).Select(i => map[i % 3, i / 3] / spacing[i / 3])));
@@ -158,13 +165,16 @@ public static class MetaImage
         byte[] header = Encoding.UTF8.GetBytes(text.ToString());
         if (detached)
         {
-            AtomicFile.Write(dataFile, file => file.Write(packed));
+            AtomicFile.Write(dataFile, voxels);
         }
 
         AtomicFile.Write(path, file =>
         {
             file.Write(header);
-            file.Write(detached ? [] : packed);
+            if (!detached)
+            {
+                voxels(file);
+            }
         });
     }
 

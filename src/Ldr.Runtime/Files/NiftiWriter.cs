@@ -17,7 +17,7 @@ internal static class NiftiWriter
     {
         Grid grid = field.Grid;
         byte[] header = Header(grid, [grid.Nx, grid.Ny, grid.Nz, 1, 3], VoxelType.Float32, NiftiHeader.VectorIntent);
-        Write(path, header, stream => VoxelStream.Write(stream, field.Vectors.Length, FieldVectors.LpsOf(field)));
+        Write(path, header, stream => FieldVectors.WritePlanes(stream, field));
     }
 
     private static void Write(string path, byte[] header, Action<Stream> voxels) => AtomicFile.Write(path, file =>

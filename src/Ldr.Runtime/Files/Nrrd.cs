@@ -71,7 +71,9 @@ public static class Nrrd
     public static void Write(string path, Volume volume, VoxelType? type = null)
     {
         ArgumentNullException.ThrowIfNull(volume);
-        Write(path, volume.Grid, volume.Values, vectors: false, type ?? volume.StoredAs);
+        VoxelType wanted = type ?? volume.StoredAs;
+        VoxelType stored = wanted == VoxelType.Float128 ? VoxelType.Float64 : wanted;
+        Write(path, volume.Grid, vectors: false, stored, file => VoxelStream.Write(file, volume.Values, stored));
     }
 
     /// <summary>Writes a displacement field as ITK and Slicer read it: float32 vectors, millimetres, LPS.</summary>
@@ -79,7 +81,7 @@ public static class Nrrd
     public static void WriteField(string path, DisplacementField field)
     {
         ArgumentNullException.ThrowIfNull(field);
-        Write(path, field.Grid, FieldVectors.Interleave(FieldVectors.ToLps(field)), vectors: true, VoxelType.Float32);
+        Write(path, field.Grid, vectors: true, VoxelType.Float32, file => FieldVectors.WriteInterleaved(file, field));
     }
 
     internal static RasterHeader ReadHeader(string path)
@@ -213,9 +215,8 @@ public static class Nrrd
             ? null
             : RasterHeader.Numbers(path, key, text.Trim('(', ')').Replace(',', ' '), 3);
 
-    private static void Write(string path, Grid grid, float[] values, bool vectors, VoxelType type)
+    private static void Write(string path, Grid grid, bool vectors, VoxelType stored, Action<Stream> voxels)
     {
-        VoxelType stored = type == VoxelType.Float128 ? VoxelType.Float64 : type;
         bool detached = path.EndsWith(".nhdr", StringComparison.OrdinalIgnoreCase);
         string dataFile = Path.ChangeExtension(path, ".raw.gz");
         Affine map = grid.VoxelToWorld.Then(Affine.Scaling(-1, -1, 1));
@@ -243,7 +244,7 @@ public static class Nrrd
         void Pack(Stream file)
         {
             using GZipStream packed = new(file, CompressionLevel.Fastest, leaveOpen: true);
-            VoxelStream.Write(packed, values, stored);
+            voxels(packed);
         }
 
         if (detached)

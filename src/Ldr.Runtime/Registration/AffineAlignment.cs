@@ -14,7 +14,8 @@ public enum AffineFreedom
 /// <param name="World">From the fixed world to the moving world, mm, RAS+.</param>
 /// <param name="Before">The similarity of the best start that the headers alone give, 0 to 1.</param>
 /// <param name="After">The similarity reached, 0 to 1.</param>
-public sealed record AffineResult(Affine World, double Before, double After);
+/// <param name="Start">The map that has it: the headers', or that of the grids' centres; what was given, where something was.</param>
+public sealed record AffineResult(Affine World, double Before, double After, Affine Start);
 
 /// <summary>
 /// Affine registration. The similarity is the share of the fixed scan's variance, box by box, that a linear function of the moving
@@ -65,10 +66,11 @@ public static class AffineAlignment
         Affine centres = InitialAlignment.BetweenCentres(fixedScan.Grid, movingScan.Grid);
 
         AffineLevel coarse = levels[0];
+        Affine start = header;
         double before = levels[^1].Similarity(header);
-        if (initial is null)
+        if (initial is null && levels[^1].Similarity(centres) is double byCentres && byCentres > before)
         {
-            before = Math.Max(before, levels[^1].Similarity(centres));
+            (start, before) = (centres, byCentres);
         }
 
         List<Affine> starts = [header];
@@ -92,7 +94,7 @@ public static class AffineAlignment
             (similarity, found) = Optimise(level, found, freedom == AffineFreedom.Rigid, 20);
         }
 
-        return new AffineResult(found, before, similarity);
+        return new AffineResult(found, before, similarity, start);
     }
 
     /// <summary>The identity, and turns by 25° and 50° about each world axis, both ways, through the centre of mass.</summary>

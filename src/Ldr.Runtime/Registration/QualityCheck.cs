@@ -59,6 +59,8 @@ public static class QualityCheck
     /// <param name="deformation">Its part without the initial alignment, on the fixed grid.</param>
     /// <param name="initial">The initial alignment: fixed world to moving world, mm.</param>
     /// <param name="training">What the model was trained on; null when that is not known, and without a model.</param>
+    /// <param name="fixedMask">Where the fixed scan counts (above 0), on its grid; everywhere when null.</param>
+    /// <exception cref="ArgumentException">The mask lies on another grid than the fixed scan.</exception>
     public static RegistrationQuality Run(
         Volume fixedScan,
         Volume movingScan,
@@ -66,7 +68,8 @@ public static class QualityCheck
         DisplacementField field,
         DisplacementField deformation,
         Affine initial,
-        TrainingRange? training = null)
+        TrainingRange? training = null,
+        Volume? fixedMask = null)
     {
         ArgumentNullException.ThrowIfNull(fixedScan);
         ArgumentNullException.ThrowIfNull(movingScan);
@@ -74,15 +77,20 @@ public static class QualityCheck
         ArgumentNullException.ThrowIfNull(field);
         ArgumentNullException.ThrowIfNull(deformation);
         ArgumentNullException.ThrowIfNull(initial);
+        if (fixedMask is not null && !fixedMask.Grid.SameAs(fixedScan.Grid))
+        {
+            throw new ArgumentException("The mask lies on another grid than the fixed scan.", nameof(fixedMask));
+        }
+
         Stopwatch clock = Stopwatch.StartNew();
 
         // Folding looks at every voxel; what else there is takes as long on another thread.
-        Task<FoldingMeasure> folding = Task.Run(() => Folding.Measure(field));
-        QualityLattice lattice = new(fixedScan);
+        Task<FoldingMeasure> folding = Task.Run(() => Folding.Measure(field, fixedMask));
+        QualityLattice lattice = new(fixedScan, fixedMask);
         float[] before = lattice.Unmoved(movingScan, initial, out double overlap);
         float[] after = lattice.Moved(moved, field, movingScan.Grid, out double outside);
-        (double Mean, double Max) deformed = deformation.Lengths();
-        (double Mean, double Max) displaced = ReferenceEquals(field, deformation) ? deformed : field.Lengths();
+        (double Mean, double Max) deformed = deformation.Lengths(fixedMask);
+        (double Mean, double Max) displaced = ReferenceEquals(field, deformation) ? deformed : field.Lengths(fixedMask);
         RegistrationQuality measured = new()
         {
             Verdict = Verdict.Ok,
@@ -170,7 +178,10 @@ public static class QualityCheck
             finite && !agree && q.MeanDeformationMm < NearIdentity * Math.Min(x, Math.Min(y, z)),
             doubts,
             $"the field is near identity ({q.MeanDeformationMm:F3} mm on average)");
-        When(!measurable, doubts, $"the similarity cannot be measured: no voxel is finite in both scans where they overlap");
+        When(
+            !measurable || !double.IsFinite(q.DetailAfter),
+            doubts,
+            $"the similarity cannot be measured: too few voxels are finite in both scans where they overlap and count");
         When(
             failures.Count == 0 && !agree && q.SimilarityAfter < q.SimilarityBefore,
             doubts,

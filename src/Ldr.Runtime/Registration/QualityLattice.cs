@@ -2,7 +2,8 @@ namespace Ldr.Runtime;
 
 /// <summary>
 /// The fixed scan and the moving one, before and after a registration, on a coarse lattice of the fixed grid: every point is the mean of
-/// up to eight voxels of its block. A point counts where the moving scan is there and some of the voxels are numbers.
+/// up to eight voxels of its block. A point counts where the moving scan is there and some of the voxels are numbers, inside the mask where
+/// there is one.
 /// </summary>
 internal sealed class QualityLattice
 {
@@ -19,8 +20,12 @@ internal sealed class QualityLattice
     private readonly int nz;
     private readonly float[] reference;
     private readonly bool[] content;
+    private readonly bool[]? counted;
 
-    internal QualityLattice(Volume fixedScan)
+    /// <summary>The lattice of a fixed scan.</summary>
+    /// <param name="fixedScan">The fixed scan.</param>
+    /// <param name="mask">On its grid: blocks that are not above 0 everywhere do not count; null: all do.</param>
+    internal QualityLattice(Volume fixedScan, Volume? mask = null)
     {
         grid = fixedScan.Grid;
         step = 1;
@@ -34,9 +39,18 @@ internal sealed class QualityLattice
         nz = Along(grid.Nz);
         reference = new float[nx * ny * nz];
         Blocks(fixedScan.Values, reference);
+        if (mask is not null)
+        {
+            float[] inside = new float[Count];
+            Blocks(WorkImage.Binary(mask).Values, inside);
+            counted = Array.ConvertAll(inside, v => v == 1);
+            LeaveOut(reference);
+        }
+
         content = ContentOf(reference);
         int points = content.Count(c => c);
-        ContentShare = points / (double)Count;
+        Counted = counted?.Count(c => c) ?? Count;
+        ContentShare = points / (double)Counted;
         ContentMm = Math.Cbrt(points * Math.Pow(step, 3) * Math.Abs(grid.VoxelToWorld.Determinant));
     }
 
@@ -48,6 +62,9 @@ internal sealed class QualityLattice
 
     /// <summary>How many points the lattice has.</summary>
     internal int Count => reference.Length;
+
+    /// <summary>How many of them count.</summary>
+    private int Counted { get; }
 
     /// <summary>A volume on the fixed grid.</summary>
     /// <param name="moved">The moved scan.</param>
@@ -77,12 +94,13 @@ internal sealed class QualityLattice
                     if (!Inside(moving, px, py, pz))
                     {
                         values[i] = float.NaN;
-                        left[z]++;
+                        left[z] += Counts(i) ? 1 : 0;
                     }
                 }
             }
         });
-        outside = left.Sum() / (double)Count;
+        outside = left.Sum() / (double)Counted;
+        LeaveOut(values);
         return values;
     }
 
@@ -140,12 +158,13 @@ internal sealed class QualityLattice
                 {
                     (double ax, double ay, double az) = map.Apply(x * step, y * step, z * step);
                     bool inside = Inside(moving.Grid, ax, ay, az);
-                    covered[z] += inside ? 1 : 0;
+                    covered[z] += inside && Counts(first + x) ? 1 : 0;
                     values[first + x] = inside && count[x] > 0 ? sum[x] / count[x] : float.NaN;
                 }
             }
         });
-        overlap = covered.Sum() / (double)Count;
+        overlap = covered.Sum() / (double)Counted;
+        LeaveOut(values);
         return values;
     }
 
@@ -210,6 +229,16 @@ internal sealed class QualityLattice
             }
         });
         return inner;
+    }
+
+    private bool Counts(int point) => counted is null || counted[point];
+
+    private void LeaveOut(float[] values)
+    {
+        for (int i = 0; i < values.Length; i++)
+        {
+            values[i] = Counts(i) ? values[i] : float.NaN;
+        }
     }
 
     private static bool Inside(Grid g, double x, double y, double z) =>

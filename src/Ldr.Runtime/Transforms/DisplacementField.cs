@@ -170,19 +170,19 @@ public sealed class DisplacementField
         return (x + dx, y + dy, z + dz);
     }
 
-    /// <summary>Both lengths in millimetres by one pass over the field.</summary>
-    internal (double Mean, double Max) Lengths()
+    /// <summary>Both lengths in millimetres by one pass over the field; where a mask on its grid is above 0, if there is one.</summary>
+    internal (double Mean, double Max) Lengths(Volume? mask = null)
     {
         // Sums of slices, added in order: the result does not depend on the number of threads.
-        (double Sum, double Max)[] slices = new (double, double)[Grid.Nz];
+        (double Sum, double Max, int Count)[] slices = new (double, double, int)[Grid.Nz];
         double[] m = Grid.VoxelToWorld.ToRows();
-        Slices.ForEach(Grid, 0, z => slices[z] = LengthsOf(z, m));
-        return (slices.Sum(slice => slice.Sum) / Grid.Count, slices.Max(slice => slice.Max));
+        Slices.ForEach(Grid, 0, z => slices[z] = LengthsOf(z, m, mask));
+        return (slices.Sum(slice => slice.Sum) / slices.Sum(slice => (double)slice.Count), slices.Max(slice => slice.Max));
     }
 
-    /// <summary>Sum and maximum of the lengths of a slice, under the map of voxels to world.</summary>
+    /// <summary>Sum, maximum and number of the lengths of a slice, under the map of voxels to world.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private (double Sum, double Max) LengthsOf(int z, ReadOnlySpan<double> m)
+    private (double Sum, double Max, int Count) LengthsOf(int z, ReadOnlySpan<double> m, Volume? mask)
     {
         int slice = Grid.Nx * Grid.Ny;
         int plane = slice * Grid.Nz;
@@ -191,16 +191,23 @@ public sealed class DisplacementField
         ReadOnlySpan<float> w = Vectors.AsSpan((2 * plane) + (z * slice), slice);
         double sum = 0;
         double max = 0;
+        int count = 0;
         for (int i = 0; i < slice; i++)
         {
+            if (mask is not null && !(mask.Values[(z * slice) + i] > 0))
+            {
+                continue;
+            }
+
             double x = (m[0] * u[i]) + (m[1] * v[i]) + (m[2] * w[i]);
             double y = (m[4] * u[i]) + (m[5] * v[i]) + (m[6] * w[i]);
             double d = (m[8] * u[i]) + (m[9] * v[i]) + (m[10] * w[i]);
             double length = Math.Sqrt((x * x) + (y * y) + (d * d));
             sum += length;
             max = Math.Max(max, length);
+            count++;
         }
 
-        return (sum, max);
+        return (sum, max, count);
     }
 }

@@ -644,6 +644,40 @@ let tests =
                 Expect.equal trained.Code 0 trained.Errors
                 Expect.isTrue (File.Exists(folder </> "run" </> "model.safetensors")) "the model")
 
+            testInFolder "teach fills a store for all seeds of a training" (fun folder ->
+                let store = folder </> "store"
+                writeModel (folder </> "teacher.safetensors")
+
+                let set teacher =
+                    List.skipWhile (fun a -> a <> "--set") (tiny folder)
+                    @ steps 4
+                    @ [
+                        "--set"
+                        "train.student-aldk.seeds=[5,6]"
+                        "--set"
+                        "train.student-aldk.pairs=3"
+                        "--set"
+                        "train.student-aldk.distillation.schedule=[{\"cycle\":[0.5]}]"
+                        "--set"
+                        $"train.student-aldk.distillation.teacher={teacher}"
+                    ]
+
+                let taught =
+                    ldr (
+                        [ "teach"; quickstart; "--output"; store ]
+                        @ set (folder </> "teacher.safetensors")
+                    )
+
+                Expect.equal taught.Code 0 taught.Errors
+
+                let trained =
+                    ldr (
+                        [ "train"; quickstart; "--output"; folder </> "run"; "--only"; "student-aldk" ]
+                        @ set store
+                    )
+
+                Expect.equal trained.Code 0 trained.Errors)
+
             testInFolder "a run can be done row by row, with several seeds, into a page" (fun folder ->
                 let run = folder </> "run"
                 let page = folder </> "page.md"

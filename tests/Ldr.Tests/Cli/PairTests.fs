@@ -7,6 +7,7 @@ open System.Text.Json.Nodes
 open Expecto
 open Ldr
 open Ldr.Runtime
+open Ldr.Tests.Core.DataTests
 open Ldr.Tests.Runtime.Helpers
 open Ldr.Tests.Runtime.TransformTests
 open Ldr.Tests.Cli.Process
@@ -220,6 +221,86 @@ let tests =
                         "every voxel of the written field"
 
                     Expect.stringContains (File.ReadAllText(folder </> "page.html")) "Unfolding" "the report"
+
+            testInFolder
+                "a scan whose header lies far away is brought back by the grids' centres, where nothing is better"
+            <| fun folder ->
+                let scan, _ = Anatomy.subject anatomy 0
+                let g = scan.Grid
+
+                let away =
+                    Grid(g.Nx, g.Ny, g.Nz, g.VoxelToWorld.Then(Affine.Translation(300., 0., -40.)))
+
+                ImageFile.Write(folder </> "fixed.nrrd", scan)
+                ImageFile.Write(folder </> "moving.mha", Volume(away, scan.Values, scan.StoredAs))
+                let outcome = register folder [ "--moved"; folder </> "moved.nii" ]
+                Expect.equal outcome.Code 0 outcome.Output
+                let said = json outcome
+                Expect.equal (startedBy said) "centres" "start"
+                Expect.isGreaterThan (value said "similarity_after") 0.99 "the same scan"
+
+            testInFolder "a mask guides the alignment of a model that aligns by itself"
+            <| fun folder ->
+                let scans = needData "Brain_IXI" </> "imagesTr"
+                let files = Directory.GetFiles(scans, "*.nii.gz") |> Array.sort
+                let fixedScan = ImageFile.Read files[0]
+                let g = fixedScan.Grid
+
+                let half =
+                    Volume(g, Array.init (int g.Count) (fun i -> if i % g.Nx < g.Nx / 2 then 1.0f else 0.0f))
+
+                ImageFile.Write(folder </> "mask.nii.gz", half)
+
+                let affineOf more =
+                    let outcome =
+                        ldr (
+                            [
+                                "register"
+                                "--model"
+                                "brain"
+                                "--fixed"
+                                files[0]
+                                "--moving"
+                                files[1]
+                                "--moved"
+                                folder </> "moved.nii"
+                                "--json"
+                            ]
+                            @ more
+                        )
+
+                    Expect.equal outcome.Code 0 outcome.Errors
+                    let said = json outcome
+                    Expect.equal (startedBy said) "affine" "start"
+                    (nonNull said["affine"]).ToJsonString()
+
+                Expect.notEqual
+                    (affineOf [ "--fixed-mask"; folder </> "mask.nii.gz" ])
+                    (affineOf [])
+                    "another map"
+
+            testInFolder "inspect tells what images and transforms of every kind are"
+            <| fun folder ->
+                let _ = scene folder
+                TransformFile.WriteAffine(folder </> "a.tfm", Affine.Translation(60., 5., -20.))
+
+                let outcome =
+                    register folder [ "--transform"; folder </> "all.h5"; "--refine"; "2" ]
+
+                Expect.equal outcome.Code 0 outcome.Errors
+
+                for file, words in
+                    [
+                        "fixed.nrrd", "image, 36 × 40 × 32 voxels"
+                        "moving.mha", "image, 36 × 40 × 32 voxels"
+                        "a.tfm", "transform of 1 part"
+                        "all.h5", "displacement field on 36 × 40 × 32 voxels"
+                    ] do
+                    let said = ldr [ "inspect"; folder </> file ]
+                    Expect.equal said.Code 0 said.Errors
+                    Expect.stringContains said.Output words file
+                    let node = ldr [ "inspect"; folder </> file; "--json" ]
+                    Expect.isTrue ((json node).ContainsKey "kind") node.Output
 
             testInFolder "scans of 512 × 512 × 300 voxels take at most 4 GB, and what is done is said"
             <| fun folder ->

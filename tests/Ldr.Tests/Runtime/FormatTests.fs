@@ -96,6 +96,13 @@ let tests =
                             | other -> failtest $"{other}")
                         ())
 
+            testInFolder "a field's .mhd leaves the voxels of other headers alone" (fun folder ->
+                let raw = folder </> "scan.raw"
+                File.WriteAllBytes(raw, [| 1uy; 2uy; 3uy |])
+                let grid = Grid(7, 6, 5, Affine.Identity)
+                TransformFile.WriteField(folder </> "scan.mhd", randomField (Random 1) grid 3.0)
+                Expect.equal (File.ReadAllBytes raw) [| 1uy; 2uy; 3uy |] "as it was")
+
             testSeeds "Learn2Reg's fields come back exactly" 4 (fun random ->
                 inFolder
                     (fun folder ->

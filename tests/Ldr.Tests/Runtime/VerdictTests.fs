@@ -347,4 +347,89 @@ let tests =
                     (List.ofSeq quality.Reasons)
                     (List.ofSeq quality.OutsideTraining)
                     "its only reasons"
+
+            testCase "what is outside the fixed scan's mask does not count"
+            <| fun () ->
+                let n = 48
+                let grid = Grid(n, n, n, Affine.Scaling(2., 2., 2.))
+
+                let at axis i =
+                    float (i / pown n axis % n) - float (n - 1) / 2.
+
+                let within radius i =
+                    Seq.sumBy (fun axis -> at axis i * at axis i) [ 0; 1; 2 ] < radius * radius
+
+                let volume value =
+                    Volume(grid, Array.init (n * n * n) value)
+
+                // Structures, cut out in the fixed scan; in the moving one with a bright shell around them.
+                let inside = (blobs 3 (volume (fun _ -> 0.0f))).Values
+                let fixedScan = volume (fun i -> if within 15. i then 0.2f + inside[i] else 0.0f)
+
+                let moving =
+                    volume (fun i ->
+                        if within 15. i then 0.2f + inside[i]
+                        elif within 22. i then 3.0f
+                        else 0.0f)
+
+                let mask = volume (fun i -> if within 14. i then 1.0f else 0.0f)
+                let field = DisplacementField.Zero grid
+
+                let judge mask =
+                    QualityCheck.Run(
+                        fixedScan,
+                        moving,
+                        moving,
+                        field,
+                        field,
+                        Affine.Identity,
+                        fixedMask = mask
+                    )
+
+                let whole, masked = judge null, judge mask
+                Expect.equal masked.Verdict Verdict.Ok (String.Join("; ", masked.Reasons))
+                Expect.floatClose Accuracy.medium masked.SimilarityAfter 1.0 "the same inside"
+                // Less than 1 by the share that keeps flat boxes out.
+                Expect.isGreaterThan masked.DetailAfter 0.99 "explained"
+                Expect.isGreaterThan masked.ContentPercent 95.0 "all of it is content"
+                Expect.isLessThan whole.SimilarityAfter 0.5 "the shell differs"
+                Expect.notEqual whole.Verdict Verdict.Ok "and is told"
+
+                // A mask of a few points: nothing is measured, and that is said.
+                let tiny = judge (volume (fun i -> if within 3. i then 1.0f else 0.0f))
+                Expect.equal tiny.Verdict Verdict.Look "too little to measure"
+                Expect.exists tiny.Reasons (_.Contains("cannot be measured")) "why"
+
+                // Folds in one place count by what the mask holds.
+                let folding =
+                    DisplacementField(
+                        grid,
+                        Array.init (3 * n * n * n) (fun i ->
+                            if i < n * n * n && within 6. i then
+                                -2.0f * float32 (at 0 i)
+                            else
+                                0.0f)
+                    )
+
+                let foldedIn mask =
+                    QualityCheck.Run(
+                        fixedScan,
+                        moving,
+                        moving,
+                        folding,
+                        folding,
+                        Affine.Identity,
+                        fixedMask = mask
+                    )
+
+                let all, core =
+                    foldedIn null, foldedIn (volume (fun i -> if within 5. i then 1.0f else 0.0f))
+
+                Expect.isGreaterThan core.Folding.FoldedPercent 50.0 "within"
+                Expect.isLessThan all.Folding.FoldedPercent 3.0 "of all"
+                Expect.isGreaterThan core.MeanDeformationMm (10.0 * all.MeanDeformationMm) "lengths"
+
+                Expect.throwsT<ArgumentException>
+                    (fun () -> judge (Volume(Grid(4, 4, 4, Affine.Identity), Array.zeroCreate 64)) |> ignore)
+                    "a mask of another grid"
         ]
