@@ -119,7 +119,8 @@ type RegisterArguments =
             | Diffeomorphic ->
                 "bring the deformation that was found to one that folds nowhere and has an inverse: the flow of a stationary velocity, fitted to it and integrated by scaling and squaring."
             | Fixed_Mask _ -> "where the fixed scan counts in alignment and refinement (above 0)."
-            | Moving_Mask _ -> "where the moving scan counts (above 0)."
+            | Moving_Mask _ ->
+                "where the moving scan counts (above 0): for its intensities and its centre, and, without --fixed-mask, in the refinement."
             | Volume _ -> "which volume of the files that hold several, from 0."
             | Report _ ->
                 "write a page with pictures and numbers here (.html); it opens in a browser, offline."
@@ -169,7 +170,7 @@ type InspectArguments =
         member this.Usage =
             match this with
             | File _ ->
-                "a scan or displacement field (NIfTI), a model (.safetensors), a NAME of models/, or a run's folder."
+                "a scan, a displacement field, an affine map, a list of transforms, a model (.safetensors), a NAME of models/, or a run's folder."
             | Json -> "print one JSON object to stdout."
             | Verbose -> "show where a fault happened."
 
@@ -273,7 +274,7 @@ type Arguments =
             | Compose _ -> "write several transforms as one."
             | Convert _ -> "write a transform in another format."
             | Jacobian _ -> "write how much a transform grows or shrinks each voxel; at or below 0 it folds."
-            | Inspect _ -> "say what a scan, a model or a run is."
+            | Inspect _ -> "say what a scan, a transform, a model or a run is."
             | Ship _ -> "write a model in half precision, with notes on its card, to pass it on."
             | Doctor _ ->
                 "look at every scan of a data set before time is spent: what is there, and what would spoil a training."

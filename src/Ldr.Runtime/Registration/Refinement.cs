@@ -32,7 +32,10 @@ public sealed record RefinementOptions
     /// <summary>Where the fixed scan counts (above 0); everywhere when null.</summary>
     public Volume? FixedMask { get; init; }
 
-    /// <summary>Where the moving scan counts (above 0); everywhere when null.</summary>
+    /// <summary>
+    /// Where the moving scan counts (above 0): for its window of intensities, and, without a fixed mask, as it lies before the
+    /// refinement; everywhere when null.
+    /// </summary>
     public Volume? MovingMask { get; init; }
 
     /// <summary>How many threads at most; 0 for all. The result does not depend on it.</summary>
