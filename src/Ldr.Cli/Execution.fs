@@ -430,13 +430,34 @@ let private register (request: Request) (r: RegisterOptions) =
                  ])
             (transforms @ images @ Option.toList r.Report)
 
-        r.Report |> Option.iter AtomicFile.CheckWritable
+        r.Report
+        |> Option.iter (fun path ->
+            if
+                not (
+                    [ ".html"; ".htm" ]
+                    |> List.exists (fun ending -> path.EndsWith(ending, StringComparison.OrdinalIgnoreCase))
+                )
+            then
+                raise (Error.Raised(BadFile(path, "is no name of a page", "let it end in .html")))
+
+            AtomicFile.CheckWritable path)
 
         for path in images do
             TransformExecution.checkImageName path
 
         for path in transforms do
             TransformExecution.checkTransformName path
+
+            if TransformFile.IsAffineName path then
+                raise (
+                    Error.Raised(
+                        BadFile(
+                            path,
+                            "can hold an affine map only, and a registration ends with a displacement field",
+                            $"let it end in {TransformFile.FieldExtensions} or .h5"
+                        )
+                    )
+                )
 
         let modelFile =
             r.Model

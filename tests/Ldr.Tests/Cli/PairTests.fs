@@ -279,6 +279,23 @@ let tests =
                     (affineOf [])
                     "another map"
 
+            testInFolder "names that cannot hold what is asked for are refused before anything is read"
+            <| fun folder ->
+                let _ = scene folder
+
+                for option, name, words in
+                    [
+                        "--transform", "z.mat", "can hold an affine map only"
+                        "--inverse-transform", "z.txt", "can hold an affine map only"
+                        "--report", "z.pdf", "let it end in .html"
+                    ] do
+                    let outcome =
+                        register folder [ "--moved"; folder </> "z.nii"; option; folder </> name ]
+
+                    Expect.equal outcome.Code 1 name
+                    Expect.stringContains outcome.Errors words name
+                    Expect.isFalse (File.Exists(folder </> "z.nii")) "nothing is written"
+
             testInFolder "inspect tells what images and transforms of every kind are"
             <| fun folder ->
                 let _ = scene folder
