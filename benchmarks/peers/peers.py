@@ -11,36 +11,20 @@ import argparse, json, os, re, shlex, shutil, statistics, subprocess, sys, tempf
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from elastix import COMMON
 LDR = ROOT / "src/Ldr.Cli/bin/Release/net10.0/ldr-fs.dll"
 NATIVE = ROOT / "examples/nativeaot/bin/Release/net10.0/linux-x64/publish/ldr-register"
 
-ELASTIX = """(FixedInternalImagePixelType "float")
-(MovingInternalImagePixelType "float")
-(FixedImageDimension 3)
+ELASTIX = COMMON + """(FixedImageDimension 3)
 (MovingImageDimension 3)
-(UseDirectionCosines "true")
-(Registration "MultiResolutionRegistration")
-(Interpolator "BSplineInterpolator")
-(ResampleInterpolator "FinalBSplineInterpolator")
-(Resampler "DefaultResampler")
-(FixedImagePyramid "FixedSmoothingImagePyramid")
-(MovingImagePyramid "MovingSmoothingImagePyramid")
-(Optimizer "AdaptiveStochasticGradientDescent")
 (Transform "BSplineTransform")
 (Metric "AdvancedNormalizedCorrelation")
 (FinalGridSpacingInVoxels 8)
-(HowToCombineTransforms "Compose")
 (NumberOfResolutions 3)
 (MaximumNumberOfIterations 500)
 (NumberOfSpatialSamples 4096)
-(NewSamplesEveryIteration "true")
-(ImageSampler "RandomCoordinate")
-(BSplineInterpolationOrder 1)
 (FinalBSplineInterpolationOrder 1)
-(DefaultPixelValue 0)
-(WriteResultImage "true")
-(ResultImagePixelType "float")
-(ResultImageFormat "nii")
 """
 
 PLASTIMATCH = """[GLOBAL]

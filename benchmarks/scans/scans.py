@@ -15,34 +15,18 @@ import nibabel
 import numpy
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from elastix import COMMON
 LDR = ROOT / "src/Ldr.Cli/bin/Release/net10.0/ldr-fs.dll"
 DATA = Path(os.environ.get("LDR_DATA") or ROOT.parent / "shared/data")
 
-COMMON = """(FixedInternalImagePixelType "float")
-(MovingInternalImagePixelType "float")
-(UseDirectionCosines "true")
-(Registration "MultiResolutionRegistration")
-(Interpolator "BSplineInterpolator")
-(ResampleInterpolator "FinalBSplineInterpolator")
-(Resampler "DefaultResampler")
-(FixedImagePyramid "FixedSmoothingImagePyramid")
-(MovingImagePyramid "MovingSmoothingImagePyramid")
-(Optimizer "AdaptiveStochasticGradientDescent")
-(HowToCombineTransforms "Compose")
-(NumberOfResolutions 4)
-(NewSamplesEveryIteration "true")
-(ImageSampler "RandomCoordinate")
+SHARED = COMMON + """(NumberOfResolutions 4)
 (NumberOfSpatialSamples 2048)
-(BSplineInterpolationOrder 1)
 (FinalBSplineInterpolationOrder 3)
-(DefaultPixelValue 0)
-(WriteResultImage "true")
-(ResultImagePixelType "float")
-(ResultImageFormat "nii")
 (ErodeMask "false")
 """
 
-AFFINE = COMMON + """(Transform "AffineTransform")
+AFFINE = SHARED + """(Transform "AffineTransform")
 (Metric "AdvancedMattesMutualInformation")
 (NumberOfHistogramBins 32)
 (AutomaticScalesEstimation "true")
@@ -51,7 +35,7 @@ AFFINE = COMMON + """(Transform "AffineTransform")
 (MaximumNumberOfIterations 250)
 """
 
-SPLINE = COMMON + """(Transform "BSplineTransform")
+SPLINE = SHARED + """(Transform "BSplineTransform")
 (Metric "AdvancedNormalizedCorrelation")
 (FinalGridSpacingInPhysicalUnits 10)
 (MaximumNumberOfIterations {iterations})

@@ -392,7 +392,6 @@ let private pairOptions
                     Budget = (r.BudgetSeconds |> Option.map TimeSpan.FromSeconds |> Option.toNullable),
                     FixedMask = Option.toObj fixedMask,
                     MovingMask = Option.toObj movingMask,
-                    Threads = defaultArg request.Threads 0,
                     Progress =
                         (if request.Json then
                              null
@@ -430,34 +429,13 @@ let private register (request: Request) (r: RegisterOptions) =
                  ])
             (transforms @ images @ Option.toList r.Report)
 
-        r.Report
-        |> Option.iter (fun path ->
-            if
-                not (
-                    [ ".html"; ".htm" ]
-                    |> List.exists (fun ending -> path.EndsWith(ending, StringComparison.OrdinalIgnoreCase))
-                )
-            then
-                raise (Error.Raised(BadFile(path, "is no name of a page", "let it end in .html")))
-
-            AtomicFile.CheckWritable path)
+        r.Report |> Option.iter TransformExecution.checkPageName
 
         for path in images do
             TransformExecution.checkImageName path
 
         for path in transforms do
-            TransformExecution.checkTransformName path
-
-            if TransformFile.IsAffineName path then
-                raise (
-                    Error.Raised(
-                        BadFile(
-                            path,
-                            "can hold an affine map only, and a registration ends with a displacement field",
-                            $"let it end in {TransformFile.FieldExtensions} or .h5"
-                        )
-                    )
-                )
+            TransformExecution.checkDeformationName path
 
         let modelFile =
             r.Model
@@ -770,24 +748,39 @@ let private evaluate
 
                         ExitCode.ok)))))
 
+let private sizeNode (grid: Grid) : JsonNode =
+    JsonArray(JsonValue.Create grid.Nx, JsonValue.Create grid.Ny, JsonValue.Create grid.Nz)
+
+let private spacingNode (grid: Grid) : JsonNode =
+    let struct (x, y, z) = grid.Spacing
+    JsonArray(number x, number y, number z)
+
+let private affineNode (map: Affine) : JsonNode =
+    JsonArray(map.ToRows() |> Array.map number)
+
+let private sizeWords (grid: Grid) =
+    $"{grid.Nx} × {grid.Ny} × {grid.Nz} voxels"
+
+let private spacingWords (grid: Grid) =
+    let struct (x, y, z) = grid.Spacing
+    $"{fixedPoint 3 x} × {fixedPoint 3 y} × {fixedPoint 3 z} mm"
+
 let private inspectScan (request: Request) (path: string) =
     Error.guard (fun () -> Nifti.ReadHeader path)
     |> Result.map (fun header ->
         let grid = header.Grid
-        let struct (sx, sy, sz) = grid.Spacing
 
         if request.Json then
             object
                 [
                     "kind", text (if header.IsField then "field" else "scan")
-                    "size",
-                    JsonArray(JsonValue.Create grid.Nx, JsonValue.Create grid.Ny, JsonValue.Create grid.Nz)
+                    "size", sizeNode grid
                     if not header.IsField then
                         "volumes", JsonValue.Create header.Volumes
-                    "spacing_mm", JsonArray(number sx, number sy, number sz)
+                    "spacing_mm", spacingNode grid
                     "orientation", text grid.Orientation
                     "type", text (string header.StoredAs)
-                    "affine", JsonArray(grid.VoxelToWorld.ToRows() |> Array.map number)
+                    "affine", affineNode grid.VoxelToWorld
                     "warnings", JsonArray(header.Warnings |> Seq.map (fun w -> text w) |> Array.ofSeq)
                 ]
             |> printJson
@@ -801,17 +794,13 @@ let private inspectScan (request: Request) (path: string) =
                     ""
 
             printfn
-                "%s: NIfTI-%d %s, %d × %d × %d voxels%s of %s × %s × %s mm, orientation %s, stored as %O"
+                "%s: NIfTI-%d %s, %s%s of %s, orientation %s, stored as %O"
                 path
                 header.Version
                 kind
-                grid.Nx
-                grid.Ny
-                grid.Nz
+                (sizeWords grid)
                 volumes
-                (fixedPoint 3 sx)
-                (fixedPoint 3 sy)
-                (fixedPoint 3 sz)
+                (spacingWords grid)
                 grid.Orientation
                 header.StoredAs
 
@@ -824,18 +813,15 @@ let private inspectScan (request: Request) (path: string) =
 let private inspectImage (request: Request) (path: string) =
     Error.guard (fun () -> ImageFile.ReadGrid path, ImageFile.CountVolumes path)
     |> Result.map (fun (grid, numbers) ->
-        let struct (sx, sy, sz) = grid.Spacing
-
         if request.Json then
             object
                 [
                     "kind", text "scan"
-                    "size",
-                    JsonArray(JsonValue.Create grid.Nx, JsonValue.Create grid.Ny, JsonValue.Create grid.Nz)
+                    "size", sizeNode grid
                     "volumes", JsonValue.Create numbers
-                    "spacing_mm", JsonArray(number sx, number sy, number sz)
+                    "spacing_mm", spacingNode grid
                     "orientation", text grid.Orientation
-                    "affine", JsonArray(grid.VoxelToWorld.ToRows() |> Array.map number)
+                    "affine", affineNode grid.VoxelToWorld
                 ]
             |> printJson
         else
@@ -848,14 +834,10 @@ let private inspectImage (request: Request) (path: string) =
                     $", {numbers} numbers each"
 
             printfn
-                "%s: image, %d × %d × %d voxels of %s × %s × %s mm, orientation %s%s"
+                "%s: image, %s of %s, orientation %s%s"
                 path
-                grid.Nx
-                grid.Ny
-                grid.Nz
-                (fixedPoint 3 sx)
-                (fixedPoint 3 sy)
-                (fixedPoint 3 sz)
+                (sizeWords grid)
+                (spacingWords grid)
                 grid.Orientation
                 each
 
@@ -870,32 +852,19 @@ let private inspectTransform (request: Request) (path: string) =
             | :? Transform.Sequence as several -> List.ofSeq several.Parts
             | one -> [ one ]
 
-        let size (grid: Grid) = [ grid.Nx; grid.Ny; grid.Nz ]
-
         let field kind (grid: Grid) =
-            let struct (sx, sy, sz) = grid.Spacing
-
-            $"{kind} on {grid.Nx} × {grid.Ny} × {grid.Nz} voxels of {fixedPoint 3 sx} × {fixedPoint 3 sy} × {fixedPoint 3 sz} mm",
-            object
-                [
-                    "kind", text kind
-                    "size",
-                    JsonArray(
-                        size grid |> List.map (fun n -> JsonValue.Create n :> JsonNode) |> Array.ofList
-                    )
-                    "spacing_mm", JsonArray(number sx, number sy, number sz)
-                ]
+            $"{kind} on {sizeWords grid} of {spacingWords grid}",
+            object [ "kind", text kind; "size", sizeNode grid; "spacing_mm", spacingNode grid ]
 
         let described =
             [
                 for part in parts ->
                     match part with
                     | :? Transform.Linear as linear ->
-                        let rows = linear.World.ToRows() |> Array.truncate 12
-                        let words = rows |> Array.map (fixedPoint 4) |> String.concat " "
+                        let words = linear.World.ToRows() |> Array.map (fixedPoint 4) |> String.concat " "
 
                         $"affine map, fixed world to moving world (RAS): {words}",
-                        object [ "kind", text "affine"; "matrix", JsonArray(rows |> Array.map number) ]
+                        object [ "kind", text "affine"; "matrix", affineNode linear.World ]
                     | :? Transform.Dense as dense -> field "displacement field" dense.Field.Grid
                     | :? Transform.Inverted as inverted ->
                         field "inverse of a displacement field" inverted.Field.Grid

@@ -137,6 +137,26 @@ let checkTransformName (path: string) =
 
     AtomicFile.CheckWritable path
 
+/// The same for a registration's result, whose deformation an affine file cannot hold.
+let checkDeformationName (path: string) =
+    checkTransformName path
+
+    if TransformFile.IsAffineName path then
+        refuse
+            path
+            "can hold an affine map only, and a registration ends with a displacement field"
+            $"let it end in {TransformFile.FieldExtensions} or .h5"
+
+/// The same for a report.
+let checkPageName (path: string) =
+    if
+        [ ".html"; ".htm" ]
+        |> List.forall (fun ending -> not (path.EndsWith(ending, StringComparison.OrdinalIgnoreCase)))
+    then
+        refuse path "is no name of a page" "let it end in .html"
+
+    AtomicFile.CheckWritable path
+
 /// Reads the transforms, and the grid that was asked for.
 let private given (o: TransformOptions) =
     let reference = o.Reference |> Option.map ImageFile.ReadGrid

@@ -194,9 +194,11 @@ module Experiment =
                         Problem = $"\"{training.Name}\" is the name of an earlier training; choose another"
                     }
 
+            let all = instances experiment
+
             for index, training in List.indexed experiment.Train do
                 let owner =
-                    instances experiment
+                    all
                     |> List.tryFind (fun i -> i.Name = training.Name && i.Training <> training.Name)
 
                 match owner with

@@ -60,7 +60,7 @@ module Run =
     /// Test pairs in the picture.
     let private picturePairs = 3
 
-    let private modelPath (folder: string) (training: string) =
+    let internal modelPath (folder: string) (training: string) =
         Path.Combine(folder, "models", training + ".safetensors")
 
     /// The scores of a training on a test part, whose name is nothing where a random cut made it.
@@ -326,19 +326,19 @@ module Run =
             let own name = Experiment.tryInstance experiment name
             let isOwn name = (own name).IsSome
 
-            /// Where the fields of a teacher are kept; `path` is its model file.
-            let fieldsOf (name: string) (path: string) =
-                let folder = Path.Combine(options.Folder, "fields", name)
-                FieldStore.create folder (FieldStore.originOf data dataset.Name path)
+            /// Where the fields of a teacher are kept; `path` is its model file, `nameOf` tells its folder's name.
+            let fieldsOf (nameOf: StoreOrigin -> string) (path: string) =
+                let origin = FieldStore.originOf data dataset.Name path
+                FieldStore.create (Path.Combine(options.Folder, "fields", nameOf origin)) origin
 
             // A teacher of few pairs is asked once for each.
-            let networkOf (training: TrainingOptions) (name: string) (path: string) =
+            let networkOf (training: TrainingOptions) (nameOf: StoreOrigin -> string) (path: string) =
                 let network = (readModel path).Network
 
                 let varied = training.Augmentation |> Option.exists Augmentation.isGeometric
 
                 if training.Pairs.IsSome && not varied then
-                    Remembered(network, fieldsOf name path)
+                    Remembered(network, fieldsOf nameOf path)
                 else
                     Online network
 
@@ -347,14 +347,14 @@ module Run =
                 |> Option.map (fun d ->
                     match own d.Teacher with
                     | Some teacher ->
-                        networkOf training teacher.Name (modelPath options.Folder teacher.Name)
+                        networkOf training (fun _ -> teacher.Name) (modelPath options.Folder teacher.Name)
                     | None when d.Teacher = OptimisedField.teacher ->
-                        Optimising(fieldsOf d.Teacher d.Teacher)
+                        Optimising(fieldsOf (fun _ -> d.Teacher) d.Teacher)
                     | None when Directory.Exists d.Teacher -> Stored(FieldStore.openFolder d.Teacher)
                     | None ->
                         // Models of several runs have one name.
                         let name = string (Path.GetFileNameWithoutExtension d.Teacher)
-                        networkOf training $"{name}-{(Checkpoint.digest d.Teacher)[..7]}" d.Teacher)
+                        networkOf training (fun origin -> $"{name}-{origin.Teacher[..7]}") d.Teacher)
 
             // Teachers from outside must fit; those of this experiment do.
             for training in experiment.Train do

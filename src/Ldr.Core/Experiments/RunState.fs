@@ -42,19 +42,18 @@ module RunState =
             let experiment =
                 Codec.ofText file Experiment.codec (File.ReadAllText file) |> Error.orRaise
 
-            let holds part name =
-                File.Exists(Path.Combine(folder, (part: string), (name: string)))
+            let scores = Path.Combine(folder, "scores")
 
             // The test parts that an experiment names have a file of scores each.
             let scored (name: string) =
-                holds "scores" $"{name}.json"
-                || Directory.Exists(Path.Combine(folder, "scores"))
-                   && Directory.GetFiles(Path.Combine(folder, "scores"), $"{name}.*.json").Length > 0
+                File.Exists(Path.Combine(scores, $"{name}.json"))
+                || Directory.Exists scores
+                   && Directory.GetFiles(scores, $"{name}.*.json").Length > 0
 
             let progress (instance: Instance) =
                 if scored instance.Name then
                     Scored
-                elif holds "models" $"{instance.Name}.safetensors" then
+                elif File.Exists(Run.modelPath folder instance.Name) then
                     Trained
                 else
                     match Checkpoint.tryStep folder instance.Name with

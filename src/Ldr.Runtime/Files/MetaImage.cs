@@ -35,8 +35,7 @@ public static class MetaImage
     public static void Write(string path, Volume volume, VoxelType? type = null)
     {
         ArgumentNullException.ThrowIfNull(volume);
-        VoxelType wanted = type ?? volume.StoredAs;
-        VoxelType stored = wanted == VoxelType.Float128 ? VoxelType.Float64 : wanted;
+        VoxelType stored = VoxelCodec.Named(type ?? volume.StoredAs);
         byte[] packed = Pack(volume.Values, stored);
         Write(path, volume.Grid, 1, stored, packed.Length, file => file.Write(packed));
     }

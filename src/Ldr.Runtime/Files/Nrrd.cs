@@ -71,8 +71,7 @@ public static class Nrrd
     public static void Write(string path, Volume volume, VoxelType? type = null)
     {
         ArgumentNullException.ThrowIfNull(volume);
-        VoxelType wanted = type ?? volume.StoredAs;
-        VoxelType stored = wanted == VoxelType.Float128 ? VoxelType.Float64 : wanted;
+        VoxelType stored = VoxelCodec.Named(type ?? volume.StoredAs);
         Write(path, volume.Grid, vectors: false, stored, file => VoxelStream.Write(file, volume.Values, stored));
     }
 

@@ -18,6 +18,9 @@ internal static class VoxelCodec
         _ => throw new ArgumentOutOfRangeException(nameof(type), type, "not a voxel type"),
     };
 
+    /// <summary>The type in which MetaImage and NRRD, which have no name for 128 bits, hold a volume's numbers.</summary>
+    internal static VoxelType Named(VoxelType type) => type == VoxelType.Float128 ? VoxelType.Float64 : type;
+
     /// <summary>Reads numbers; <paramref name="raw"/> is overwritten when its byte order is not the machine's.</summary>
     internal static void Decode(
         VoxelType type, bool bigEndian, Span<byte> raw, double slope, double intercept, Span<float> values)

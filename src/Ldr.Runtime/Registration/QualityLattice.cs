@@ -235,9 +235,9 @@ internal sealed class QualityLattice
 
     private void LeaveOut(float[] values)
     {
-        for (int i = 0; i < values.Length; i++)
+        for (int i = 0; counted is not null && i < values.Length; i++)
         {
-            values[i] = Counts(i) ? values[i] : float.NaN;
+            values[i] = counted[i] ? values[i] : float.NaN;
         }
     }
 

@@ -1,0 +1,21 @@
+"""What elastix is told in every comparison: how it samples, optimises and writes; see its manual for each name."""
+
+COMMON = """(FixedInternalImagePixelType "float")
+(MovingInternalImagePixelType "float")
+(UseDirectionCosines "true")
+(Registration "MultiResolutionRegistration")
+(Interpolator "BSplineInterpolator")
+(ResampleInterpolator "FinalBSplineInterpolator")
+(Resampler "DefaultResampler")
+(FixedImagePyramid "FixedSmoothingImagePyramid")
+(MovingImagePyramid "MovingSmoothingImagePyramid")
+(Optimizer "AdaptiveStochasticGradientDescent")
+(HowToCombineTransforms "Compose")
+(NewSamplesEveryIteration "true")
+(ImageSampler "RandomCoordinate")
+(BSplineInterpolationOrder 1)
+(DefaultPixelValue 0)
+(WriteResultImage "true")
+(ResultImagePixelType "float")
+(ResultImageFormat "nii")
+"""
