@@ -20,6 +20,16 @@ type Objective =
     /// Nothing: the teacher is not asked. For comparisons.
     | Off
 
+/// How voxels count in the distance between two fields.
+type FieldWeights =
+    /// All alike.
+    | Even
+    /// By how much the teacher deforms there (`Discrimination.strain`).
+    | Strain
+
+module FieldWeights =
+    let codec: Codec<FieldWeights> = Codec.choice [ "even", Even; "strain", Strain ]
+
 module Objective =
     let codec: Codec<Objective> =
         Codec.choice
@@ -122,7 +132,90 @@ module Discrimination =
 
         scope.MoveToOuter((studentTerm opposed student teacher).neg())
 
-    /// The mean squared length of the difference of two fields, a scalar.
-    let fieldDistance (student: torch.Tensor) (teacher: torch.Tensor) : torch.Tensor =
+    /// Strain that counts everywhere, so that the distance reaches every voxel, and a teacher without any strain is an even one.
+    let private leastStrain = 0.01
+
+    /// How much a field [N, 3, Z, Y, X] in voxels deforms around each voxel, beyond one affine map of the whole: the root mean square, over a cube of 5
+    /// voxels a side, of what the derivatives of its displacements (central differences, voxels per voxel) differ from their means over the grid, and 0.01
+    /// more; divided by its mean over the grid. [N, 1, Z, Y, X] with mean 1, without history.
+    let strain (field: torch.Tensor) : torch.Tensor =
         use scope = torch.NewDisposeScope()
-        scope.MoveToOuter((student - teacher).square().sum(1L).mean())
+        let field = field.detach ()
+
+        let squares axis =
+            let n = field.shape[int axis]
+
+            if n < 3L then
+                torch.zeros_like (field.narrow (1L, 0L, 1L))
+            else
+                let slope =
+                    (field.narrow (axis, 2L, n - 2L) - field.narrow (axis, 0L, n - 2L)) * 0.5
+
+                let own = slope - slope.mean ([| 2L; 3L; 4L |], true)
+                // The outermost voxels along the axis have no central difference.
+                let amounts =
+                    [ 4L; 3L; 2L ]
+                    |> List.collect (fun a -> if a = axis then [ 1L; 1L ] else [ 0L; 0L ])
+
+                torch.nn.functional.pad (
+                    own.square().sum(1L, true),
+                    Array.ofList amounts,
+                    PaddingModes.Constant,
+                    0.0
+                )
+
+        let around =
+            torch.nn.functional.avg_pool3d (
+                squares 2L + squares 3L + squares 4L,
+                [| 5L; 5L; 5L |],
+                [| 1L; 1L; 1L |],
+                [| 2L; 2L; 2L |]
+            )
+
+        let strain = around.sqrt () + leastStrain
+        scope.MoveToOuter(strain / strain.mean (within, true))
+
+    /// The mean over the voxels of the squared length of the difference of two fields, times the voxels' weights
+    /// [N, 1, Z, Y, X], if any; a scalar.
+    let fieldDistance
+        (weights: torch.Tensor option)
+        (student: torch.Tensor)
+        (teacher: torch.Tensor)
+        : torch.Tensor =
+        use scope = torch.NewDisposeScope()
+        let squares = (student - teacher).square().sum(1L, true)
+
+        scope.MoveToOuter(
+            match weights with
+            | Some weights -> (squares * weights).mean()
+            | None -> squares.mean ()
+        )
+
+    /// How much of the teacher's derivatives the student's have not: the squared forward differences of φ_s − φ_t, summed over the three axes and all voxels
+    /// and channels of a sample, divided by those of φ_t from their means over the grid (at least 0.01² a voxel); the mean over the samples, a scalar.
+    let derivativeDistance (student: torch.Tensor) (teacher: torch.Tensor) : torch.Tensor =
+        use scope = torch.NewDisposeScope()
+
+        let energy centred (field: torch.Tensor) =
+            [ 2L; 3L; 4L ]
+            |> List.map (fun axis ->
+                let steps = max 0L (field.shape[int axis] - 1L)
+
+                let slope =
+                    field.narrow (axis, min 1L steps, steps) - field.narrow (axis, 0L, steps)
+
+                let counted =
+                    if centred && steps > 0L then
+                        slope - slope.mean ([| 2L; 3L; 4L |], true)
+                    else
+                        slope
+
+                counted.square().sum within)
+            |> List.reduce (+)
+
+        let voxels = Seq.fold (*) 1L teacher.shape[2..]
+
+        let least = leastStrain * leastStrain * float voxels
+        let unit = (energy true (teacher.detach ())).clamp_min(least.ToScalar())
+
+        scope.MoveToOuter((energy false (student - teacher) / unit).mean())

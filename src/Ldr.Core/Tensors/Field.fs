@@ -34,10 +34,8 @@ module Field =
         shape[axis] <- values.shape[0]
         values.view shape
 
-    /// moved(x) = image(x + u(x)): trilinear, clamped at the border; the same as
-    /// `grid_sample(bilinear, border, align_corners = true)`. Image and result: [N, C, Z, Y, X].
-    let warp (field: torch.Tensor) (image: torch.Tensor) : torch.Tensor =
-        demandFit field image
+    /// `warp` by libtorch: for other devices than the processor and other numbers than float32.
+    let private gridSample (field: torch.Tensor) (image: torch.Tensor) : torch.Tensor =
         use scope = torch.NewDisposeScope()
 
         let positions channel axis =
@@ -60,6 +58,16 @@ module Field =
             )
 
         scope.MoveToOuter moved
+
+    /// moved(x) = image(x + u(x)): trilinear, clamped at the border; the same as
+    /// `grid_sample(bilinear, border, align_corners = true)`. Image and result: [N, C, Z, Y, X].
+    let warp (field: torch.Tensor) (image: torch.Tensor) : torch.Tensor =
+        demandFit field image
+
+        if WarpFunction.Fits(field, image) then
+            WarpFunction.apply (image, field)
+        else
+            gridSample field image
 
     /// The voxel nearest to x + u(x) (halves go up), clamped at the border; for labels, of any element type.
     /// Image and result: [N, C, Z, Y, X]. No gradient reaches the field.

@@ -28,6 +28,11 @@ type Distillation =
         Weight: float
         /// The factor of the mean squared distance to the teacher's field beside an adversarial objective, beside 1 − γ.
         FieldDistance: float
+        /// How voxels count in that distance, and in the objective `FieldDistance`.
+        FieldWeights: FieldWeights
+        /// The factor of the distance between the fields' derivatives (`Discrimination.derivativeDistance`), wherever the distance between the
+        /// fields counts and relative to it; 0: it is not worked out.
+        FieldDerivatives: float
         /// The share of the teacher's field in the joint field, on which the gradient penalty is taken.
         Beta: float
         /// The weight λ of the gradient penalty.
@@ -108,22 +113,38 @@ module LossWeights =
 module Distillation =
     /// Defaults of the released code where it has any.
     let codec: Codec<Distillation> =
-        Codec.record (fun teacher objective weight distance beta penalty schedule discriminator rate ->
-            {
-                Teacher = teacher
-                Objective = objective
-                Weight = weight
-                FieldDistance = distance
-                Beta = beta
-                Penalty = penalty
-                Schedule = schedule
-                Discriminator = discriminator
-                DiscriminatorRate = rate
-            })
+        Codec.record
+            (fun
+                teacher
+                objective
+                weight
+                distance
+                weights
+                derivatives
+                beta
+                penalty
+                schedule
+                discriminator
+                rate ->
+                {
+                    Teacher = teacher
+                    Objective = objective
+                    Weight = weight
+                    FieldDistance = distance
+                    FieldWeights = weights
+                    FieldDerivatives = derivatives
+                    Beta = beta
+                    Penalty = penalty
+                    Schedule = schedule
+                    Discriminator = discriminator
+                    DiscriminatorRate = rate
+                })
         |> Codec.required "teacher" Codec.string _.Teacher
         |> Codec.optional "objective" Objective.codec SquaredGap _.Objective
         |> Codec.optional "weight" Codec.notNegative 1.0 _.Weight
         |> Codec.optional "field_distance" Codec.notNegative 0.0 _.FieldDistance
+        |> Codec.optional "field_weights" FieldWeights.codec Even _.FieldWeights
+        |> Codec.optional "field_derivatives" Codec.notNegative 0.0 _.FieldDerivatives
         |> Codec.optional "beta" Codec.fraction 0.1 _.Beta
         |> Codec.optional "penalty" Codec.notNegative 0.1 _.Penalty
         |> Codec.optional "schedule" Schedule.codec Schedule.reference _.Schedule
@@ -254,26 +275,50 @@ module Aldk =
             move batches.Head.Clock judge
             report
 
-    /// The objective's term for the student, and the mean distance to the teacher's field in the teacher's units.
+    /// The objective's term for the student, the distance to the teacher's field (in the teacher's units, with that of the
+    /// derivatives where it counts), and what is reported of it.
     let private distilled (adversary: Adversary) (iteration: Iteration) =
-        let student, teacher =
-            normalised iteration.Student.Value.Field iteration.TeacherField.Value
+        let options = adversary.Distillation
+        let student, teacher = iteration.Student.Value.Field, iteration.TeacherField.Value
 
-        let distance = Discrimination.fieldDistance student teacher
+        let weights =
+            match options.FieldWeights with
+            | Even -> None
+            | Strain -> Some(Discrimination.strain teacher)
 
-        match adversary.Judge with
-        | Some judge ->
-            let images = images iteration
-            freeze true judge.Network
+        let ofDerivatives =
+            if options.FieldDerivatives > 0.0 then
+                Some(Discrimination.derivativeDistance student teacher)
+            else
+                None
 
-            let term =
+        let student, teacher = normalised student teacher
+        let ofFields = Discrimination.fieldDistance weights student teacher
+
+        let distance =
+            match ofDerivatives with
+            | Some term -> ofFields + term * options.FieldDerivatives.ToScalar()
+            | None -> ofFields
+
+        let term =
+            match adversary.Judge with
+            | Some judge ->
+                let images = images iteration
+                freeze true judge.Network
+
                 Discrimination.studentTerm
-                    adversary.Distillation.Objective
+                    options.Objective
                     (judge.Network.Judge(images, student))
                     (judge.Network.Judge(images, teacher))
+            | None -> distance
 
-            term, distance
-        | None -> distance, distance
+        let parts =
+            ("field_distance", ofFields)
+            :: (ofDerivatives
+                |> Option.map (fun own -> "field_derivatives", own)
+                |> Option.toList)
+
+        term, distance, parts
 
     /// The student lowers γ · reconstruction + (1 − γ) · (weight · objective + field_distance · distance) + regularisation.
     /// Teacher and discriminator are held. Its gradient is cut to the norm `clip`, if there is one. What it predicts of a batch
@@ -297,7 +342,7 @@ module Aldk =
 
             let loss =
                 match distilled with
-                | Some(a, (term, distance)) ->
+                | Some(a, (term, distance, _)) ->
                     let share = 1.0 - gamma
 
                     let drawn =
@@ -320,9 +365,11 @@ module Aldk =
                 yield! report alike
                 yield! report regular
                 match distilled with
-                | Some(_, (term, distance)) ->
+                | Some(_, (term, _, parts)) ->
                     yield "objective", value term
-                    yield "field_distance", value distance
+
+                    for name, part in parts do
+                        yield name, value part
                 | None -> ()
                 yield "length", value length
             ]

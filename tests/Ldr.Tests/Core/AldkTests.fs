@@ -26,6 +26,8 @@ let private distillation objective =
         Objective = objective
         Weight = 1.0
         FieldDistance = 0.0
+        FieldWeights = Even
+        FieldDerivatives = 0.0
         Beta = 0.1
         Penalty = 0.1
         Schedule = []
@@ -191,9 +193,29 @@ let tests =
 
             // The squared gap, the patch gap and the critic, whose features say little about where fields differ, do not do
             // this: docs/distillation.md has the figures.
-            for name, objective in [ "feature gap", FeatureGap; "field distance", FieldDistance ] do
+            let byStrain =
+                { distillation FieldDistance with
+                    FieldWeights = Strain
+                    FieldDerivatives = 0.3
+                }
+
+            for name, options in
+                [
+                    "feature gap", distillation FeatureGap
+                    "field distance", distillation FieldDistance
+                    "field distance, by strain and with derivatives", byStrain
+                ] do
                 test $"{name}: by γ = 0 alone a student comes to its teacher's fields" {
-                    let b = bench objective
+                    let b = bench options.Objective
+
+                    let b =
+                        { b with
+                            Adversary =
+                                { b.Adversary with
+                                    Distillation = options
+                                }
+                        }
+
                     let teacher = values b.Teacher
                     let before = error b
 
@@ -333,6 +355,38 @@ let tests =
                     (values beside.Student.Network)
                     (values off.Student.Network)
                     "the student moved"
+            }
+
+            test
+                "weights by strain and the distance of derivatives count, beside an objective too, and are reported" {
+                for objective in [ FieldDistance; Critic ] do
+                    let after change =
+                        let b = bench objective
+
+                        let options =
+                            change
+                                { distillation objective with
+                                    FieldDistance = 1.0
+                                }
+
+                        let adversary =
+                            { b.Adversary with
+                                Distillation = options
+                            }
+
+                        use _ = torch.NewDisposeScope()
+
+                        let report =
+                            Aldk.studentStep b.Student silent None (Some adversary) 0 (b.Iteration 0.0)
+
+                        values b.Student.Network, report
+
+                    let plain, _ = after id
+                    let weighted, _ = after (fun d -> { d with FieldWeights = Strain })
+                    let derived, report = after (fun d -> { d with FieldDerivatives = 1.0 })
+                    Expect.notEqual weighted plain "by strain"
+                    Expect.notEqual derived plain "with derivatives"
+                    Expect.isGreaterThan (find "field_derivatives" report) 0.0 "reported"
             }
 
             test "with no objective the student learns as if it had no teacher" {

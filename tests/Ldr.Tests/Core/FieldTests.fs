@@ -119,6 +119,75 @@ let tests =
                 expectClose 1e-8 (gradient byField field) (slope byField field) "by the field"
                 expectClose 1e-8 (gradient byImage image) (slope byImage image) "by the image")
 
+            testPropertyWithConfig
+                few
+                "warp and its gradients are the same in single precision, on any number of threads"
+            <| fun (seed: int) (a: int) (b: int) ->
+                scoped
+                    (fun () ->
+                        // Single precision on the processor has kernels of its own; libtorch's do for double precision. Large
+                        // enough for several threads; positions far outside too, but none near a kink.
+                        let size = [ 2L; 3L; 17L; 19L; side 5 25 a ]
+                        let channels = side 1 6 b
+                        let whole = (precise seed (-9.0, 9.0) size).round()
+                        let field = whole + precise (seed + 1) (0.1, 0.9) size
+                        let planes = size |> List.updateAt 1 channels
+                        let image = precise (seed + 2) (-1.0, 1.0) planes
+                        let weights = precise (seed + 3) (-1.0, 1.0) planes
+                        let low (t: torch.Tensor) = t.``to`` torch.float32
+
+                        let derived (f: torch.Tensor) (i: torch.Tensor) (w: torch.Tensor) =
+                            let f, i = f.clone().requires_grad_ true, i.clone().requires_grad_ true
+                            let moved = Field.warp f i
+                            let found = torch.autograd.grad ([| (moved * w).sum() |], [| f; i |])
+                            moved.detach (), found[0], found[1]
+
+                        let moved, byField, byImage = derived field image weights
+                        let threads = torch.get_num_threads ()
+
+                        try
+                            for count in [ 1; 2; 3 ] do
+                                torch.set_num_threads count
+
+                                let moved', byField', byImage' =
+                                    derived (low field) (low image) (low weights)
+
+                                expectClose 2e-5 moved' moved $"moved, {count} threads"
+                                expectClose 5e-5 byField' byField $"by the field, {count} threads"
+                                expectClose 5e-5 byImage' byImage $"by the image, {count} threads"
+                        finally
+                            torch.set_num_threads threads)
+                    ()
+
+            testCase "warp gives a gradient to what asks for one, and only to that"
+            <| scoped (fun () ->
+                let field () =
+                    (precise 8 (0.2, 0.8) [ 1; 3; 4; 5; 9 ]).``to`` torch.float32
+
+                let image () =
+                    (precise 9 (0.0, 1.0) [ 1; 2; 4; 5; 9 ]).``to`` torch.float32
+
+                let asking, asking' = (field ()).requires_grad_ true, (image ()).requires_grad_ true
+                let silent, silent' = field (), image ()
+                Expect.isFalse (Field.warp silent silent').requires_grad "nothing asks"
+                (Field.warp asking silent').sum().backward()
+                (Field.warp silent asking').sum().backward()
+                Expect.isNotNull asking.grad "the field asked"
+                Expect.isNotNull asking'.grad "the image asked"
+                Expect.isNull silent.grad "the other field did not"
+                Expect.isNull silent'.grad "the other image did not"
+
+                // Seen through an expanded view, whose copy is what the kernels read.
+                let one =
+                    (precise 8 (0.2, 0.8) [ 1; 3; 1; 1; 1 ]).``to``(torch.float32).requires_grad_ true
+
+                let shared = one.expand (1L, 3L, 4L, 5L, 9L)
+                (Field.warp shared silent').sum().backward()
+                let whole = shared.detach().clone().requires_grad_ true
+                (Field.warp whole silent').sum().backward()
+                let sum = whole.grad.sum ([| 2L; 3L; 4L |], true)
+                expectClose 1e-4 one.grad sum "by an expanded field")
+
             testPropertyWithConfig few "warpNearest takes the nearest voxel, also of whole numbers"
             <| fun (seed: int) (a: int) (b: int) (c: int) ->
                 scoped

@@ -831,10 +831,146 @@ let private discrimination =
 
                         Expect.floatClose
                             Accuracy.high
-                            (number (Discrimination.fieldDistance s t))
+                            (number (Discrimination.fieldDistance None s t))
                             expected
-                            "distance")
+                            "distance"
+
+                        let weights =
+                            precise
+                                (seed + 9)
+                                (0.0, 2.0)
+                                [ s.shape[0]; 1L; s.shape[2]; s.shape[3]; s.shape[4] ]
+
+                        Expect.floatClose
+                            Accuracy.high
+                            (number (Discrimination.fieldDistance (Some weights) s t))
+                            (3.0 * (numbers ((s - t).square() * weights) |> Array.average))
+                            "weighted")
                     ()
+
+            testPropertyWithConfig
+                few
+                "the distance of derivatives is their share that the teacher has and the student has not"
+            <| fun (seed: int) ->
+                scoped
+                    (fun () ->
+                        let s, t = fields seed
+
+                        let distance s t =
+                            number (Discrimination.derivativeDistance s t)
+
+                        let slopes axis (f: torch.Tensor) = f.diff (1L, axis)
+
+                        let expected =
+                            [
+                                for item in 0L .. 1L ->
+                                    let sum change =
+                                        [ 2L; 3L; 4L ]
+                                        |> List.sumBy (fun axis ->
+                                            let d: torch.Tensor = change axis
+                                            d[item].square().sum().item<float>())
+
+                                    let centred axis =
+                                        let d = slopes axis t
+                                        d - d.mean ([| 2L; 3L; 4L |], true)
+
+                                    sum (fun axis -> slopes axis (s - t)) / sum centred
+                            ]
+                            |> List.average
+
+                        Expect.floatClose Accuracy.high (distance s t) expected "distance"
+                        Expect.floatClose Accuracy.high (distance (s * 7.0) (t * 7.0)) expected "in any unit"
+                        Expect.floatClose Accuracy.high (distance (t + 3.0) t) 0.0 "a shift does not count"
+                        let flat = torch.ones_like t
+
+                        Expect.isTrue
+                            (System.Double.IsFinite(distance s flat))
+                            "a teacher without derivatives")
+                    ()
+
+            testCase "strain is where a field is not affine"
+            <| scoped (fun () ->
+                let size = 24L, 20L, 28L
+                let z, y, x = size
+                let w = precise 1 (-0.2, 0.2) [ 2; 3; 3 ]
+                let b = precise 2 (-5.0, 5.0) [ 2; 3 ]
+                let affine = Field.affine w b size
+
+                let even = Discrimination.strain affine
+                expectClose 1e-9 even (torch.ones_like even) "an affine field is even"
+
+                // A bump around voxel (x, y, z) = (9, 8, 10), in x, of the first sample only; its slope is largest 3 voxels away.
+                let at =
+                    Field.coordinates size + torch.tensor([| 4.5; 1.5; 1.5 |]).view(1, 3, 1, 1, 1)
+
+                let bump = (at.square().sum(1L, true) * (-1.0 / 18.0)).exp() * 3.0
+                let field = affine.clone ()
+                field[0L, 0L].add_ bump[0L, 0L] |> ignore
+                let weights = Discrimination.strain field
+                let mean = weights.mean [| 1L; 2L; 3L; 4L |]
+                expectClose 1e-9 mean (torch.ones_like mean) "mean 1"
+                expectClose 1e-9 weights[1L] (torch.ones_like weights[1L]) "the other sample"
+                let near = weights[0L, 0L, 10L, 8L, 12L].item<float>()
+                let far = weights[0L, 0L, 17L, 13L, 23L].item<float>()
+                Expect.isGreaterThan near 3.0 "near the bump"
+                Expect.isLessThan far 0.5 "far from it"
+
+                Expect.isFalse
+                    (Discrimination.strain (field.requires_grad_ true)).requires_grad
+                    "without history"
+
+                // By the definition, at one voxel.
+                let value = numbers field
+
+                let slope axis channel (vx: int) (vy: int) (vz: int) =
+                    let at (dx, dy, dz) =
+                        value[((channel * int z + vz + dz) * int y + vy + dy) * int x + vx + dx]
+
+                    let d = [| 1, 0, 0; 0, 1, 0; 0, 0, 1 |][axis]
+                    let dx, dy, dz = d
+                    (at d - at (-dx, -dy, -dz)) / 2.0
+
+                let inner axis n edge =
+                    if axis = edge then [ 1 .. n - 2 ] else [ 0 .. n - 1 ]
+
+                let mean =
+                    Array.init 3 (fun axis ->
+                        Array.init 3 (fun channel ->
+                            [
+                                for vz in inner axis (int z) 2 do
+                                    for vy in inner axis (int y) 1 do
+                                        for vx in inner axis (int x) 0 -> slope axis channel vx vy vz
+                            ]
+                            |> List.average))
+
+                let squares vx vy vz =
+                    List.sum
+                        [
+                            for axis in 0..2 do
+                                for channel in 0..2 ->
+                                    (slope axis channel vx vy vz - mean[axis][channel]) ** 2.0
+                        ]
+
+                let strainAt cx cy cz =
+                    sqrt (
+                        List.average
+                            [
+                                for vz in cz - 2 .. cz + 2 do
+                                    for vy in cy - 2 .. cy + 2 do
+                                        for vx in cx - 2 .. cx + 2 -> squares vx vy vz
+                            ]
+                    )
+                    + 0.01
+
+                let ratio =
+                    weights[0L, 0L, 10L, 8L, 12L].item<float>()
+                    / weights[0L, 0L, 9L, 9L, 8L].item<float>()
+
+                Expect.floatClose
+                    Accuracy.medium
+                    ratio
+                    (strainAt 12 8 10 / strainAt 8 9 9)
+                    "by its definition")
 
             testCase "words"
             <| fun () ->
