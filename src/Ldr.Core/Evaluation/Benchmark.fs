@@ -249,19 +249,19 @@ module Benchmark =
                 let shape = [| 1L; 1L; int64 z; int64 y; int64 x |]
                 let f = Bridge.toTensor torch.CPU shape fixedScan.Values
                 let m = Bridge.toTensor torch.CPU shape moving.Values
-                let ownField = theirs.Predict(f, m).Field
+                let ownField = Field.byLibtorch(fun () -> theirs.Predict(f, m)).Field
                 let a, b = torch.rand (2048L, 2048L), torch.rand (2048L, 2048L)
 
                 let quietly (action: unit -> unit) () =
                     NativeCalls.protect (fun () ->
                         use _ = torch.NewDisposeScope()
-                        action ())
+                        Field.byLibtorch action)
 
                 let predicting = quietly (fun () -> theirs.Predict(f, m) |> ignore)
                 let warping = quietly (fun () -> Field.warp ownField m |> ignore)
                 let multiplying = quietly (fun () -> torch.mm (a, b) |> ignore)
                 let times = measure [ predicting; warping; multiplying ]
-                let prediction = theirs.Predict(f, m)
+                let prediction = Field.byLibtorch (fun () -> theirs.Predict(f, m))
                 together ()
 
                 timing times,

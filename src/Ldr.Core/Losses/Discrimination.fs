@@ -135,9 +135,11 @@ module Discrimination =
     /// Strain that counts everywhere, so that the distance reaches every voxel, and a teacher without any strain is an even one.
     let private leastStrain = 0.01
 
-    /// How much a field [N, 3, Z, Y, X] in voxels deforms around each voxel, beyond one affine map of the whole: the root mean square, over a cube of 5
-    /// voxels a side, of what the derivatives of its displacements (central differences, voxels per voxel) differ from their means over the grid, and 0.01
-    /// more; divided by its mean over the grid. [N, 1, Z, Y, X] with mean 1, without history.
+    /// How much a field [N, 3, Z, Y, X] in voxels, of 5 voxels a side or more, deforms around each voxel, beyond one affine
+    /// map of the whole: the root mean square, over what a cube of 5 voxels a side has within the grid, of what the
+    /// derivatives of its displacements (central differences, voxels per voxel; the outermost voxels along an axis take
+    /// their neighbours') differ from their means over the grid, and 0.01 more; divided by its mean over the grid.
+    /// [N, 1, Z, Y, X] with mean 1, without history.
     let strain (field: torch.Tensor) : torch.Tensor =
         use scope = torch.NewDisposeScope()
         let field = field.detach ()
@@ -145,31 +147,24 @@ module Discrimination =
         let squares axis =
             let n = field.shape[int axis]
 
-            if n < 3L then
-                torch.zeros_like (field.narrow (1L, 0L, 1L))
-            else
-                let slope =
-                    (field.narrow (axis, 2L, n - 2L) - field.narrow (axis, 0L, n - 2L)) * 0.5
+            let slope =
+                (field.narrow (axis, 2L, n - 2L) - field.narrow (axis, 0L, n - 2L)) * 0.5
 
-                let own = slope - slope.mean ([| 2L; 3L; 4L |], true)
-                // The outermost voxels along the axis have no central difference.
-                let amounts =
-                    [ 4L; 3L; 2L ]
-                    |> List.collect (fun a -> if a = axis then [ 1L; 1L ] else [ 0L; 0L ])
+            let own = slope - slope.mean ([| 2L; 3L; 4L |], true)
 
-                torch.nn.functional.pad (
-                    own.square().sum(1L, true),
-                    Array.ofList amounts,
-                    PaddingModes.Constant,
-                    0.0
-                )
+            let amounts =
+                [ 4L; 3L; 2L ]
+                |> List.collect (fun a -> if a = axis then [ 1L; 1L ] else [ 0L; 0L ])
+
+            torch.nn.functional.pad (own.square().sum(1L, true), Array.ofList amounts, PaddingModes.Replicate)
 
         let around =
             torch.nn.functional.avg_pool3d (
                 squares 2L + squares 3L + squares 4L,
                 [| 5L; 5L; 5L |],
                 [| 1L; 1L; 1L |],
-                [| 2L; 2L; 2L |]
+                [| 2L; 2L; 2L |],
+                count_include_pad = false
             )
 
         let strain = around.sqrt () + leastStrain
@@ -191,31 +186,25 @@ module Discrimination =
             | None -> squares.mean ()
         )
 
-    /// How much of the teacher's derivatives the student's have not: the squared forward differences of φ_s − φ_t, summed over the three axes and all voxels
-    /// and channels of a sample, divided by those of φ_t from their means over the grid (at least 0.01² a voxel); the mean over the samples, a scalar.
+    /// The squared forward differences of φ_s − φ_t, summed over the three axes and all voxels and channels of a sample, in
+    /// units of how far those of φ_t are from their means over the grid (squared, at least 0.01² a voxel); the mean over the
+    /// samples, a scalar. An affine map that differs counts too. Fields [N, 3, Z, Y, X].
     let derivativeDistance (student: torch.Tensor) (teacher: torch.Tensor) : torch.Tensor =
         use scope = torch.NewDisposeScope()
 
-        let energy centred (field: torch.Tensor) =
+        let energy change (field: torch.Tensor) =
             [ 2L; 3L; 4L ]
             |> List.map (fun axis ->
-                let steps = max 0L (field.shape[int axis] - 1L)
-
-                let slope =
-                    field.narrow (axis, min 1L steps, steps) - field.narrow (axis, 0L, steps)
-
-                let counted =
-                    if centred && steps > 0L then
-                        slope - slope.mean ([| 2L; 3L; 4L |], true)
-                    else
-                        slope
-
-                counted.square().sum within)
+                let slope: torch.Tensor = field.diff (1L, axis) |> change
+                slope.square().sum within)
             |> List.reduce (+)
 
-        let voxels = Seq.fold (*) 1L teacher.shape[2..]
+        let fromMean (slope: torch.Tensor) =
+            slope - slope.mean ([| 2L; 3L; 4L |], true)
 
-        let least = leastStrain * leastStrain * float voxels
-        let unit = (energy true (teacher.detach ())).clamp_min(least.ToScalar())
+        let least =
+            leastStrain * leastStrain * float (teacher.numel () / (3L * teacher.shape[0]))
 
-        scope.MoveToOuter((energy false (student - teacher) / unit).mean())
+        let unit = (energy fromMean (teacher.detach ())).clamp_min(least.ToScalar())
+
+        scope.MoveToOuter((energy id (student - teacher) / unit).mean())

@@ -65,9 +65,13 @@ module Field =
         demandFit field image
 
         if WarpFunction.Fits(field, image) then
-            WarpFunction.apply (image, field)
+            use scope = torch.NewDisposeScope()
+            scope.MoveToOuter(WarpFunction.apply (field, image))
         else
             gridSample field image
+
+    /// What an action gives when all warping in it, on this thread, is libtorch's: for comparisons.
+    let byLibtorch (action: unit -> 'a) : 'a = WarpFunction.Without action
 
     /// The voxel nearest to x + u(x) (halves go up), clamped at the border; for labels, of any element type.
     /// Image and result: [N, C, Z, Y, X]. No gradient reaches the field.

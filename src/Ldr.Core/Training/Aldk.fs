@@ -155,6 +155,12 @@ module Distillation =
             _.Discriminator
         |> Codec.optional "discriminator_rate" Codec.positive 1e-4 _.DiscriminatorRate
         |> Codec.seal
+        |> Codec.where
+            "\"field_weights\" and \"field_derivatives\" beside the objective \"field-distance\" or a \"field_distance\" above 0"
+            (fun d ->
+                d.Objective = FieldDistance
+                || d.FieldDistance > 0.0
+                || (d.FieldWeights = Even && d.FieldDerivatives = 0.0))
 
 /// The steps of a training. Each acts on its own learner only.
 module Aldk =
@@ -312,8 +318,15 @@ module Aldk =
                     (judge.Network.Judge(images, teacher))
             | None -> distance
 
+        // Told without weights, so that trainings can be compared.
+        let plain =
+            if weights.IsNone then
+                ofFields
+            else
+                Discrimination.fieldDistance None (student.detach ()) teacher
+
         let parts =
-            ("field_distance", ofFields)
+            ("field_distance", plain)
             :: (ofDerivatives
                 |> Option.map (fun own -> "field_derivatives", own)
                 |> Option.toList)

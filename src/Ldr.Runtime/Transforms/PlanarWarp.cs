@@ -7,50 +7,33 @@ namespace Ldr.Runtime;
 
 /// <summary>
 /// moved(x) = image(x + u(x)) and its derivatives, for training: samples of several planes each, one after the other
-/// ([N, C, Z, Y, X]), displacements in voxels ([N, 3, Z, Y, X], channels x, y, z), image and field on one grid. The same as
-/// <c>grid_sample(bilinear, border, align_corners=true)</c> and its way back: where a position is clamped, or lies on the
-/// border, the derivative by that coordinate is 0. Results depend on the number of threads in their last digits only, and are the same for the
-/// same number.
+/// ([N, C, Z, Y, X]), displacements in voxels ([N, 3, Z, Y, X], channels x, y, z), image and field on one grid. As
+/// <c>grid_sample(bilinear, border, align_corners=true)</c> and its way back (but for coordinates that are NaN, which count
+/// as 0): where a position is clamped, or lies on the border, the derivative by that coordinate is 0. Only the gradient by
+/// the image depends on the number of threads, in its last digits; for one number it is always the same.
 /// </summary>
 internal static unsafe class PlanarWarp
 {
     /// <summary>Planes whose gradient is added up together: the lanes of a 128-bit vector.</summary>
     private const int Lanes = 4;
 
-    /// <summary>Below this many voxels, threads cost more than they bring.</summary>
-    private const long WorthThreads = 1 << 13;
+    /// <summary>Positions worked out at a time.</summary>
+    private const int Chunk = 256;
+
+    /// <summary>Each share of the image's gradient has a volume of its own, and all are added in the end.</summary>
+    private const int MostShares = 8;
 
     /// <summary>moved(x) = image(x + u(x)).</summary>
     internal static void Apply(
-        float* image, float* field, int samples, int channels, (int X, int Y, int Z) size, float* moved, int threads)
+        float* field, float* image, int samples, int channels, Grid grid, float* moved, int threads)
     {
-        nint plane = (nint)size.X * size.Y * size.Z;
-        Shares(samples * size.Z, plane * samples, threads, (_, first, end) =>
+        nint plane = (nint)grid.Count;
+        Slices.ForEach(samples * grid.Nz, samples * grid.Count, threads, slice =>
         {
-            float* position = (float*)NativeMemory.Alloc((nuint)(3 * size.X), sizeof(float));
-            for (int slice = first; slice < end; slice++)
-            {
-                (int sample, int z) = Math.DivRem(slice, size.Z);
-                for (int y = 0; y < size.Y; y++)
-                {
-                    nint row = (((nint)z * size.Y) + y) * size.X;
-                    Locate(field + (sample * 3 * plane) + row, plane, y, z, size.X, position);
-                    Trilinear.Sample(
-                        image + (sample * channels * plane),
-                        size.X,
-                        size.Y,
-                        size.Z,
-                        channels,
-                        position,
-                        position + size.X,
-                        position + (2 * size.X),
-                        size.X,
-                        moved + (sample * channels * plane) + row,
-                        plane);
-                }
-            }
-
-            NativeMemory.Free(position);
+            (int sample, int z) = Math.DivRem(slice, grid.Nz);
+            nint planes = sample * channels * plane;
+            Sampling.LinearSlice(
+                image + planes, grid, channels, grid, field + (3 * sample * plane), Affine.Identity, z, moved + planes);
         });
     }
 
@@ -58,86 +41,76 @@ internal static unsafe class PlanarWarp
     /// From the gradient by the moved image to those by the field and by the image, which are overwritten; null: not wanted.
     /// </summary>
     internal static void Gradient(
-        float* image,
         float* field,
+        float* image,
         float* byMoved,
         int samples,
         int channels,
-        (int X, int Y, int Z) size,
+        Grid grid,
         float* byField,
         float* byImage,
         int threads)
     {
-        nint plane = (nint)size.X * size.Y * size.Z;
-        int slices = samples * size.Z;
+        nint plane = (nint)grid.Count;
         if (byField != null)
         {
-            Shares(slices, plane * samples, threads, (_, first, end) =>
+            Slices.ForEach(samples * grid.Nz, samples * grid.Count, threads, slice =>
             {
-                float* position = (float*)NativeMemory.Alloc((nuint)(3 * size.X), sizeof(float));
-                for (int slice = first; slice < end; slice++)
-                {
-                    (int sample, int z) = Math.DivRem(slice, size.Z);
-                    for (int y = 0; y < size.Y; y++)
-                    {
-                        nint row = (((nint)z * size.Y) + y) * size.X;
-                        nint toField = (sample * 3 * plane) + row;
-                        nint toImage = sample * channels * plane;
-                        Locate(field + toField, plane, y, z, size.X, position);
-                        ByPosition(image + toImage, byMoved + toImage + row, size, channels, position, byField + toField);
-                    }
-                }
-
-                NativeMemory.Free(position);
+                (int sample, int z) = Math.DivRem(slice, grid.Nz);
+                nint planes = sample * channels * plane;
+                nint vectors = 3 * sample * plane;
+                Rows(field + vectors, grid, z, (position, first, count) =>
+                    ByPosition(image + planes, byMoved + planes + first, grid, channels, position, count, byField + vectors + first));
             });
         }
 
         for (int channel = 0; byImage != null && channel < channels; channel += Lanes)
         {
-            ByVoxel(field, byMoved, samples, channels, channel, Math.Min(Lanes, channels - channel), size, byImage, threads);
+            ByVoxel(field, byMoved, samples, channels, channel, Math.Min(Lanes, channels - channel), grid, byImage, threads);
         }
     }
 
-    /// <summary>Positions x + u(x) of a row: three runs of its length.</summary>
-    private static void Locate(float* u, nint plane, int y, int z, int count, float* position) =>
-        Positions.Displace(u, plane, 0, y, z, count, position, position + count, position + (2 * count));
-
-    /// <summary>A body for each share of the slices: its number, its first slice, the one after its last.</summary>
-    private static void Shares(int slices, nint voxels, int threads, Action<int, int, int> body)
+    /// <summary>
+    /// A body for each piece of a slice's rows: its positions x + u(x), in three runs of <see cref="Chunk"/>, the index of its
+    /// first voxel, and how many it has.
+    /// </summary>
+    private static void Rows(float* field, Grid grid, int z, RowBody body)
     {
-        int shares = ShareCount(slices, voxels, threads);
-        if (shares == 1)
+        float* position = stackalloc float[3 * Chunk];
+        nint plane = (nint)grid.Count;
+        for (int y = 0; y < grid.Ny; y++)
         {
-            body(0, 0, slices);
-        }
-        else
-        {
-            Parallel.For(0, shares, new ParallelOptions { MaxDegreeOfParallelism = shares }, share =>
-                body(share, (int)((long)slices * share / shares), (int)((long)slices * (share + 1) / shares)));
+            nint row = (((nint)z * grid.Ny) + y) * grid.Nx;
+            for (int x = 0; x < grid.Nx; x += Chunk)
+            {
+                int count = Math.Min(Chunk, grid.Nx - x);
+                Positions.Displace(
+                    field + row + x, plane, x, y, z, count, position, position + Chunk, position + (2 * Chunk));
+                body(position, row + x, count);
+            }
         }
     }
 
-    private static int ShareCount(int slices, nint voxels, int threads) =>
-        voxels < WorthThreads ? 1 : Math.Clamp(threads, 1, slices);
-
-    /// <summary>The gradient of a row by its positions: Σ over the planes of byMoved · ∂image/∂position.</summary>
+    /// <summary>The gradient by positions: Σ over the planes of byMoved · ∂image/∂position.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void ByPosition(
-        float* image, float* byMoved, (int X, int Y, int Z) size, int channels, float* position, float* byField)
+        float* image, float* byMoved, Grid grid, int channels, float* position, int count, float* byField)
     {
-        (int nx, int ny, int nz) = size;
-        nint plane = (nint)nx * ny * nz;
+        int nx = grid.Nx;
+        int ny = grid.Ny;
+        int nz = grid.Nz;
+        nint plane = (nint)grid.Count;
         int i = 0;
         if (Avx2.IsSupported)
         {
             Vector256<int> width = Vector256.Create(nx);
             Vector256<int> height = Vector256.Create(ny);
             Vector256<int> slice = Vector256.Create(nx * ny);
-            for (; i <= nx - 8; i += 8)
+            for (; i <= count - 8; i += 8)
             {
                 (Vector256<int> ix, Vector256<float> fx, Vector256<float> insideX) = Split(Vector256.Load(position + i), nx - 1);
-                (Vector256<int> iy, Vector256<float> fy, Vector256<float> insideY) = Split(Vector256.Load(position + nx + i), ny - 1);
-                (Vector256<int> iz, Vector256<float> fz, Vector256<float> insideZ) = Split(Vector256.Load(position + (2 * nx) + i), nz - 1);
+                (Vector256<int> iy, Vector256<float> fy, Vector256<float> insideY) = Split(Vector256.Load(position + Chunk + i), ny - 1);
+                (Vector256<int> iz, Vector256<float> fz, Vector256<float> insideZ) = Split(Vector256.Load(position + (2 * Chunk) + i), nz - 1);
                 Vector256<int> stepX = Vector256.LessThan(ix, Vector256.Create(nx - 1)) & Vector256<int>.One;
                 Vector256<int> stepY = Vector256.LessThan(iy, Vector256.Create(ny - 1)) & width;
                 Vector256<int> stepZ = Vector256.LessThan(iz, Vector256.Create(nz - 1)) & slice;
@@ -152,20 +125,20 @@ internal static unsafe class PlanarWarp
                 {
                     float* from = image + (channel * plane);
                     Vector256<float> share = Vector256.Load(byMoved + (channel * plane) + i);
-                    Vector256<float> low00 = Avx2.GatherVector256(from, i000, 4);
-                    Vector256<float> low01 = Avx2.GatherVector256(from, i010, 4);
-                    Vector256<float> low10 = Avx2.GatherVector256(from, i100, 4);
-                    Vector256<float> low11 = Avx2.GatherVector256(from, i110, 4);
-                    Vector256<float> d00 = Avx2.GatherVector256(from, i000 + stepX, 4) - low00;
-                    Vector256<float> d01 = Avx2.GatherVector256(from, i010 + stepX, 4) - low01;
-                    Vector256<float> d10 = Avx2.GatherVector256(from, i100 + stepX, 4) - low10;
-                    Vector256<float> d11 = Avx2.GatherVector256(from, i110 + stepX, 4) - low11;
+                    Vector256<float> low00 = Trilinear.Gather(from, i000);
+                    Vector256<float> low01 = Trilinear.Gather(from, i010);
+                    Vector256<float> low10 = Trilinear.Gather(from, i100);
+                    Vector256<float> low11 = Trilinear.Gather(from, i110);
+                    Vector256<float> d00 = Trilinear.Gather(from, i000 + stepX) - low00;
+                    Vector256<float> d01 = Trilinear.Gather(from, i010 + stepX) - low01;
+                    Vector256<float> d10 = Trilinear.Gather(from, i100 + stepX) - low10;
+                    Vector256<float> d11 = Trilinear.Gather(from, i110 + stepX) - low11;
                     Vector256<float> c00 = low00 + (d00 * fx);
                     Vector256<float> c10 = low10 + (d10 * fx);
                     Vector256<float> rise0 = low01 + (d01 * fx) - c00;
                     Vector256<float> rise1 = low11 + (d11 * fx) - c10;
-                    sumX += share * Mix(Mix(d00, d01, fy), Mix(d10, d11, fy), fz);
-                    sumY += share * Mix(rise0, rise1, fz);
+                    sumX += share * Trilinear.Mix(Trilinear.Mix(d00, d01, fy), Trilinear.Mix(d10, d11, fy), fz);
+                    sumY += share * Trilinear.Mix(rise0, rise1, fz);
                     sumZ += share * (c10 + (rise1 * fy) - c00 - (rise0 * fy));
                 }
 
@@ -175,9 +148,9 @@ internal static unsafe class PlanarWarp
             }
         }
 
-        for (; i < nx; i++)
+        for (; i < count; i++)
         {
-            Corner at = new(position[i], position[nx + i], position[(2 * nx) + i], size);
+            Corner at = new(position[i], position[Chunk + i], position[(2 * Chunk) + i], grid);
             float sumX = 0;
             float sumY = 0;
             float sumZ = 0;
@@ -201,14 +174,14 @@ internal static unsafe class PlanarWarp
             }
 
             byField[i] = Inside(position[i], nx - 1) ? sumX : 0;
-            byField[plane + i] = Inside(position[nx + i], ny - 1) ? sumY : 0;
-            byField[(2 * plane) + i] = Inside(position[(2 * nx) + i], nz - 1) ? sumZ : 0;
+            byField[plane + i] = Inside(position[Chunk + i], ny - 1) ? sumY : 0;
+            byField[(2 * plane) + i] = Inside(position[(2 * Chunk) + i], nz - 1) ? sumZ : 0;
         }
     }
 
     /// <summary>
     /// The gradient by up to four planes of the image: every moved voxel gives its share to the eight voxels that it was made
-    /// of. Each share of the slices adds up a volume of its own, plane after plane within a voxel.
+    /// of. Each share of the slices adds up a volume of its own, the planes of a voxel side by side.
     /// </summary>
     private static void ByVoxel(
         float* field,
@@ -217,70 +190,57 @@ internal static unsafe class PlanarWarp
         int channels,
         int firstChannel,
         int count,
-        (int X, int Y, int Z) size,
+        Grid grid,
         float* byImage,
         int threads)
     {
-        nint plane = (nint)size.X * size.Y * size.Z;
+        nint plane = (nint)grid.Count;
         nint voxels = plane * samples;
-        int slices = samples * size.Z;
-        int shares = ShareCount(slices, voxels, threads);
-        float** sums = stackalloc float*[shares];
-        for (int share = 0; share < shares; share++)
+        int slices = samples * grid.Nz;
+        int shares = Slices.Worth(slices, voxels) ? Math.Clamp(threads, 1, Math.Min(slices, MostShares)) : 1;
+        float* sums = (float*)NativeMemory.AllocZeroed((nuint)(shares * voxels * Lanes), sizeof(float));
+        try
         {
-            sums[share] = (float*)NativeMemory.AllocZeroed((nuint)(voxels * Lanes), sizeof(float));
-        }
-
-        Shares(slices, voxels, threads, (share, first, end) =>
-        {
-            float* position = (float*)NativeMemory.Alloc((nuint)(3 * size.X), sizeof(float));
-            for (int slice = first; slice < end; slice++)
+            Slices.ForEach(shares, voxels, threads, share =>
             {
-                (int sample, int z) = Math.DivRem(slice, size.Z);
-                for (int y = 0; y < size.Y; y++)
+                float* own = sums + (share * voxels * Lanes);
+                int end = (int)((long)slices * (share + 1) / shares);
+                for (int slice = (int)((long)slices * share / shares); slice < end; slice++)
                 {
-                    nint row = (((nint)z * size.Y) + y) * size.X;
-                    Locate(field + (sample * 3 * plane) + row, plane, y, z, size.X, position);
-                    Scatter(
-                        byMoved + (((sample * channels) + firstChannel) * plane) + row,
-                        count,
-                        size,
-                        position,
-                        sums[share] + (sample * plane * Lanes));
+                    (int sample, int z) = Math.DivRem(slice, grid.Nz);
+                    float* from = byMoved + (((sample * channels) + firstChannel) * plane);
+                    float* to = own + (sample * plane * Lanes);
+                    Rows(field + (3 * sample * plane), grid, z, (position, first, length) =>
+                        Scatter(from + first, count, grid, position, length, to));
                 }
-            }
-
-            NativeMemory.Free(position);
-        });
-        Shares(slices, voxels, threads, (_, first, end) =>
-        {
-            for (int slice = first; slice < end; slice++)
+            });
+            Slices.ForEach(slices, voxels, threads, slice =>
             {
-                (int sample, int z) = Math.DivRem(slice, size.Z);
-                nint start = (nint)z * size.X * size.Y;
+                (int sample, int z) = Math.DivRem(slice, grid.Nz);
+                nint start = (nint)z * grid.Nx * grid.Ny;
                 Collect(
-                    sums,
+                    sums + (((sample * plane) + start) * Lanes),
                     shares,
-                    ((sample * plane) + start) * Lanes,
-                    size.X * size.Y,
+                    voxels * Lanes,
+                    grid.Nx * grid.Ny,
                     count,
                     byImage + (((sample * channels) + firstChannel) * plane) + start,
                     plane);
-            }
-        });
-        for (int share = 0; share < shares; share++)
+            });
+        }
+        finally
         {
-            NativeMemory.Free(sums[share]);
+            NativeMemory.Free(sums);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Scatter(float* byMoved, int count, (int X, int Y, int Z) size, float* position, float* sums)
+    private static void Scatter(float* byMoved, int count, Grid grid, float* position, int length, float* sums)
     {
-        nint plane = (nint)size.X * size.Y * size.Z;
-        for (int i = 0; i < size.X; i++)
+        nint plane = (nint)grid.Count;
+        for (int i = 0; i < length; i++)
         {
-            Corner at = new(position[i], position[size.X + i], position[(2 * size.X) + i], size);
+            Corner at = new(position[i], position[Chunk + i], position[(2 * Chunk) + i], grid);
             Vector128<float> share = Vector128.Create(
                 byMoved[i],
                 count > 1 ? byMoved[plane + i] : 0,
@@ -315,14 +275,14 @@ internal static unsafe class PlanarWarp
 
     /// <summary>The shares' sums added, each plane for itself.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Collect(float** sums, int shares, nint from, int voxels, int count, float* to, nint plane)
+    private static void Collect(float* sums, int shares, nint share, int voxels, int count, float* to, nint plane)
     {
         for (nint i = 0; i < voxels; i++)
         {
-            Vector128<float> total = Vector128.Load(sums[0] + from + (i * Lanes));
-            for (int share = 1; share < shares; share++)
+            Vector128<float> total = Vector128.Load(sums + (i * Lanes));
+            for (int other = 1; other < shares; other++)
             {
-                total += Vector128.Load(sums[share] + from + (i * Lanes));
+                total += Vector128.Load(sums + (other * share) + (i * Lanes));
             }
 
             for (int channel = 0; channel < count; channel++)
@@ -332,14 +292,12 @@ internal static unsafe class PlanarWarp
         }
     }
 
-    private static Vector256<float> Mix(Vector256<float> a, Vector256<float> b, Vector256<float> t) => a + ((b - a) * t);
-
     /// <summary>A coordinate's voxel, the fraction beyond it, and a mask: all bits where it was not clamped.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static (Vector256<int> Voxel, Vector256<float> Fraction, Vector256<float> Inside) Split(Vector256<float> position, int last)
     {
         Vector256<float> high = Vector256.Create((float)last);
-        Vector256<float> clamped = Avx.Min(Avx.Max(position, Vector256<float>.Zero), high);
+        Vector256<float> clamped = Trilinear.Clamp(position, last);
         Vector256<int> voxel = Avx.ConvertToVector256Int32WithTruncation(clamped);
         Vector256<float> inside = Vector256.GreaterThan(position, Vector256<float>.Zero) & Vector256.LessThan(position, high);
         return (voxel, clamped - Avx.ConvertToVector256Single(voxel), inside);
@@ -347,22 +305,24 @@ internal static unsafe class PlanarWarp
 
     private static bool Inside(float position, int last) => position > 0 && position < last;
 
+    private delegate void RowBody(float* position, nint first, int count);
+
     /// <summary>The lower neighbour of a position, the way to the upper ones (0 at the last voxel), and the fractions.</summary>
     private readonly struct Corner
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        internal Corner(float x, float y, float z, (int X, int Y, int Z) size)
+        internal Corner(float x, float y, float z, Grid grid)
         {
-            x = Clamp(x, size.X - 1);
-            y = Clamp(y, size.Y - 1);
-            z = Clamp(z, size.Z - 1);
+            x = Trilinear.Clamp(x, grid.Nx - 1);
+            y = Trilinear.Clamp(y, grid.Ny - 1);
+            z = Trilinear.Clamp(z, grid.Nz - 1);
             int ix = (int)x;
             int iy = (int)y;
             int iz = (int)z;
-            Index = ((((nint)iz * size.Y) + iy) * size.X) + ix;
-            StepX = ix < size.X - 1 ? 1 : 0;
-            StepY = iy < size.Y - 1 ? size.X : 0;
-            StepZ = iz < size.Z - 1 ? (nint)size.X * size.Y : 0;
+            Index = ((((nint)iz * grid.Ny) + iy) * grid.Nx) + ix;
+            StepX = ix < grid.Nx - 1 ? 1 : 0;
+            StepY = iy < grid.Ny - 1 ? grid.Nx : 0;
+            StepZ = iz < grid.Nz - 1 ? (nint)grid.Nx * grid.Ny : 0;
             X = x - ix;
             Y = y - iy;
             Z = z - iz;
@@ -381,8 +341,5 @@ internal static unsafe class PlanarWarp
         internal float Y { get; }
 
         internal float Z { get; }
-
-        /// <summary>Into [0, high]; NaN becomes 0.</summary>
-        private static float Clamp(float position, int high) => position > 0 ? (position < high ? position : high) : 0;
     }
 }

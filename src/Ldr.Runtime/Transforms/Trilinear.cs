@@ -96,20 +96,20 @@ internal static unsafe class Trilinear
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> Gather(float* from, Vector256<int> index) => Avx2.GatherVector256(from, index, 4);
+    internal static Vector256<float> Gather(float* from, Vector256<int> index) => Avx2.GatherVector256(from, index, 4);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> Mix(Vector256<float> a, Vector256<float> b, Vector256<float> t) => a + ((b - a) * t);
+    internal static Vector256<float> Mix(Vector256<float> a, Vector256<float> b, Vector256<float> t) => a + ((b - a) * t);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float Mix(float a, float b, float t) => a + ((b - a) * t);
 
     /// <summary>Into [0, high]; vmaxps gives its second operand when the first is NaN.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> Clamp(Vector256<float> position, int high) =>
+    internal static Vector256<float> Clamp(Vector256<float> position, int high) =>
         Avx.Min(Avx.Max(position, Vector256<float>.Zero), Vector256.Create((float)high));
 
     /// <summary>Into [0, high]; the comparisons are written so that NaN becomes 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Clamp(float position, int high) => position > 0 ? (position < high ? position : high) : 0;
+    internal static float Clamp(float position, int high) => position > 0 ? (position < high ? position : high) : 0;
 }

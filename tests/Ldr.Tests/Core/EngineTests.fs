@@ -108,8 +108,13 @@ let private byTorch (network: Network) (x, y, z) (fixedImage: float32[]) (moving
     use _ = torch.no_grad ()
     let shape = [| 1L; 1L; int64 z; int64 y; int64 x |]
 
+    // The engine's own warp kernels serve tensors too: they would be compared with themselves.
     let prediction =
-        network.Predict(Bridge.toTensor torch.CPU shape fixedImage, Bridge.toTensor torch.CPU shape moving)
+        Field.byLibtorch (fun () ->
+            network.Predict(
+                Bridge.toTensor torch.CPU shape fixedImage,
+                Bridge.toTensor torch.CPU shape moving
+            ))
 
     Bridge.toArray prediction.Field, Bridge.toArray prediction.Moved
 

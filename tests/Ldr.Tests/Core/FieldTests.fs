@@ -52,6 +52,16 @@ let private translation (x: float, y: float, z: float) (size: int64 list) =
 
     torch.stack([ one x; one y; one z ], 0L).unsqueeze 0L
 
+let private low (tensor: torch.Tensor) = tensor.``to`` torch.float32
+
+/// The moved image, and the gradients of its weighted sum by the field and by the image. In single precision on the
+/// processor there are kernels of our own, libtorch's are for double precision.
+let private derived (weights: torch.Tensor) (field: torch.Tensor) (image: torch.Tensor) =
+    let f, i = field.clone().requires_grad_ true, image.clone().requires_grad_ true
+    let moved = Field.warp f i
+    let found = torch.autograd.grad ([| (moved * weights).sum() |], [| f; i |])
+    moved.detach (), found[0], found[1]
+
 /// Without `margin` voxels on every side.
 let private inside margin (tensor: torch.Tensor) =
     (tensor, [ 2L; 3L; 4L ])
@@ -72,8 +82,6 @@ let tests =
                             (Field.warp field image)
                             (slowWarp field image)
                             "warp in double precision"
-
-                        let low (t: torch.Tensor) = t.``to`` torch.float32
 
                         expectClose
                             2e-5
@@ -104,7 +112,8 @@ let tests =
                         align_corners = Nullable true
                     )
 
-                expectClose 1e-12 (Field.warp field image) expected "warp")
+                expectClose 1e-12 (Field.warp field image) expected "warp"
+                expectClose 2e-5 (Field.warp (low field) (low image)) expected "warp in single precision")
 
             testCase "warp's gradients are those of finite differences"
             <| scoped (fun () ->
@@ -119,74 +128,105 @@ let tests =
                 expectClose 1e-8 (gradient byField field) (slope byField field) "by the field"
                 expectClose 1e-8 (gradient byImage image) (slope byImage image) "by the image")
 
-            testPropertyWithConfig
-                few
-                "warp and its gradients are the same in single precision, on any number of threads"
-            <| fun (seed: int) (a: int) (b: int) ->
-                scoped
-                    (fun () ->
-                        // Single precision on the processor has kernels of its own; libtorch's do for double precision. Large
-                        // enough for several threads; positions far outside too, but none near a kink.
-                        let size = [ 2L; 3L; 17L; 19L; side 5 25 a ]
-                        let channels = side 1 6 b
-                        let whole = (precise seed (-9.0, 9.0) size).round()
-                        let field = whole + precise (seed + 1) (0.1, 0.9) size
-                        let planes = size |> List.updateAt 1 channels
-                        let image = precise (seed + 2) (-1.0, 1.0) planes
-                        let weights = precise (seed + 3) (-1.0, 1.0) planes
-                        let low (t: torch.Tensor) = t.``to`` torch.float32
+            // The number of threads is the whole process's.
+            testSequenced (
+                testPropertyWithConfig
+                    few
+                    "warp and its gradients are the same in single precision, on any number of threads"
+                <| fun (seed: int) (a: int) (b: int) ->
+                    scoped
+                        (fun () ->
+                            // Positions far outside too, but none near a kink. Large enough for several threads.
+                            let size =
+                                if a % 4 = 0 then
+                                    [ 1L; 3L; 2L; 70L; 128L ]
+                                else
+                                    [ 2L; 3L; 17L; 31L; side 16 30 a ]
 
-                        let derived (f: torch.Tensor) (i: torch.Tensor) (w: torch.Tensor) =
-                            let f, i = f.clone().requires_grad_ true, i.clone().requires_grad_ true
-                            let moved = Field.warp f i
-                            let found = torch.autograd.grad ([| (moved * w).sum() |], [| f; i |])
-                            moved.detach (), found[0], found[1]
+                            let whole = (precise seed (-9.0, 9.0) size).round()
+                            let field = whole + precise (seed + 1) (0.1, 0.9) size
+                            let planes = size |> List.updateAt 1 (side 1 6 b)
+                            let image = precise (seed + 2) (-1.0, 1.0) planes
+                            let weights = precise (seed + 3) (-1.0, 1.0) planes
+                            let moved, byField, byImage = derived weights field image
+                            let threads = torch.get_num_threads ()
 
-                        let moved, byField, byImage = derived field image weights
-                        let threads = torch.get_num_threads ()
+                            try
+                                for count in [ 1; 2; 3 ] do
+                                    torch.set_num_threads count
 
-                        try
-                            for count in [ 1; 2; 3 ] do
-                                torch.set_num_threads count
+                                    let moved', byField', byImage' =
+                                        derived (low weights) (low field) (low image)
 
-                                let moved', byField', byImage' =
-                                    derived (low field) (low image) (low weights)
+                                    expectClose 2e-5 moved' moved $"moved, {count} threads"
+                                    expectClose 5e-5 byField' byField $"by the field, {count} threads"
+                                    expectClose 5e-5 byImage' byImage $"by the image, {count} threads"
 
-                                expectClose 2e-5 moved' moved $"moved, {count} threads"
-                                expectClose 5e-5 byField' byField $"by the field, {count} threads"
-                                expectClose 5e-5 byImage' byImage $"by the image, {count} threads"
-                        finally
-                            torch.set_num_threads threads)
-                    ()
+                                    let _, _, again = derived (low weights) (low field) (low image)
 
-            testCase "warp gives a gradient to what asks for one, and only to that"
+                                    Expect.equal
+                                        (numbers again)
+                                        (numbers byImage')
+                                        $"the same again, {count} threads"
+                            finally
+                                torch.set_num_threads threads)
+                        ()
+            )
+
+            testCase
+                "warp's gradients on whole positions and on the border are libtorch's, the zero field's too"
             <| scoped (fun () ->
-                let field () =
-                    (precise 8 (0.2, 0.8) [ 1; 3; 4; 5; 9 ]).``to`` torch.float32
+                // Sizes 2ⁿ + 1, on which libtorch's positions are exact.
+                let size = [ 2L; 3L; 5L; 9L; 17L ]
+                let image = precise 20 (-1.0, 1.0) [ 2L; 2L; 5L; 9L; 17L ]
+                let weights = precise 21 (-1.0, 1.0) [ 2L; 2L; 5L; 9L; 17L ]
 
-                let image () =
-                    (precise 9 (0.0, 1.0) [ 1; 2; 4; 5; 9 ]).``to`` torch.float32
+                for name, field in
+                    [
+                        "zero", torch.zeros_like (precise 22 (0.0, 1.0) size)
+                        "whole", (precise 22 (-5.0, 5.0) size).round()
+                    ] do
+                    let moved, byField, byImage = derived weights field image
+                    let moved', byField', byImage' = derived (low weights) (low field) (low image)
+                    Expect.isGreaterThan (largest byField) 0.1 "the field matters"
+                    expectClose 1e-6 moved' moved $"{name}: moved"
+                    expectClose 1e-5 byField' byField $"{name}: by the field"
+                    expectClose 1e-5 byImage' byImage $"{name}: by the image")
 
-                let asking, asking' = (field ()).requires_grad_ true, (image ()).requires_grad_ true
-                let silent, silent' = field (), image ()
-                Expect.isFalse (Field.warp silent silent').requires_grad "nothing asks"
-                (Field.warp asking silent').sum().backward()
-                (Field.warp silent asking').sum().backward()
-                Expect.isNotNull asking.grad "the field asked"
-                Expect.isNotNull asking'.grad "the image asked"
-                Expect.isNull silent.grad "the other field did not"
-                Expect.isNull silent'.grad "the other image did not"
+            testCase "warp gives its gradient to what asks for one, through copies of views too"
+            <| scoped (fun () ->
+                let field = precise 8 (0.2, 0.8) [ 1; 3; 4; 5; 9 ] |> low
+                let image = precise 9 (0.0, 1.0) [ 1; 2; 4; 5; 9 ] |> low
+                Expect.isFalse (Field.warp field image).requires_grad "nothing asks"
+                let _, byField, byImage = derived (torch.ones_like image) field image
 
-                // Seen through an expanded view, whose copy is what the kernels read.
-                let one =
-                    (precise 8 (0.2, 0.8) [ 1; 3; 1; 1; 1 ]).``to``(torch.float32).requires_grad_ true
+                let asking, asking' =
+                    field.clone().requires_grad_ true, image.clone().requires_grad_ true
 
+                (Field.warp asking image).sum().backward()
+                (Field.warp field asking').sum().backward()
+                expectClose 0.0 asking.grad byField "the field alone"
+                expectClose 0.0 asking'.grad byImage "the image alone"
+
+                // The kernels read a copy of an expanded view, and of one whose axes are turned.
+                let one = (precise 8 (0.2, 0.8) [ 1; 3; 1; 1; 1 ] |> low).requires_grad_ true
                 let shared = one.expand (1L, 3L, 4L, 5L, 9L)
-                (Field.warp shared silent').sum().backward()
-                let whole = shared.detach().clone().requires_grad_ true
-                (Field.warp whole silent').sum().backward()
-                let sum = whole.grad.sum ([| 2L; 3L; 4L |], true)
-                expectClose 1e-4 one.grad sum "by an expanded field")
+                let _, byShared, _ = derived (torch.ones_like image) (shared.detach ()) image
+                (Field.warp shared image).sum().backward()
+                expectClose 1e-4 one.grad (byShared.sum ([| 2L; 3L; 4L |], true)) "an expanded field"
+                let turned = (field.transpose(2L, 4L).contiguous()).requires_grad_ true
+                (Field.warp (turned.transpose (2L, 4L)) image).sum().backward()
+                expectClose 0.0 (turned.grad.transpose (2L, 4L)) byField "a field with turned axes")
+
+            testCase "by libtorch on this thread, if wished"
+            <| scoped (fun () ->
+                let field = precise 8 (-2.2, 2.8) [ 1; 3; 9; 15; 19 ] |> low
+                let image = precise 9 (0.0, 1.0) [ 1; 2; 9; 15; 19 ] |> low
+                let ours = Field.warp field image
+                let theirs = Field.byLibtorch (fun () -> Field.warp field image)
+                expectClose 2e-5 theirs ours "the same"
+                Expect.notEqual (numbers theirs) (numbers ours) "not by the same way"
+                Expect.equal (numbers (Field.warp field image)) (numbers ours) "only within the action")
 
             testPropertyWithConfig few "warpNearest takes the nearest voxel, also of whole numbers"
             <| fun (seed: int) (a: int) (b: int) (c: int) ->
@@ -392,10 +432,14 @@ let tests =
             <| scoped (fun () ->
                 let field, image = sample 1 (3L, 4L, 5L)
                 let w, b = precise 1 (0.0, 1.0) [ 2; 3; 3 ], precise 2 (0.0, 1.0) [ 2; 3 ]
+                let low', lowImage = low field, low image
+                let asking = (low field).requires_grad_ true
 
                 for name, run in
                     [
                         "warp", fun () -> Field.warp field image
+                        "warp in single precision", fun () -> Field.warp low' lowImage
+                        "warp with a gradient", fun () -> Field.warp asking lowImage
                         "warpNearest", fun () -> Field.warpNearest field image
                         "compose", fun () -> Field.compose field field
                         "double", fun () -> Field.double field

@@ -883,9 +883,21 @@ let private discrimination =
                         Expect.floatClose Accuracy.high (distance (t + 3.0) t) 0.0 "a shift does not count"
                         let flat = torch.ones_like t
 
-                        Expect.isTrue
-                            (System.Double.IsFinite(distance s flat))
-                            "a teacher without derivatives")
+                        // 60 voxels a sample; nothing but the floor.
+                        let all =
+                            [ 2L; 3L; 4L ]
+                            |> List.sumBy (fun axis -> (slopes axis s).square().sum().item<float>())
+
+                        Expect.floatClose
+                            Accuracy.high
+                            (distance s flat)
+                            (all / 2.0 / (60.0 * 1e-4))
+                            "a flat teacher"
+
+                        let distanceOf (own: torch.Tensor) = Discrimination.derivativeDistance own t
+                        expectClose 1e-7 (gradient distanceOf s) (slope distanceOf s) "its gradient"
+                        let thin (f: torch.Tensor) = f.narrow (2L, 0L, 1L)
+                        Expect.isGreaterThan (distance (thin s) (thin t)) 0.0 "one voxel thick")
                     ()
 
             testCase "strain is where a field is not affine"
@@ -961,6 +973,14 @@ let private discrimination =
                             ]
                     )
                     + 0.01
+
+                // At a border a cube has fewer voxels, not less strain.
+                let squared = (at.narrow (1L, 0L, 1L)).square().expand(1L, 3L, z, y, x)
+                let around = Discrimination.strain squared
+                let row (vz: int64) (vy: int64) = numbers around[0L, 0L, vz, vy]
+
+                for corner, inner in Array.zip (row 0L 0L) (row 12L 10L) do
+                    Expect.floatClose Accuracy.high corner inner "as much at the border"
 
                 let ratio =
                     weights[0L, 0L, 10L, 8L, 12L].item<float>()
