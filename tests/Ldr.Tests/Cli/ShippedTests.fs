@@ -70,7 +70,12 @@ let tests =
                     Expect.stringContains list $"| `{Path.GetFileNameWithoutExtension file}` |" "list"
             }
 
-            scoresAsPublished "hippocampus" "hippocampus" "two-velocity-strain-labels" "Task04_Hippocampus" 200
+            scoresAsPublished
+                "hippocampus"
+                "hippocampus"
+                "two-velocity-strain-labels"
+                "Task04_Hippocampus"
+                200
             scoresAsPublished
                 "hippocampus-labels"
                 "hippocampus"
