@@ -132,7 +132,7 @@ module Discrimination =
 
         scope.MoveToOuter((studentTerm opposed student teacher).neg())
 
-    /// Strain that counts everywhere, so that the distance reaches every voxel, and a teacher without any strain is an even one.
+    /// Strain that counts everywhere, so that the distance reaches every voxel and a teacher without strain counts evenly.
     let private leastStrain = 0.01
 
     /// How much a field [N, 3, Z, Y, X] in voxels, of 5 voxels a side or more, deforms around each voxel, beyond one affine

@@ -60,7 +60,8 @@ module Field =
         scope.MoveToOuter moved
 
     /// moved(x) = image(x + u(x)): trilinear, clamped at the border; the same as
-    /// `grid_sample(bilinear, border, align_corners = true)`. Image and result: [N, C, Z, Y, X].
+    /// `grid_sample(bilinear, border, align_corners = true)`. Image and result: [N, C, Z, Y, X]. On the processor float32 has
+    /// kernels of its own, without second derivatives.
     let warp (field: torch.Tensor) (image: torch.Tensor) : torch.Tensor =
         demandFit field image
 

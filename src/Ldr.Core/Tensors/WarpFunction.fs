@@ -12,7 +12,7 @@ open Ldr.Runtime
 
 /// moved(x) = image(x + u(x)) by the kernels of `Ldr.Runtime`, several times as fast as libtorch's on a processor
 /// (docs/performance.md, Training). Arguments: the field [N, 3, Z, Y, X] and the image [N, C, Z, Y, X], both float32. Its
-/// gradient has none of its own: a second derivative through it is 0.
+/// gradient has no history: there are no second derivatives.
 [<Sealed>]
 type internal WarpFunction() =
     inherit torch.autograd.SingleTensorFunction<WarpFunction>()

@@ -30,8 +30,8 @@ type Distillation =
         FieldDistance: float
         /// How voxels count in that distance, and in the objective `FieldDistance`.
         FieldWeights: FieldWeights
-        /// The factor of the distance between the fields' derivatives (`Discrimination.derivativeDistance`), wherever the distance between the
-        /// fields counts and relative to it; 0: it is not worked out.
+        /// The factor of the distance between the fields' derivatives (`Discrimination.derivativeDistance`), wherever the
+        /// distance between the fields counts and relative to it; 0: it is not worked out.
         FieldDerivatives: float
         /// The share of the teacher's field in the joint field, on which the gradient penalty is taken.
         Beta: float

@@ -17,8 +17,7 @@ internal static unsafe class PlanarWarp
     /// <summary>Planes whose gradient is added up together: the lanes of a 128-bit vector.</summary>
     private const int Lanes = 4;
 
-    /// <summary>Positions worked out at a time.</summary>
-    private const int Chunk = 256;
+    private const int Chunk = Sampling.Chunk;
 
     /// <summary>Each share of the image's gradient has a volume of its own, and all are added in the end.</summary>
     private const int MostShares = 8;

@@ -9,7 +9,7 @@ namespace Ldr.Runtime;
 internal static unsafe class Sampling
 {
     /// <summary>Positions worked out at a time; three such buffers stay in the first-level cache.</summary>
-    private const int Chunk = 256;
+    internal const int Chunk = 256;
 
     /// <summary>Trilinear, clamped at the border. Returns as many planes of the output grid as there are channels.</summary>
     /// <param name="source">Planes of the source grid, one per channel.</param>

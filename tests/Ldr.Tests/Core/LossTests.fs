@@ -848,9 +848,7 @@ let private discrimination =
                             "weighted")
                     ()
 
-            testPropertyWithConfig
-                few
-                "the distance of derivatives is their share that the teacher has and the student has not"
+            testPropertyWithConfig few "the distance of derivatives is in units of what the teacher's vary"
             <| fun (seed: int) ->
                 scoped
                     (fun () ->
