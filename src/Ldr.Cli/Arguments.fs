@@ -38,7 +38,8 @@ type TrainArguments =
             | Output _ -> "the run's folder (default: runs/NAME)."
             | Resume ->
                 "go on with the run that is in the folder; trainings may have been added to the experiment."
-            | Only _ -> "limit the run to this training, and the teachers that it needs (may be repeated)."
+            | Only _ ->
+                "limit the run to this training, and the earlier ones that it learns or starts from (may be repeated)."
             | Page _ -> "write the table into this Markdown file too, between its two comments."
             | TensorBoard -> "write event files for TensorBoard too, in the run's folder tensorboard."
             | Set _ ->

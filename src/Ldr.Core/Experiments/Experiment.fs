@@ -113,13 +113,22 @@ module Experiment =
                         }
         ]
 
+    let private named (name: string) (instances: Instance list) : Instance option =
+        instances
+        |> List.tryFind (fun i -> i.Name = name)
+        |> Option.orElse (instances |> List.tryFind (fun i -> i.Training = name))
+
     /// The instance that a name means: its own, or its training's, which is the first seed's.
     let tryInstance (experiment: Experiment) (name: string) : Instance option =
-        let all = instances experiment
+        instances experiment |> named name
 
-        all
-        |> List.tryFind (fun i -> i.Name = name)
-        |> Option.orElse (all |> List.tryFind (fun i -> i.Training = name))
+    /// The earlier training that a training (or an instance of it) starts from, if it is none from outside.
+    let startInstance (experiment: Experiment) (training: TrainingOptions) : Instance option =
+        training.Start
+        |> Option.bind (fun start ->
+            instances experiment
+            |> List.takeWhile (fun i -> i.Name <> training.Name && i.Training <> training.Name)
+            |> named start)
 
     /// The SHA-256 of an experiment as it was resolved.
     let digest (experiment: Experiment) =
@@ -157,13 +166,13 @@ module Experiment =
             Problem = String.Join("; ", Error.lines error)
         }
 
-    /// Trainings that start from a model, with their places.
-    let private starts (experiment: Experiment) =
+    /// Trainings that start from a model from outside, with their places.
+    let private foreignStarts (experiment: Experiment) =
         [
             for index, training in List.indexed experiment.Train do
-                match training.Start with
-                | Some start -> index, training, start
-                | None -> ()
+                match training.Start, startInstance experiment training with
+                | Some start, None -> index, training, start
+                | _ -> ()
         ]
 
     let private teacherProblem (index: int) (problem: string) : JsonProblem =
@@ -222,10 +231,18 @@ module Experiment =
                     }
                 | _ -> ()
 
-            for index, training, start in starts experiment do
+            for index, training, start in foreignStarts experiment do
                 match ModelFile.resolve start, StartModel.check start training.Architecture with
                 | Ok _, Error problem -> startProblem index problem
                 | _ -> ()
+
+            for index, training in List.indexed experiment.Train do
+                match startInstance experiment training with
+                | Some earlier ->
+                    match StartModel.fits earlier.Name earlier.Options.Architecture training.Architecture with
+                    | Ok() -> ()
+                    | Error problem -> startProblem index problem
+                | None -> ()
 
             for index, teacher in foreignTeachers experiment do
                 match experiment.Train[index].Augmentation with
@@ -253,7 +270,7 @@ module Experiment =
     /// them; it can't be run.
     let missingModels (experiment: Experiment) : JsonProblem list =
         [
-            for index, _, start in starts experiment do
+            for index, _, start in foreignStarts experiment do
                 match ModelFile.resolve start with
                 | Ok _ -> ()
                 | Error problem -> startProblem index problem

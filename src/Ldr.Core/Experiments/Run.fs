@@ -22,7 +22,7 @@ type RunOptions =
     {
         Folder: string
         Resume: bool
-        /// Trainings, by name, to which the run is limited (with the teachers that they need); nothing: all.
+        /// Trainings, by name, to which the run is limited (with the earlier ones that they learn or start from); nothing: all.
         Only: string list
         /// A Markdown file whose table is written anew.
         Page: string option
@@ -54,8 +54,7 @@ type RunEnd =
 /// A run is a folder: `experiment.json` (as resolved), `metrics.jsonl`, `times.jsonl` (where the time went), `checkpoints/`, `tensorboard/` (if asked for), `models/NAME.safetensors` of every
 /// finished training, `scores/NAME.json` of its test pairs, `fields/TEACHER/`
 /// (the fields of teachers that are asked once for each pair), `model.safetensors` (the last one), `table.md` and `table.json`,
-/// `pairs.png`. A training with scores is done, whether its model is still there or not, unless a student needs it as its
-/// teacher.
+/// `pairs.png`. A training with scores is done, whether its model is still there or not, unless another learns or starts from it.
 module Run =
     /// Test pairs in the picture.
     let private picturePairs = 3
@@ -290,10 +289,21 @@ module Run =
             if experiment.Train |> List.exists (fun t -> t.Loss.Dice > 0.0) then
                 trainingSet.Labels.Force() |> ignore
 
+            /// The training with the file of the earlier one that it starts from, if it does.
+            let located (training: TrainingOptions) =
+                match Experiment.startInstance experiment training with
+                | Some earlier ->
+                    { training with
+                        Start = Some(modelPath options.Folder earlier.Name)
+                    }
+                | None -> training
+
+            /// What a training starts from, as its experiment names it, and the card of that model.
             let startOf (training: TrainingOptions) =
-                training.Start
-                |> Option.map (fun start ->
-                    start, StartModel.check start training.Architecture |> Error.orRaise |> fst)
+                match training.Start, (located training).Start with
+                | Some name, Some start ->
+                    Some(name, StartModel.check start training.Architecture |> Error.orRaise |> fst)
+                | _ -> None
 
             /// The card of a training's model after so many steps.
             let card (training: TrainingOptions) (steps: int) : ModelCard =
@@ -389,20 +399,21 @@ module Run =
             Checkpoint.clean options.Folder
 
             for training in experiment.Train do
-                for start, card in Option.toList (startOf training) do
-                    let unseen =
-                        Set.ofList (
-                            (split.ValidationGroup.Members |> List.map _.Name)
-                            @ (testSubjects |> List.map _.Name)
-                        )
+                if (Experiment.startInstance experiment training).IsNone then
+                    for start, card in Option.toList (startOf training) do
+                        let unseen =
+                            Set.ofList (
+                                (split.ValidationGroup.Members |> List.map _.Name)
+                                @ (testSubjects |> List.map _.Name)
+                            )
 
-                    let seen = Set.intersect unseen (Set.ofList card.Train)
+                        let seen = Set.intersect unseen (Set.ofList card.Train)
 
-                    if card.Data = dataset.Name && not seen.IsEmpty then
-                        options.Sink(
-                            Cautioned
-                                $"training {training.Name} starts from {start}, which has learnt from {seen.Count} of the {unseen.Count} validation and test subjects: their scores say nothing of unseen ones"
-                        )
+                        if card.Data = dataset.Name && not seen.IsEmpty then
+                            options.Sink(
+                                Cautioned
+                                    $"training {training.Name} starts from {start}, which has learnt from {seen.Count} of the {unseen.Count} validation and test subjects: their scores say nothing of unseen ones"
+                            )
 
             RunSpace.warning options.Folder (RunSpace.bytes experiment)
             |> Option.iter (Cautioned >> options.Sink)
@@ -466,7 +477,7 @@ module Run =
                     let ending =
                         Trainer.run
                             {
-                                Options = training
+                                Options = located training
                                 Seed = Seed.ofInt instance.Seed
                                 Set = trainingSet
                                 Teacher = teacher
@@ -533,16 +544,16 @@ module Run =
 
             let wanted = wantedOf options experiment all
 
-            /// The instances that must be trained: those without scores, and the teachers that they need.
+            /// The earlier trainings whose models an instance needs, and that are not there: its start and its teacher.
             let rec needed (instance: Instance) : Instance list =
                 [
-                    match instance.Options.Distillation with
-                    | Some d ->
-                        for teacher in Option.toList (own d.Teacher) do
-                            if not (File.Exists(modelPath options.Folder teacher.Name)) then
-                                yield! needed teacher
-                                teacher
-                    | None -> ()
+                    let teacher = instance.Options.Distillation |> Option.bind (fun d -> own d.Teacher)
+
+                    for earlier in
+                        List.choose id [ Experiment.startInstance experiment instance.Options; teacher ] do
+                        if not (File.Exists(modelPath options.Folder earlier.Name)) then
+                            yield! needed earlier
+                            earlier
                 ]
 
             let rec carryOut (instances: Instance list) =

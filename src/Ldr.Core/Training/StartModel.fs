@@ -2,22 +2,26 @@ namespace Ldr
 
 /// The model that a training starts from.
 module StartModel =
+    /// Whether weights of the architecture `holds` can start a training of `wanted`; `start` is named in the message.
+    let fits (start: string) (holds: Architecture) (wanted: Architecture) : Result<unit, Error> =
+        if holds = wanted then
+            Ok()
+        else
+            Error(
+                BadFile(
+                    start,
+                    $"holds {Architecture.describe holds}, the training has {Architecture.describe wanted}",
+                    "give both the same \"architecture\""
+                )
+            )
+
     /// What is wrong with a model as the start of a training of an architecture, if anything; it is not read to its end.
     let check (start: string) (architecture: Architecture) : Result<ModelCard * string, Error> =
         ModelFile.resolve start
         |> Result.bind (fun path ->
             ModelFile.inspect path
             |> Result.bind (fun (card, _) ->
-                if card.Architecture = architecture then
-                    Ok(card, path)
-                else
-                    Error(
-                        BadFile(
-                            start,
-                            $"holds {Architecture.describe card.Architecture}, the training has {Architecture.describe architecture}",
-                            "give both the same \"architecture\""
-                        )
-                    )))
+                fits start card.Architecture architecture |> Result.map (fun () -> card, path)))
 
     /// The model, if it is one of that architecture.
     let read (start: string) (architecture: Architecture) : Result<Model, Error> =

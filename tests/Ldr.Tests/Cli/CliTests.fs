@@ -793,6 +793,48 @@ let tests =
                 let unknown = ldr (tiny run @ short @ seeds @ [ "--only"; "studnt"; "--resume" ])
                 Expect.equal unknown.Code 1 unknown.Errors)
 
+            testInFolder "a row that starts from an earlier one has it trained" (fun folder ->
+                let run = folder </> "run"
+
+                let arguments =
+                    tiny run
+                    @ steps 2
+                    @ [
+                        "--set"
+                        "train.student-aldk.start=student-reconstruction"
+                        "--set"
+                        "train.student-aldk.distillation=null"
+                        "--set"
+                        """train.student-aldk.learning_rate={"initial":1e-30}"""
+                        "--set"
+                        "train.student-reconstruction.learning_rate.initial=0.01"
+                        "--only"
+                        "student-aldk"
+                    ]
+
+                let outcome = ldr arguments
+                Expect.equal outcome.Code 0 outcome.Errors
+
+                Expect.equal
+                    (Directory.GetFiles(run </> "models") |> Array.map Path.GetFileName |> Array.sort)
+                    [| "student-aldk.safetensors"; "student-reconstruction.safetensors" |]
+                    "the earlier one, and no teacher"
+
+                let model name =
+                    ModelFile.read (run </> "models" </> name + ".safetensors") |> Error.orRaise
+
+                let first, second = model "student-reconstruction", model "student-aldk"
+
+                let values (model: Model) =
+                    [ for p in model.Network.parameters () -> p.data<float32>().ToArray() ]
+
+                Expect.equal (values second) (values first) "its weights, which so small a rate leaves"
+
+                match second.Card.Notes with
+                | [ note ] ->
+                    Expect.stringStarts note "started from student-reconstruction: 2 steps on " "the card"
+                | notes -> failtestf "%A" notes)
+
             for signal, what in [ "INT", "Ctrl-C"; "TERM", "a scheduler's SIGTERM" ] do
                 testInFolder $"{what} ends a training with a checkpoint, and --resume goes on" (fun folder ->
                     if signal = "INT" && ignoresInterrupts () then

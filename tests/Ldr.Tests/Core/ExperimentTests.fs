@@ -161,6 +161,33 @@ let tests =
                 Expect.stringStarts said $"{quickstart}: $.train[1].start: {other}: holds " "the line"
                 Expect.stringContains said "give both the same \"architecture\"" "the remedy"
             }
+            test "a training may start from an earlier one of its architecture" {
+                let read training start =
+                    Experiment.read quickstart [ $"train.{training}.start={start}" ]
+
+                let starts training start =
+                    read training start |> Result.bind (Experiment.runnable quickstart)
+
+                let resolved = starts "student-aldk" "student-reconstruction" |> Error.orRaise
+
+                let startOf (training: TrainingOptions) =
+                    Experiment.startInstance resolved training |> Option.map _.Name
+
+                Expect.equal
+                    (resolved.Train |> List.map startOf)
+                    [ None; None; Some "student-reconstruction" ]
+                    "who starts from whom"
+
+                let said = lines (read "student-aldk" "teacher") |> List.exactlyOne
+                Expect.stringStarts said $"{quickstart}: $.train[2].start: teacher: holds vtn" "the line"
+                Expect.stringContains said "give both the same \"architecture\"" "the remedy"
+
+                for later in [ "student-aldk"; "student-reconstruction" ] do
+                    Expect.stringStarts
+                        (lines (starts "student-reconstruction" later) |> List.exactlyOne)
+                        $"{quickstart}: $.train[1].start: {later}: no such model"
+                        "neither itself nor a later one"
+            }
             test "stored fields do not teach pairs that are deformed" {
                 let read folder =
                     Experiment.read
