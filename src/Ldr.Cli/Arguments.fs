@@ -152,7 +152,7 @@ type EvaluateArguments =
             | Data _ -> "a folder with a dataset.json (MSD), or an experiment's file, whose data are taken."
             | Split _ ->
                 "test, val (or validation), train or all (default: test); the parts are those of the model file."
-            | Output _ -> "write scores.csv and summary.json into this folder."
+            | Output _ -> "write scores.csv, summary.json and report.html into this folder."
             | Seed _ -> "the seed that draws the pairs (default: 1)."
             | Pairs _ -> "how many pairs (default: 200)."
             | Threads _ -> "threads to compute with (default: all cores)."

@@ -736,7 +736,23 @@ let private evaluate
                                 AtomicFile.WriteText(Path.Combine(folder, name), text)
 
                             write "scores.csv" (Scores.toCsv scores)
-                            write "summary.json" (json.ToJsonString() + "\n"))
+                            write "summary.json" (json.ToJsonString() + "\n")
+
+                            write
+                                "report.html"
+                                (EvaluationReport.page
+                                    {
+                                        Model = modelName
+                                        Data = dataset.Name
+                                        Split = part
+                                        Subjects = group.Members.Length
+                                        Command =
+                                            String.concat
+                                                " "
+                                                ("ldr-fs" :: List.map Report.quoted request.CommandLine)
+                                    }
+                                    before
+                                    scores))
 
                         if request.Json then
                             printJson json

@@ -57,7 +57,8 @@ public static partial class RegistrationReport
     [GeneratedRegex(@"\{\{([a-z]+)\}\}")]
     private static partial Regex Placeholder();
 
-    private static string Resource(string name)
+    /// <summary>A text that the assembly carries: a page, its style or its script.</summary>
+    internal static string Resource(string name)
     {
         using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(name)
             ?? throw new InvalidOperationException($"the resource {name} is missing");

@@ -493,6 +493,10 @@ let tests =
                     for column in [ "dice_1"; "jaccard_1"; "hd95_mm_1" ] do
                         Expect.contains (csv[0].Split ',') column "column"
 
+                    let report = File.ReadAllText(folder </> "scores" </> "report.html")
+                    Expect.equal (report.Split("<title>").Length - 2) 6 "a dot for each pair"
+                    Expect.stringContains report "ldr-fs evaluate --model " "the command"
+
                     let last = table[3]
                     Expect.equal (string scores["dice"]) (string last["dice"]) "the table's figure again")
 

@@ -194,6 +194,47 @@ let tests =
                 Expect.isEmpty (Directory.GetFiles(folder, "*.tmp")) "nothing is left behind")
 
             testInFolder
+                "in a browser the report of an evaluation has its colours and nothing is refused"
+                (fun folder ->
+                    use browser = Browser.Start()
+
+                    let score name dice : PairScore =
+                        {
+                            Fixed = name
+                            Moving = "m"
+                            Dice = dice
+                            Jaccard = dice
+                            Hd95Mm = nan
+                            TreMm = nan
+                            PerLabel = []
+                            FoldedPercent = 0.0
+                            SdLogJ = 0.1
+                            Milliseconds = 1.0
+                        }
+
+                    let page =
+                        EvaluationReport.page
+                            {
+                                Model = "m"
+                                Data = "d"
+                                Split = "test"
+                                Subjects = 2
+                                Command = ""
+                            }
+                            [ score "a" 0.5; score "b" 0.5 ]
+                            [ score "a" 0.7; score "b" 0.4 ]
+
+                    File.WriteAllText(folder </> "report.html", page)
+                    browser.Open(Uri(folder </> "report.html").AbsoluteUri)
+                    browser.Wait "document.readyState === 'complete' && document.querySelector('circle')"
+
+                    let colour kind =
+                        browser.Evaluate $"getComputedStyle(document.querySelector('circle.{kind}')).fill"
+
+                    Expect.equal (colour "after") "rgb(31, 95, 168)" "the style sheet is let in"
+                    Expect.equal (colour "worse") "rgb(163, 32, 28)" "what became worse")
+
+            testInFolder
                 "in a browser the sliders move, sides are right, and nothing is asked for"
                 (fun folder ->
                     use browser = Browser.Start()

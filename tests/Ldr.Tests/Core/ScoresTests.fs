@@ -2,6 +2,7 @@
 module Ldr.Tests.Core.ScoresTests
 
 open System
+open System.Text.RegularExpressions
 open Expecto
 open Ldr
 open Ldr.Runtime
@@ -245,5 +246,57 @@ let tests =
                 Expect.equal (string node["dice_sd"]) "0.25" "deviation"
                 Expect.equal (string node["tre_mm"]) "1.5" "TRE"
                 Expect.equal (node["dice_per_label"].ToJsonString()) """{"1":1,"2":0.5,"7":0}""" "labels"
+            }
+            test "the report has every pair as a dot, the worst first, and what became worse" {
+                let about =
+                    {
+                        Model = "<m>"
+                        Data = "d"
+                        Split = "test"
+                        Subjects = 3
+                        Command = "ldr-fs evaluate --model '<m>'"
+                    }
+
+                let count (pattern: string) (page: string) = Regex.Matches(page, pattern).Count
+
+                let worse =
+                    [
+                        before[0]
+                        { before[1] with
+                            Dice = pairs[1].Dice + 0.1
+                        }
+                    ]
+
+                let page = EvaluationReport.page about worse pairs
+                Expect.equal (count "<circle class=\"(after|worse)\"[^>]*><title>" page) 2 "dots"
+                Expect.equal (count "<circle class=\"worse\"" page) 1 "the pair that became worse"
+                Expect.stringContains page "1 of 2 pairs has a worse Dice" "and in words"
+                Expect.stringContains page "In 1 of 2 pairs more than 0.5 % of the voxels fold" "folds"
+                // Labels 1, 2 and 7, and a stroke at each mean, before and after.
+                Expect.equal (count "<tr><th scope=\"row\">[0-9]+</th>" page) 3 "structures"
+                Expect.equal (count "class=\"mean\"" page) 6 "means"
+                Expect.isLessThan (page.IndexOf ">b&quot;c<") (page.IndexOf ">a, left<") "the worst first"
+                Expect.isFalse (page.Contains "<m>") "names are encoded"
+                Expect.isFalse (Regex.IsMatch(page, "https?://|<script|NaN")) "nothing is asked for"
+                // The same of landmarks alone.
+                let bare (scores: PairScore list) =
+                    scores
+                    |> List.mapi (fun i s ->
+                        { s with
+                            Dice = nan
+                            Jaccard = nan
+                            Hd95Mm = nan
+                            TreMm = float (i + 1)
+                            PerLabel = []
+                        })
+
+                let after = bare pairs
+                let before = after |> List.map (fun s -> { s with TreMm = 3.0 - s.TreMm })
+                let page = EvaluationReport.page { about with Command = "" } before after
+                Expect.equal (count "<circle class=\"worse\"" page) 1 "of 1 before, 2 after"
+                Expect.equal (count "<circle class=\"after\"" page) 1 "of 2 before, 1 after"
+                Expect.stringContains page "TRE (mm) before" "the measure"
+                Expect.isFalse (page.Contains "Dice") "no labels, no overlap"
+                Expect.isFalse (page.Contains "Structures") "no structures"
             }
         ]
