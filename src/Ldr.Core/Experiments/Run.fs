@@ -67,6 +67,15 @@ module Run =
         let part = if part = "" then "" else "." + FieldStore.fileName part
         Path.Combine(folder, "scores", training + part + ".json")
 
+    /// Whether a training of an experiment has scores of every test part.
+    let internal isScored (folder: string) (experiment: Experiment) (training: string) =
+        let parts =
+            match experiment.Data.Split with
+            | Cut _ -> [ "" ]
+            | Parts(_, _, tests) -> tests |> List.map _.Part
+
+        parts |> List.forall (scorePath folder training >> File.Exists)
+
     let private experimentPath (folder: string) = Path.Combine(folder, "experiment.json")
 
     /// Whether a run's folder can be used: a new one, or one of the same data and trainings with
@@ -539,8 +548,7 @@ module Run =
             let all = Experiment.instances experiment
 
             let scored (instance: Instance) =
-                tests
-                |> List.forall (fun (part, _) -> File.Exists(scorePath options.Folder instance.Name part))
+                isScored options.Folder experiment instance.Name
 
             let wanted = wantedOf options experiment all
 

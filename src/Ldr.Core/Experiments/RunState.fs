@@ -42,16 +42,8 @@ module RunState =
             let experiment =
                 Codec.ofText file Experiment.codec (File.ReadAllText file) |> Error.orRaise
 
-            let scores = Path.Combine(folder, "scores")
-
-            // The test parts that an experiment names have a file of scores each.
-            let scored (name: string) =
-                File.Exists(Path.Combine(scores, $"{name}.json"))
-                || Directory.Exists scores
-                   && Directory.GetFiles(scores, $"{name}.*.json").Length > 0
-
             let progress (instance: Instance) =
-                if scored instance.Name then
+                if Run.isScored folder experiment instance.Name then
                     Scored
                 elif File.Exists(Run.modelPath folder instance.Name) then
                     Trained

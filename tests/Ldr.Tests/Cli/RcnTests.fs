@@ -166,7 +166,16 @@ let tests =
                 let again = run folder "liver" [ "--resume" ]
                 Expect.equal again.Code 0 again.Errors
                 Expect.equal (rows again) expected "nothing is done twice"
-                Expect.isFalse (again.Errors.Contains "scored") "no pair is scored again")
+                Expect.isFalse (again.Errors.Contains "scored") "no pair is scored again"
+
+                let stateOfTeacher () =
+                    let outcome = ldr [ "inspect"; folder </> "run"; "--json" ]
+                    let node = nonNull (JsonNode.Parse outcome.Output)
+                    string (nonNull (nonNull node["trainings"]).[0]).["state"]
+
+                Expect.equal (stateOfTeacher ()) "scored" "on every part"
+                File.Delete(folder </> "run" </> "scores" </> "teacher.lspig.json")
+                Expect.equal (stateOfTeacher ()) "trained" "not on every part")
 
             testInFolder "experiments/brain.json runs with its atlas" (fun folder ->
                 make folder
