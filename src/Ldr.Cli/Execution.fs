@@ -143,9 +143,7 @@ let private resumeCommand (request: Request) (asked: TrainOptions) (folder: stri
             "--json"
         "--resume"
     ]
-    |> List.map Report.quoted
-    |> String.concat " "
-    |> sprintf "ldr-fs %s"
+    |> Report.command
 
 let private train (request: Request) (reporter: Progress.Reporter) (asked: TrainOptions) =
     let experiment, assignments = asked.Experiment, asked.Assignments
@@ -744,12 +742,14 @@ let private evaluate
                                     {
                                         Model = modelName
                                         Data = dataset.Name
-                                        Split = part
+                                        Split =
+                                            match part with
+                                            | "val" -> "validation"
+                                            | "train" -> "training"
+                                            | other -> other
                                         Subjects = group.Members.Length
-                                        Command =
-                                            String.concat
-                                                " "
-                                                ("ldr-fs" :: List.map Report.quoted request.CommandLine)
+                                        Command = Report.command request.CommandLine
+                                        Folder = Directory.GetCurrentDirectory()
                                     }
                                     before
                                     scores))

@@ -7,7 +7,7 @@ open Ldr
 open Ldr.Runtime
 
 /// An argument as a POSIX shell takes it.
-let quoted (argument: string) =
+let private quoted (argument: string) =
     let plain c =
         Char.IsAsciiLetterOrDigit c || "-_./:=,+@%".Contains(c: char)
 
@@ -15,6 +15,10 @@ let quoted (argument: string) =
         argument
     else
         "'" + argument.Replace("'", "'\\''") + "'"
+
+/// A command of ours as a shell takes it.
+let command (arguments: string list) =
+    String.concat " " ("ldr-fs" :: List.map quoted arguments)
 
 let private started (how: string) =
     match how with
@@ -157,7 +161,7 @@ let write
             Verdict = verdict,
             Reasons = quality.Reasons,
             Numbers = Array.ofList (numbers result quality),
-            Command = String.concat " " ("ldr-fs" :: List.map quoted commandLine),
+            Command = command commandLine,
             Folder = Directory.GetCurrentDirectory()
         )
     )

@@ -2,9 +2,7 @@ namespace Ldr
 
 open System
 open System.Globalization
-open System.Net
-open System.Security.Cryptography
-open System.Text
+open System.IO
 open Ldr.Runtime
 
 /// What an evaluation was of.
@@ -12,43 +10,26 @@ type EvaluationSubject =
     {
         Model: string
         Data: string
-        /// The part of the data set that the pairs are of.
+        /// Which subjects: `test`, `validation`, `training` or `all`.
         Split: string
         Subjects: int
-        /// The command that makes the page again; nothing: none is told.
+        /// The command that makes the page again, and the folder it is run in; nothing: none is told.
         Command: string
+        Folder: string
     }
 
 /// The report of `evaluate`: one HTML file that says how well a model does on many pairs, by structure, and which pairs to look
 /// at. It needs no script and asks no server for anything.
 module EvaluationReport =
-    /// Pairs of the list of those that came out worst.
-    let private worstPairs = 25
+    /// Pairs that are listed.
+    let private listed = 25
 
-    let private style =
-        """
-.facts { width: 100%; }
-.facts td, .facts th { vertical-align: middle; }
-.facts td, .facts thead th { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.facts .name { text-align: left; }
-.facts td.name { white-space: normal; overflow-wrap: anywhere; min-width: 9em; }
-.facts td.plot { width: 100%; padding-right: 0; }
-svg { display: block; width: 100%; height: auto; font: 12px system-ui, sans-serif; fill: var(--quiet); }
-svg .axis { stroke: var(--line); fill: none; }
-svg .before { fill: var(--quiet); fill-opacity: .35; }
-svg .after { fill: var(--accent); fill-opacity: .6; }
-svg .worse { fill: var(--failed); fill-opacity: .9; }
-svg .mean { stroke: var(--text); stroke-width: 2; }
-.figure { max-width: 560px; }
-"""
-
-    let private encode (text: string) = WebUtility.HtmlEncode text |> string
+    let private encode = ReportPage.Encode
+    let private fixedPoint = Scores.fixedPoint
 
     /// A coordinate of a picture.
     let private at (value: float) =
         value.ToString("0.#", CultureInfo.InvariantCulture)
-
-    let private fixedPoint = Scores.fixedPoint
 
     let private known (values: float seq) =
         values |> Seq.filter Double.IsFinite |> List.ofSeq
@@ -62,103 +43,61 @@ svg .mean { stroke: var(--text); stroke-width: 2; }
             let deviation = sqrt (values |> List.averageBy (fun v -> (v - mean) ** 2.0))
             $"{fixedPoint digits mean} ± {fixedPoint digits deviation}"
 
-    /// What pairs are compared by: the overlap where labels are, else the landmarks.
+    [<NoEquality; NoComparison>]
     type private Measure =
         {
             Name: string
-            /// What the axes end with.
-            Most: float
             Digits: int
-            HigherIsBetter: bool
             Of: PairScore -> float
         }
 
-    let private overlap =
+    let private dice =
         {
             Name = "Dice"
-            Most = 1.0
             Digits = 3
-            HigherIsBetter = true
             Of = _.Dice
         }
 
-    let private landmarks (pairs: PairScore list) =
+    let private tre =
         {
             Name = "TRE (mm)"
-            Most =
-                pairs
-                |> Seq.map _.TreMm
-                |> known
-                |> (fun v -> Math.Ceiling(List.max (1.0 :: v)))
             Digits = 2
-            HigherIsBetter = false
             Of = _.TreMm
         }
 
-    let private isWorse (measure: Measure) (before: PairScore) (after: PairScore) =
-        let change = measure.Of after - measure.Of before
+    let private measure name digits pick =
+        {
+            Name = name
+            Digits = digits
+            Of = pick
+        }
 
-        if measure.HigherIsBetter then
-            change < 0.0
-        else
-            change > 0.0
+    let private measures =
+        [
+            dice
+            measure "Jaccard" 3 _.Jaccard
+            measure "HD95 (mm)" 2 _.Hd95Mm
+            tre
+            measure "folded (%)" 3 _.FoldedPercent
+            measure "SDlogJ" 3 _.SdLogJ
+        ]
 
-    /// A row of dots for the values before and one for those after, with a stroke at each mean.
-    let private strip (before: float list) (after: float list) =
-        let width, height = 360.0, 34.0
-        let x value = at (6.0 + (width - 12.0) * value)
+    let private isMeasured (scores: PairScore list) (measure: Measure) =
+        scores |> List.exists (measure.Of >> Double.IsFinite)
 
-        let dots name y values =
-            [
-                for value in values do
-                    $"<circle class=\"{name}\" cx=\"{x value}\" cy=\"{at y}\" r=\"3\"/>"
-                if not (List.isEmpty values) then
-                    let mean = List.average values
-                    $"<path class=\"mean\" d=\"M{x mean} {at (y - 6.0)}V{at (y + 6.0)}\"/>"
-            ]
-            |> String.concat ""
+    /// Whether pairs are compared by their overlap, of which more is better, or by a distance, of which less is.
+    let private isOverlap (by: Measure) = by.Name = dice.Name
 
-        String.concat
-            ""
-            [
-                $"<svg viewBox=\"0 0 {at width} {at height}\" role=\"img\" aria-label=\"Dice before and after\">"
-                for tick in 0..4 do
-                    $"<path class=\"axis\" d=\"M{x (float tick / 4.0)} 0V{at height}\"/>"
-                dots "before" 9.0 before
-                dots "after" 25.0 after
-                "</svg>"
-            ]
+    /// By how much a pair became worse.
+    let private loss (by: Measure) (before: PairScore, after: PairScore) =
+        let change = by.Of after - by.Of before
+        if isOverlap by then -change else change
 
-    /// Every pair as a dot: the measure before across, after upwards.
-    let private scatter (measure: Measure) (pairs: (PairScore * PairScore) list) =
-        let size, left, foot = 420.0, 46.0, 40.0
-        let x value = at (left + size * value / measure.Most)
+    let private isFolded (_, after: PairScore) =
+        after.FoldedPercent > QualityCheck.FoldedPercent
 
-        let y value =
-            at (8.0 + size * (1.0 - value / measure.Most))
-
-        String.concat
-            ""
-            [
-                $"<svg viewBox=\"0 0 {at (left + size + 14.0)} {at (size + foot + 8.0)}\" role=\"img\" aria-label=\"{encode measure.Name} of every pair, before and after\">"
-                for tick in 0..4 do
-                    let value = measure.Most * float tick / 4.0
-                    let label = value.ToString("0.##", CultureInfo.InvariantCulture)
-                    $"<path class=\"axis\" d=\"M{x value} {y 0.0}V{y measure.Most}M{x 0.0} {y value}H{x measure.Most}\"/>"
-                    $"<text x=\"{x value}\" y=\"{at (size + 26.0)}\" text-anchor=\"middle\">{label}</text>"
-                    $"<text x=\"{at (left - 8.0)}\" y=\"{y value}\" text-anchor=\"end\" dominant-baseline=\"middle\">{label}</text>"
-                $"<path class=\"axis\" d=\"M{x 0.0} {y 0.0}L{x measure.Most} {y measure.Most}\"/>"
-                $"<text x=\"{x (measure.Most / 2.0)}\" y=\"{at (size + 44.0)}\" text-anchor=\"middle\">{encode measure.Name} before</text>"
-                $"<text transform=\"translate(12 {y (measure.Most / 2.0)}) rotate(-90)\" text-anchor=\"middle\">{encode measure.Name} after</text>"
-                for before, after in pairs do
-                    let b, a = measure.Of before, measure.Of after
-
-                    if Double.IsFinite b && Double.IsFinite a then
-                        let kind = if isWorse measure before after then "worse" else "after"
-
-                        $"<circle class=\"{kind}\" cx=\"{x (min b measure.Most)}\" cy=\"{y (min a measure.Most)}\" r=\"3.5\"><title>{encode after.Moving} to {encode after.Fixed}: {fixedPoint measure.Digits b} before, {fixedPoint measure.Digits a} after</title></circle>"
-                "</svg>"
-            ]
+    let private section title intro body =
+        $"<section>\n<h2>{title}</h2>\n<p class=\"intro\">{intro}</p>\n{body}\n</section>"
 
     /// A table; its first columns are names.
     let private table (names: int) (head: string list) (rows: string list) =
@@ -175,186 +114,248 @@ svg .mean { stroke: var(--text); stroke-width: 2; }
 
         $"<div class=\"wide\"><table class=\"facts\"><thead><tr>{heads}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
 
-    let private row (name: string) (cells: string list) =
-        let cells = cells |> List.map (fun c -> $"<td>{c}</td>") |> String.concat ""
-        $"<tr><th scope=\"row\">{name}</th>{cells}</tr>"
+    let private cells (values: string list) =
+        values |> List.map (fun value -> $"<td>{value}</td>") |> String.concat ""
 
     let private summary (before: PairScore list) (after: PairScore list) =
-        let measures: (string * (PairScore -> float) * int) list =
-            [
-                "Dice", _.Dice, 3
-                "Jaccard", _.Jaccard, 3
-                "HD95 (mm)", _.Hd95Mm, 2
-                "TRE (mm)", _.TreMm, 2
-                "folded (%)", _.FoldedPercent, 3
-                "SDlogJ", _.SdLogJ, 3
-            ]
-
         // What was not measured has no column.
-        let columns =
-            measures
-            |> List.filter (fun (_, pick, _) -> after |> List.exists (pick >> Double.IsFinite))
+        let columns = measures |> List.filter (isMeasured after)
 
-        let cells (scores: PairScore list) =
-            columns
-            |> List.map (fun (_, pick, digits) -> scores |> Seq.map pick |> known |> spread digits)
+        let row name (scores: PairScore list) time =
+            let own =
+                columns
+                |> List.map (fun m -> scores |> Seq.map m.Of |> known |> spread m.Digits)
 
-        let time = after |> Seq.map _.Milliseconds |> Statistics.median
+            $"<tr><th scope=\"row\">{name}</th>{cells (own @ [ time ])}</tr>"
 
         table
             1
-            ("" :: (columns |> List.map (fun (name, _, _) -> name)) @ [ "ms per pair" ])
+            ("" :: (columns |> List.map _.Name) @ [ "ms per pair" ])
             [
-                row "Before" (cells before @ [ "" ])
-                row "After" (cells after @ [ fixedPoint 0 time ])
+                row "Before" before ""
+                row "After" after (after |> Seq.map _.Milliseconds |> Statistics.median |> fixedPoint 0)
             ]
 
-    let private structures (before: PairScore list) (after: PairScore list) =
-        let ofLabel label (pick: LabelScore -> float) (scores: PairScore list) =
-            scores
-            |> Seq.collect _.PerLabel
-            |> Seq.filter (fun own -> own.Label = label)
-            |> Seq.map pick
-            |> known
+    /// Every pair as a dot: the measure before across, after upwards.
+    let private scatter (by: Measure) (pairs: (PairScore * PairScore) list) =
+        let size, left, foot = 420.0, 46.0, 40.0
 
-        let labels =
-            after |> Seq.collect _.PerLabel |> Seq.map _.Label |> Seq.distinct |> Seq.sort
+        let most =
+            if isOverlap by then
+                1.0
+            else
+                pairs
+                |> Seq.map (fun (b, a) -> max (by.Of b) (by.Of a))
+                |> Seq.max
+                |> max 1.0
+                |> Math.Ceiling
+
+        let x value = at (left + size * value / most)
+        let y value = at (8.0 + size * (1.0 - value / most))
+
+        String.concat
+            "\n"
+            [
+                $"<div class=\"figure\"><svg viewBox=\"0 0 {at (left + size + 14.0)} {at (size + foot + 8.0)}\" role=\"img\" aria-label=\"{by.Name} of every pair, before and after\">"
+                for tick in 0..4 do
+                    let value = most * float tick / 4.0
+                    let label = value.ToString("0.##", CultureInfo.InvariantCulture)
+                    $"<path class=\"axis\" d=\"M{x value} {y 0.0}V{y most}M{x 0.0} {y value}H{x most}\"/>"
+                    $"<text x=\"{x value}\" y=\"{at (size + 26.0)}\" text-anchor=\"middle\">{label}</text>"
+                    $"<text x=\"{at (left - 8.0)}\" y=\"{y value}\" text-anchor=\"end\" dominant-baseline=\"middle\">{label}</text>"
+                $"<path class=\"axis\" d=\"M{x 0.0} {y 0.0}L{x most} {y most}\"/>"
+                $"<text x=\"{x (most / 2.0)}\" y=\"{at (size + 44.0)}\" text-anchor=\"middle\">{by.Name} before</text>"
+                $"<text transform=\"translate(12 {y (most / 2.0)}) rotate(-90)\" text-anchor=\"middle\">{by.Name} after</text>"
+                for before, after in pairs do
+                    let b, a = by.Of before, by.Of after
+
+                    let worse =
+                        if loss by (before, after) > 0.0 then
+                            " class=\"worse\""
+                        else
+                            ""
+
+                    $"<circle{worse} cx=\"{x b}\" cy=\"{y a}\" r=\"3.5\"><title>{encode after.Moving} to {encode after.Fixed}: {fixedPoint by.Digits b} before, {fixedPoint by.Digits a} after</title></circle>"
+                "</svg></div>"
+            ]
+
+    /// A row of dots for the values before and one for those after, from 0 to 1, with a stroke at each mean.
+    let private strip (before: float list) (after: float list) =
+        let width, height = 360.0, 34.0
+        let x value = at (6.0 + (width - 12.0) * value)
+
+        let dots name y values =
+            let places =
+                values |> List.map (fun value -> $"M{x value} {at y}h0") |> String.concat ""
+
+            let mean =
+                match values with
+                | [] -> ""
+                | _ ->
+                    $"<path class=\"mean\" d=\"M{x (List.average values)} {at (y - 6.0)}V{at (y + 6.0)}\"/>"
+
+            $"<path class=\"dots {name}\" d=\"{places}\"/>{mean}"
+
+        let lines =
+            [ 0..4 ]
+            |> List.map (fun tick -> $"M{x (float tick / 4.0)} 0V{at height}")
+            |> String.concat ""
+
+        $"<svg viewBox=\"0 0 {at width} {at height}\" role=\"img\" aria-label=\"Dice before and after\"><path class=\"axis\" d=\"{lines}\"/>"
+        + dots "before" 9.0 before
+        + dots "after" 25.0 after
+        + "</svg>"
+
+    let private structures (before: PairScore list) (after: PairScore list) =
+        let byLabel (scores: PairScore list) =
+            scores |> Seq.collect _.PerLabel |> Seq.groupBy _.Label |> Map.ofSeq
+
+        let first, last = byLabel before, byLabel after
 
         let rows =
             [
-                for label in labels do
-                    let first, last = ofLabel label _.Dice before, ofLabel label _.Dice after
+                for KeyValue(label, own) in last do
+                    let was =
+                        first.TryFind label |> Option.defaultValue Seq.empty |> Seq.map _.Dice |> known
 
-                    let lowest =
-                        match last with
-                        | [] -> "–"
-                        | _ -> fixedPoint 3 (List.min last)
+                    let is = own |> Seq.map _.Dice |> known
+                    let distance = own |> Seq.map _.Hd95Mm |> known
+                    let lowest = if is.IsEmpty then nan else List.min is
+                    let numbers = [ spread 3 was; spread 3 is; fixedPoint 3 lowest; spread 2 distance ]
 
-                    $"<tr><th scope=\"row\">{label}</th><td>{spread 3 first}</td><td>{spread 3 last}</td><td>{lowest}</td><td>{spread 2 (ofLabel label _.Hd95Mm after)}</td><td class=\"plot\">{strip first last}</td></tr>"
+                    $"<tr><th scope=\"row\">{label}</th>{cells numbers}<td class=\"plot\">{strip was is}</td></tr>"
             ]
 
-        match rows with
-        | [] -> ""
-        | _ ->
-            "<section><h2>Structures</h2>\n<p class=\"intro\">The overlap (Dice) of each label; a dot is a pair, grey before and blue after, from 0 on the left to 1 on the right; a stroke is the mean.</p>\n"
-            + table 1 [ "Label"; "Dice before"; "Dice after"; "lowest"; "HD95 (mm)"; "" ] rows
-            + "</section>"
+        if rows.IsEmpty then
+            ""
+        else
+            table 1 [ "Label"; "Dice before"; "Dice after"; "lowest"; "HD95 (mm)"; "" ] rows
+            |> section
+                "Structures"
+                "The overlap (Dice) of each label; a dot is a pair, grey before and blue after, from 0 on the left to 1 on the right; a stroke is the mean."
 
-    let private worst (measure: Measure) (pairs: (PairScore * PairScore) list) =
-        let order (_, after: PairScore) =
-            let value = measure.Of after
+    /// The pairs that became worse or fold, then those that came out worst.
+    let private list (by: Measure) (pairs: (PairScore * PairScore) list) =
+        let isFlagged pair = loss by pair > 0.0 || isFolded pair
+
+        let place (before, after: PairScore) =
+            let value = by.Of after
             // What could not be measured comes last.
+            not (isFlagged (before, after)),
             if Double.IsNaN value then infinity
-            elif measure.HigherIsBetter then value
+            elif isOverlap by then value
             else -value
 
-        let shown = pairs |> List.sortBy order |> List.truncate worstPairs
+        let shown = pairs |> List.sortBy place |> List.truncate listed
 
-        let all =
-            if shown.Length = pairs.Length then
-                "All of them."
-            else
-                $"The {shown.Length} worst of {pairs.Length}; <code>scores.csv</code> beside this page has all."
+        let columns =
+            measures
+            |> List.filter (fun m ->
+                m.Name <> by.Name && m.Name <> "Jaccard" && isMeasured (pairs |> List.map snd) m)
 
         let rows =
             [
                 for before, after in shown do
-                    $"<tr><td class=\"name\">{encode after.Fixed}</td><td class=\"name\">{encode after.Moving}</td><td>{fixedPoint measure.Digits (measure.Of before)}</td><td>{fixedPoint measure.Digits (measure.Of after)}</td><td>{fixedPoint 2 after.Hd95Mm}</td><td>{fixedPoint 3 after.FoldedPercent}</td><td>{fixedPoint 3 after.SdLogJ}</td></tr>"
+                    let kind =
+                        if isFlagged (before, after) then
+                            " class=\"flagged\""
+                        else
+                            ""
+
+                    let numbers =
+                        [
+                            fixedPoint by.Digits (by.Of before)
+                            fixedPoint by.Digits (by.Of after)
+                            for m in columns do
+                                fixedPoint m.Digits (m.Of after)
+                        ]
+
+                    $"<tr{kind}><td class=\"name\">{encode after.Fixed}</td><td class=\"name\">{encode after.Moving}</td>{cells numbers}</tr>"
             ]
 
-        $"<section><h2>Pairs to look at</h2>\n<p class=\"intro\">{all} <code>ldr-fs register --report PAGE.html</code> shows one in pictures.</p>\n"
-        + table
+        let how =
+            if shown.Length = pairs.Length then
+                $"All {pairs.Length}"
+            else
+                $"{shown.Length} of {pairs.Length}"
+
+        table
             2
-            [
-                "Fixed"
-                "Moving"
-                $"{measure.Name} before"
-                $"{measure.Name} after"
-                "HD95 (mm)"
-                "folded (%)"
-                "SDlogJ"
-            ]
+            ([ "Fixed"; "Moving"; $"{by.Name} before"; $"{by.Name} after" ]
+             @ (columns |> List.map _.Name))
             rows
-        + "</section>"
+        |> section
+            "Pairs to look at"
+            $"{how}: those that became worse or fold (red) first, then by their {by.Name} after. <code>scores.csv</code> beside this page has every pair; <code>ldr-fs register --report PAGE.html</code> shows one in pictures."
+
+    let private notice (by: Measure) (pairs: (PairScore * PairScore) list) =
+        let isMeasured (before, after) =
+            Double.IsFinite(by.Of before) && Double.IsFinite(by.Of after)
+
+        let count condition =
+            pairs |> List.filter condition |> List.length
+
+        let measured = count isMeasured
+        let worse = count (fun pair -> loss by pair > 0.0)
+        let folded = count isFolded
+
+        [
+            if measured = 0 then
+                "No pair has labels or landmarks to be compared by."
+            else
+                let pairs = if measured = 1 then "pair" else "pairs"
+                $"{worse} of {measured} {pairs} became worse by {by.Name}."
+
+                if measured < count (fun _ -> true) then
+                    $"{count (isMeasured >> not)} could not be measured by it."
+            $"In {folded} more than {fixedPoint 0 QualityCheck.FoldedPercent} %% of the voxels fold."
+        ]
+        |> String.concat " "
 
     /// The whole page. `before` are the scores of the same pairs after the initial alignment alone, in the same order.
     let page (subject: EvaluationSubject) (before: PairScore list) (after: PairScore list) : string =
-        let css = RegistrationReport.Resource "report.css" + style
-
-        let hash =
-            css |> Encoding.UTF8.GetBytes |> SHA256.HashData |> Convert.ToBase64String
-
         let pairs = List.zip before after
+        let by = if isMeasured after dice then dice else tre
 
-        let measure =
-            if after |> List.exists (_.Dice >> Double.IsFinite) then
-                overlap
-            else
-                landmarks (before @ after)
+        let style = ReportPage.Resource "report.css" + ReportPage.Resource "evaluation.css"
 
-        let count = pairs |> List.filter (fun (b, a) -> isWorse measure b a) |> List.length
-        let folding = after |> List.filter (fun a -> a.FoldedPercent > 0.5) |> List.length
+        let compared =
+            pairs
+            |> List.filter (fun (b, a) -> Double.IsFinite(by.Of b) && Double.IsFinite(by.Of a))
 
-        let notice =
+        let better = if isOverlap by then "above" else "below"
+
+        let parts =
             [
-                if count = 0 then
-                    $"No pair has a worse {encode measure.Name} after than before."
-                elif count = 1 then
-                    $"1 of {pairs.Length} pairs has a worse {encode measure.Name} after than before (red below)."
-                else
-                    $"{count} of {pairs.Length} pairs have a worse {encode measure.Name} after than before (red below)."
-                if folding > 0 then
-                    $"In {folding} of {pairs.Length} pairs more than 0.5 %% of the voxels fold."
+                "style", style
+                "stylehash", ReportPage.Hash style
+                "model", encode subject.Model
+                "data", encode subject.Data
+                "split", encode subject.Split
+                "what",
+                $"Pairs: {pairs.Length}, of {subject.Subjects} subjects; mean ± deviation over the pairs."
+                "notice", notice by pairs
+                "summary", summary before after
+                "pairs",
+                (if compared.IsEmpty then
+                     ""
+                 else
+                     scatter by compared
+                     |> section
+                         "Pairs"
+                         $"Every dot is a pair; {better} the diagonal it is better after than before. Its name appears when the pointer rests on it.")
+                "structures", structures before after
+                "list", list by pairs
+                "command", ReportPage.Command(subject.Command, subject.Folder)
+                "version", ReportPage.Version
             ]
-            |> String.concat " "
 
-        let better =
-            if measure.HigherIsBetter then
-                "above the diagonal a pair is better after than before."
-            else
-                "below the diagonal a pair is better after than before."
+        use writer = new StringWriter()
 
-        let command =
-            if subject.Command = "" then
-                ""
-            else
-                $"<section><h2>The command</h2><pre><code>{encode subject.Command}</code></pre></section>"
+        ReportPage.Write(
+            writer,
+            ReportPage.Resource "evaluation.html",
+            dict parts |> Collections.Generic.Dictionary
+        )
 
-        let version =
-            match typeof<RegistrationReport>.Assembly.GetName().Version with
-            | null -> ""
-            | version -> version.ToString 3
-
-        $"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Evaluation report: {encode subject.Model} on {encode subject.Data}</title>
-<style>{css}</style>
-</head>
-<body>
-<main>
-<header>
-<p class="kicker">Evaluation report</p>
-<h1><span class="name">{encode subject.Model}</span> on <span class="name">{encode subject.Data}</span>, {encode subject.Split} subjects</h1>
-</header>
-<section>
-<p class="intro">{pairs.Length} pairs of {subject.Subjects} subjects; mean ± deviation over the pairs. <b>Before</b> is the initial alignment alone, <b>after</b> the model's registration. {notice}</p>
-{summary before after}
-</section>
-<section>
-<h2>Pairs</h2>
-<p class="intro">Every dot is a pair; {better} The name of a pair appears when the pointer rests on it.</p>
-<div class="figure">{scatter measure pairs}</div>
-</section>
-{structures before after}
-{worst measure pairs}
-{command}
-<footer>Made by ldr-fs {version}. For research; not a medical device.</footer>
-</main>
-</body>
-</html>
-"""
+        writer.ToString()

@@ -122,13 +122,18 @@ module Experiment =
     let tryInstance (experiment: Experiment) (name: string) : Instance option =
         instances experiment |> named name
 
-    /// The earlier training that a training (or an instance of it) starts from, if it is none from outside.
+    /// The earlier training that a training (or an instance of it) starts from, if it is none from outside: of several seeds
+    /// its own where there is one, else the first.
     let startInstance (experiment: Experiment) (training: TrainingOptions) : Instance option =
-        training.Start
-        |> Option.bind (fun start ->
-            instances experiment
-            |> List.takeWhile (fun i -> i.Name <> training.Name && i.Training <> training.Name)
-            |> named start)
+        match training.Start, tryInstance experiment training.Name with
+        | Some start, Some own ->
+            let earlier =
+                instances experiment |> List.takeWhile (fun i -> i.Training <> own.Training)
+
+            earlier
+            |> List.tryFind (fun i -> i.Training = start && i.Seed = own.Seed)
+            |> Option.orElse (named start earlier)
+        | _ -> None
 
     /// The SHA-256 of an experiment as it was resolved.
     let digest (experiment: Experiment) =
@@ -231,18 +236,26 @@ module Experiment =
                     }
                 | _ -> ()
 
-            for index, training, start in foreignStarts experiment do
-                match ModelFile.resolve start, StartModel.check start training.Architecture with
-                | Ok _, Error problem -> startProblem index problem
-                | _ -> ()
-
             for index, training in List.indexed experiment.Train do
-                match startInstance experiment training with
-                | Some earlier ->
-                    match StartModel.fits earlier.Name earlier.Options.Architecture training.Architecture with
+                match training.Start, startInstance experiment training with
+                | None, _ -> ()
+                | Some start, Some earlier ->
+                    match StartModel.fits start earlier.Options.Architecture training.Architecture with
                     | Ok() -> ()
                     | Error problem -> startProblem index problem
-                | None -> ()
+                | Some start, None ->
+                    match ModelFile.resolve start, StartModel.check start training.Architecture with
+                    | Ok _, Error problem -> startProblem index problem
+                    | Ok _, Ok _ -> ()
+                    | Error _, _ when isPlace start || isThere start -> ()
+                    | Error _, _ ->
+                        let known = List.take index names @ (ModelFile.shipped () |> List.map fst)
+
+                        {
+                            Path = $"$.train[{index}].start"
+                            Problem =
+                                $"\"{start}\" is neither an earlier training nor a model; {Codec.suggestion known start}"
+                        }
 
             for index, teacher in foreignTeachers experiment do
                 match experiment.Train[index].Augmentation with

@@ -331,10 +331,12 @@ module Run =
                     Steps = steps
                     Experiment = digest
                     Notes =
-                        [
-                            for start, card in Option.toList (startOf training) do
-                                $"started from {start}: {card.Steps} steps on {card.Data} ({card.Licence}), experiment {card.Experiment}"
-                        ]
+                        match startOf training with
+                        | Some(start, card) ->
+                            // And what that model itself started from.
+                            $"{StartModel.origin}{start}: {card.Steps} steps on {card.Data} ({card.Licence}), experiment {card.Experiment}"
+                            :: (card.Notes |> List.filter _.StartsWith(StartModel.origin))
+                        | None -> []
                 }
 
             let readModel path =
@@ -408,21 +410,26 @@ module Run =
             Checkpoint.clean options.Folder
 
             for training in experiment.Train do
-                if (Experiment.startInstance experiment training).IsNone then
-                    for start, card in Option.toList (startOf training) do
-                        let unseen =
-                            Set.ofList (
-                                (split.ValidationGroup.Members |> List.map _.Name)
-                                @ (testSubjects |> List.map _.Name)
-                            )
+                /// The first of the trainings that each start from the one before, up to this one.
+                let rec first (training: TrainingOptions) =
+                    match Experiment.startInstance experiment training with
+                    | Some earlier -> first earlier.Options
+                    | None -> training
 
-                        let seen = Set.intersect unseen (Set.ofList card.Train)
+                for start, card in Option.toList (startOf (first training)) do
+                    let unseen =
+                        Set.ofList (
+                            (split.ValidationGroup.Members |> List.map _.Name)
+                            @ (testSubjects |> List.map _.Name)
+                        )
 
-                        if card.Data = dataset.Name && not seen.IsEmpty then
-                            options.Sink(
-                                Cautioned
-                                    $"training {training.Name} starts from {start}, which has learnt from {seen.Count} of the {unseen.Count} validation and test subjects: their scores say nothing of unseen ones"
-                            )
+                    let seen = Set.intersect unseen (Set.ofList card.Train)
+
+                    if card.Data = dataset.Name && not seen.IsEmpty then
+                        options.Sink(
+                            Cautioned
+                                $"training {training.Name} starts from {start}, which has learnt from {seen.Count} of the {unseen.Count} validation and test subjects: their scores say nothing of unseen ones"
+                        )
 
             RunSpace.warning options.Folder (RunSpace.bytes experiment)
             |> Option.iter (Cautioned >> options.Sink)
@@ -552,16 +559,20 @@ module Run =
 
             let wanted = wantedOf options experiment all
 
-            /// The earlier trainings whose models an instance needs, and that are not there: its start and its teacher.
+            /// The earlier trainings whose models an instance needs to be trained, and that are not there: its start and its teacher.
             let rec needed (instance: Instance) : Instance list =
-                [
-                    let teacher = instance.Options.Distillation |> Option.bind (fun d -> own d.Teacher)
+                let isThere (i: Instance) =
+                    File.Exists(modelPath options.Folder i.Name)
 
-                    for earlier in
-                        List.choose id [ Experiment.startInstance experiment instance.Options; teacher ] do
-                        if not (File.Exists(modelPath options.Folder earlier.Name)) then
-                            yield! needed earlier
-                            earlier
+                let teacher = instance.Options.Distillation |> Option.bind (fun d -> own d.Teacher)
+
+                [
+                    if not (isThere instance) then
+                        for earlier in
+                            List.choose id [ Experiment.startInstance experiment instance.Options; teacher ] do
+                            if not (isThere earlier) then
+                                yield! needed earlier
+                                earlier
                 ]
 
             let rec carryOut (instances: Instance list) =

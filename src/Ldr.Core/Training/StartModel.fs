@@ -2,6 +2,9 @@ namespace Ldr
 
 /// The model that a training starts from.
 module StartModel =
+    /// How a line of a model's card begins that says what its training started from.
+    let origin = "started from "
+
     /// Whether weights of the architecture `holds` can start a training of `wanted`; `start` is named in the message.
     let fits (start: string) (holds: Architecture) (wanted: Architecture) : Result<unit, Error> =
         if holds = wanted then

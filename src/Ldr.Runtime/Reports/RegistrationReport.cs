@@ -1,10 +1,6 @@
 using System.Globalization;
-using System.Net;
-using System.Reflection;
-using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
-using System.Text.RegularExpressions;
 
 namespace Ldr.Runtime;
 
@@ -12,7 +8,7 @@ namespace Ldr.Runtime;
 /// A report on one registered pair: one HTML file with everything in it. It asks no server for anything, and its content security
 /// policy forbids that it ever does.
 /// </summary>
-public static partial class RegistrationReport
+public static class RegistrationReport
 {
     /// <summary>Voxels of each image that a page carries at most: about 10 MB for the three of a noisy CT.</summary>
     private const double MostVoxels = 2_500_000;
@@ -38,40 +34,18 @@ public static partial class RegistrationReport
             parts.Add(name, value);
         }
 
-        string page = Resource("report.html");
+        string page = ReportPage.Resource("report.html");
         AtomicFile.Write(path, stream =>
         {
             using StreamWriter writer = new(stream, new UTF8Encoding(false), 1 << 16, leaveOpen: true);
-            int start = 0;
-            foreach (Match place in Placeholder().Matches(page))
-            {
-                writer.Write(page.AsSpan(start, place.Index - start));
-                writer.Write(parts[place.Groups[1].Value]);
-                start = place.Index + place.Length;
-            }
-
-            writer.Write(page.AsSpan(start));
+            ReportPage.Write(writer, page, parts);
         });
     }
 
-    [GeneratedRegex(@"\{\{([a-z]+)\}\}")]
-    private static partial Regex Placeholder();
-
-    /// <summary>A text that the assembly carries: a page, its style or its script.</summary>
-    internal static string Resource(string name)
-    {
-        using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(name)
-            ?? throw new InvalidOperationException($"the resource {name} is missing");
-        using StreamReader reader = new(stream);
-        return reader.ReadToEnd().ReplaceLineEndings("\n");
-    }
-
-    private static string Encode(string text) => WebUtility.HtmlEncode(text);
-
     private static Dictionary<string, string> Text(ReportContent content)
     {
-        string style = Resource("report.css");
-        string script = Resource("report.js");
+        string style = ReportPage.Resource("report.css");
+        string script = ReportPage.Resource("report.js");
         string title = content.Verdict switch
         {
             "ok" => "No sign that anything went wrong",
@@ -82,42 +56,34 @@ public static partial class RegistrationReport
         {
             ["style"] = style,
             ["script"] = script,
-            ["stylehash"] = Hash(style),
-            ["scripthash"] = Hash(script),
-            ["fixed"] = Encode(content.FixedName),
-            ["moving"] = Encode(content.MovingName),
-            ["verdict"] = Encode(content.Verdict),
+            ["stylehash"] = ReportPage.Hash(style),
+            ["scripthash"] = ReportPage.Hash(script),
+            ["fixed"] = ReportPage.Encode(content.FixedName),
+            ["moving"] = ReportPage.Encode(content.MovingName),
+            ["verdict"] = ReportPage.Encode(content.Verdict),
             ["verdicttitle"] = title,
             ["reasons"] = Reasons(content.Reasons),
             ["numbers"] = Numbers(content.Numbers),
             ["scans"] = Scan("Fixed", content.FixedName, content.Fixed.Grid) + Scan("Moving", content.MovingName, content.Moving.Grid),
-            ["command"] = content.Command.Length == 0 ? string.Empty : Command(content),
+            ["command"] = ReportPage.Command(content.Command, content.Folder),
             ["outlines"] = content.MovingLabels is null ? " hidden" : string.Empty,
-            ["version"] = typeof(RegistrationReport).Assembly.GetName().Version?.ToString(3) ?? string.Empty,
+            ["version"] = ReportPage.Version,
         };
     }
 
-    private static string Hash(string text) => Convert.ToBase64String(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
-
     private static string Reasons(IReadOnlyList<string> reasons) =>
-        reasons.Count == 0 ? string.Empty : $"<ul>{string.Concat(reasons.Select(reason => $"<li>{Encode(reason)}</li>"))}</ul>";
+        reasons.Count == 0 ? string.Empty : $"<ul>{string.Concat(reasons.Select(reason => $"<li>{ReportPage.Encode(reason)}</li>"))}</ul>";
 
     private static string Numbers(IReadOnlyList<ReportNumber> numbers) => string.Concat(numbers.Select(number =>
-        $"<tr><th scope=\"row\">{Encode(number.Name)}</th><td class=\"value\">{Encode(number.Value)}</td>"
-        + $"<td class=\"unit\">{Encode(number.Unit)}</td><td class=\"remark\">{Encode(number.Remark)}</td></tr>\n"));
+        $"<tr><th scope=\"row\">{ReportPage.Encode(number.Name)}</th><td class=\"value\">{ReportPage.Encode(number.Value)}</td>"
+        + $"<td class=\"unit\">{ReportPage.Encode(number.Unit)}</td><td class=\"remark\">{ReportPage.Encode(number.Remark)}</td></tr>\n"));
 
     private static string Scan(string role, string name, Grid grid)
     {
         (double x, double y, double z) = grid.Spacing;
         string size = FormattableString.Invariant($"{grid.Nx} × {grid.Ny} × {grid.Nz}");
         string spacing = FormattableString.Invariant($"{x:0.###} × {y:0.###} × {z:0.###} mm");
-        return $"<tr><th scope=\"row\">{role}</th><td class=\"name\">{Encode(name)}</td><td>{size}</td><td>{spacing}</td><td>{grid.Orientation}</td></tr>\n";
-    }
-
-    private static string Command(ReportContent content)
-    {
-        string folder = content.Folder.Length == 0 ? string.Empty : $"<p class=\"remark\">Run in the folder {Encode(content.Folder)}</p>";
-        return $"<section><h2>The command</h2><pre><code>{Encode(content.Command)}</code></pre>{folder}</section>";
+        return $"<tr><th scope=\"row\">{role}</th><td class=\"name\">{ReportPage.Encode(name)}</td><td>{size}</td><td>{spacing}</td><td>{grid.Orientation}</td></tr>\n";
     }
 
     private static IEnumerable<(string Name, string Text)> Pictures(ReportContent content, int threads)

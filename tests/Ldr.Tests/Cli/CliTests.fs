@@ -837,7 +837,18 @@ let tests =
                 match second.Card.Notes with
                 | [ note ] ->
                     Expect.stringStarts note "started from student-reconstruction: 2 steps on " "the card"
-                | notes -> failtestf "%A" notes)
+                | notes -> failtestf "%A" notes
+
+                // Scoring a training asks for no model but its own.
+                File.Delete(run </> "models" </> "student-reconstruction.safetensors")
+                File.Delete(run </> "scores" </> "student-aldk.json")
+                let again = ldr (arguments @ [ "--resume" ])
+                Expect.equal again.Code 0 again.Errors
+                Expect.isTrue (File.Exists(run </> "scores" </> "student-aldk.json")) "scored"
+
+                Expect.isFalse
+                    (File.Exists(run </> "models" </> "student-reconstruction.safetensors"))
+                    "not trained again")
 
             for signal, what in [ "INT", "Ctrl-C"; "TERM", "a scheduler's SIGTERM" ] do
                 testInFolder $"{what} ends a training with a checkpoint, and --resume goes on" (fun folder ->

@@ -194,7 +194,7 @@ let tests =
                 Expect.isEmpty (Directory.GetFiles(folder, "*.tmp")) "nothing is left behind")
 
             testInFolder
-                "in a browser the report of an evaluation has its colours and nothing is refused"
+                "in a browser the report of an evaluation has its colours, and nothing is asked for"
                 (fun folder ->
                     use browser = Browser.Start()
 
@@ -220,19 +220,22 @@ let tests =
                                 Split = "test"
                                 Subjects = 2
                                 Command = ""
+                                Folder = ""
                             }
                             [ score "a" 0.5; score "b" 0.5 ]
                             [ score "a" 0.7; score "b" 0.4 ]
 
                     File.WriteAllText(folder </> "report.html", page)
-                    browser.Open(Uri(folder </> "report.html").AbsoluteUri)
+                    let address = Uri(folder </> "report.html").AbsoluteUri
+                    browser.Open address
                     browser.Wait "document.readyState === 'complete' && document.querySelector('circle')"
 
-                    let colour kind =
-                        browser.Evaluate $"getComputedStyle(document.querySelector('circle.{kind}')).fill"
+                    let colour dot =
+                        browser.Evaluate $"getComputedStyle(document.querySelector('{dot}')).fill"
 
-                    Expect.equal (colour "after") "rgb(31, 95, 168)" "the style sheet is let in"
-                    Expect.equal (colour "worse") "rgb(163, 32, 28)" "what became worse")
+                    Expect.equal (colour "circle") "rgb(31, 95, 168)" "the style sheet is let in"
+                    Expect.equal (colour "circle.worse") "rgb(163, 32, 28)" "what became worse"
+                    Expect.equal browser.Requests [ address ] "nothing is asked for")
 
             testInFolder
                 "in a browser the sliders move, sides are right, and nothing is asked for"

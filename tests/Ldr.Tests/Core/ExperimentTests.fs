@@ -182,11 +182,67 @@ let tests =
                 Expect.stringStarts said $"{quickstart}: $.train[2].start: teacher: holds vtn" "the line"
                 Expect.stringContains said "give both the same \"architecture\"" "the remedy"
 
-                for later in [ "student-aldk"; "student-reconstruction" ] do
+                // Neither itself nor a later one, nor a misspelt one.
+                for index, training, start, hint in
+                    [
+                        1, "student-reconstruction", "student-reconstruction", "known: "
+                        1, "student-reconstruction", "student-aldk", "known: "
+                        2, "student-aldk", "student-recontruction", "did you mean \"student-reconstruction\"?"
+                    ] do
                     Expect.stringStarts
-                        (lines (starts "student-reconstruction" later) |> List.exactlyOne)
-                        $"{quickstart}: $.train[1].start: {later}: no such model"
-                        "neither itself nor a later one"
+                        (lines (read training start) |> List.exactlyOne)
+                        $"{quickstart}: $.train[{index}].start: \"{start}\" is neither an earlier training nor a model; {hint}"
+                        "the line"
+            }
+            test "of several seeds, each starts from its own where there is one" {
+                let starts (first: string) (second: string) start =
+                    let experiment =
+                        Experiment.read
+                            quickstart
+                            [
+                                $"train.student-reconstruction.seeds={first}"
+                                $"train.student-aldk.seeds={second}"
+                                $"train.student-aldk.start={start}"
+                            ]
+                        |> Error.orRaise
+
+                    [
+                        for instance in Experiment.instances experiment do
+                            if instance.Training = "student-aldk" then
+                                Experiment.startInstance experiment instance.Options |> Option.map _.Name
+                    ]
+
+                let name seed = Some $"student-reconstruction-{seed}"
+
+                Expect.equal
+                    (starts "[1,2]" "[2,3]" "student-reconstruction")
+                    [ name 2; name 1 ]
+                    "equal seeds"
+
+                Expect.equal
+                    (starts "[1,2]" "[1,2]" "student-reconstruction-2")
+                    [ name 2; name 2 ]
+                    "one of them"
+
+                // Its own name is that of a model: no seed starts from another seed.
+                let own =
+                    Experiment.read
+                        quickstart
+                        [
+                            "train.student-aldk.name=hippocampus"
+                            "train.hippocampus.seeds=[1,2]"
+                            "train.hippocampus.start=hippocampus"
+                            """train.hippocampus.architecture={"kind": "cascade", "affine": {"kind": "affine-light"}, "stages": 2, "stage": {"kind": "ldr-velocity"}}"""
+                        ]
+                    |> Error.orRaise
+
+                Expect.equal
+                    [
+                        for instance in Experiment.instances own ->
+                            Experiment.startInstance own instance.Options |> Option.map _.Name
+                    ]
+                    [ None; None; None; None ]
+                    "the shipped model"
             }
             test "stored fields do not teach pairs that are deformed" {
                 let read folder =

@@ -247,7 +247,7 @@ let tests =
                 Expect.equal (string node["tre_mm"]) "1.5" "TRE"
                 Expect.equal (node["dice_per_label"].ToJsonString()) """{"1":1,"2":0.5,"7":0}""" "labels"
             }
-            test "the report has every pair as a dot, the worst first, and what became worse" {
+            test "the report has every pair as a dot, what became worse and what folds first" {
                 let about =
                     {
                         Model = "<m>"
@@ -255,48 +255,80 @@ let tests =
                         Split = "test"
                         Subjects = 3
                         Command = "ldr-fs evaluate --model '<m>'"
+                        Folder = "<here>"
                     }
 
                 let count (pattern: string) (page: string) = Regex.Matches(page, pattern).Count
 
-                let worse =
+                let listed (page: string) =
                     [
-                        before[0]
-                        { before[1] with
-                            Dice = pairs[1].Dice + 0.1
-                        }
+                        for row in Regex.Matches(page, "<tr( class=\"flagged\")?><td class=\"name\">([^<]*)<") ->
+                            row.Groups[2].Value, row.Groups[1].Success
                     ]
 
-                let page = EvaluationReport.page about worse pairs
-                Expect.equal (count "<circle class=\"(after|worse)\"[^>]*><title>" page) 2 "dots"
+                // The second pair folds; a third is good, but not as good as before.
+                let third = { pairs[0] with Fixed = "c" }
+                let after = [ yield! pairs; { third with Dice = 0.7 } ]
+                let before = [ yield! before; third ]
+                let page = EvaluationReport.page about before after
+                Expect.equal (count "<circle[^>]*><title>" page) 3 "dots"
                 Expect.equal (count "<circle class=\"worse\"" page) 1 "the pair that became worse"
-                Expect.stringContains page "1 of 2 pairs has a worse Dice" "and in words"
-                Expect.stringContains page "In 1 of 2 pairs more than 0.5 % of the voxels fold" "folds"
+                Expect.stringContains page "1 of 3 pairs became worse by Dice." "and in words"
+                Expect.stringContains page "In 1 more than 1 % of the voxels fold." "folds"
+
+                Expect.equal
+                    (listed page)
+                    [ "b&quot;c", true; "c", true; "a, left", false ]
+                    "what folds, what became worse, the others"
                 // Labels 1, 2 and 7, and a stroke at each mean, before and after.
                 Expect.equal (count "<tr><th scope=\"row\">[0-9]+</th>" page) 3 "structures"
                 Expect.equal (count "class=\"mean\"" page) 6 "means"
-                Expect.isLessThan (page.IndexOf ">b&quot;c<") (page.IndexOf ">a, left<") "the worst first"
-                Expect.isFalse (page.Contains "<m>") "names are encoded"
-                Expect.isFalse (Regex.IsMatch(page, "https?://|<script|NaN")) "nothing is asked for"
-                // The same of landmarks alone.
-                let bare (scores: PairScore list) =
-                    scores
-                    |> List.mapi (fun i s ->
-                        { s with
-                            Dice = nan
-                            Jaccard = nan
-                            Hd95Mm = nan
-                            TreMm = float (i + 1)
-                            PerLabel = []
-                        })
+                // Of label 2 all three pairs, before and after.
+                Expect.equal
+                    (count "class=\"dots [a-z]+\" d=\"(M[0-9. ]+h0){3}\"" page)
+                    2
+                    "dots of a structure"
 
-                let after = bare pairs
-                let before = after |> List.map (fun s -> { s with TreMm = 3.0 - s.TreMm })
-                let page = EvaluationReport.page { about with Command = "" } before after
+                Expect.isFalse (Regex.IsMatch(page, "<m>|<here>")) "names are encoded"
+
+                Expect.isFalse
+                    (Regex.IsMatch(page, "https?://|<script|NaN|{{"))
+                    "nothing is asked for or left out"
+
+                // The same of landmarks alone, which the third pair has not.
+                let bare tre (score: PairScore) =
+                    { score with
+                        Dice = nan
+                        Jaccard = nan
+                        Hd95Mm = nan
+                        TreMm = tre
+                        PerLabel = []
+                    }
+
+                let page =
+                    EvaluationReport.page
+                        { about with Command = "" }
+                        (List.map2 bare [ 2.0; 1.0; nan ] after)
+                        (List.map2 bare [ 1.0; 2.0; nan ] after)
+
                 Expect.equal (count "<circle class=\"worse\"" page) 1 "of 1 before, 2 after"
-                Expect.equal (count "<circle class=\"after\"" page) 1 "of 2 before, 1 after"
-                Expect.stringContains page "TRE (mm) before" "the measure"
-                Expect.isFalse (page.Contains "Dice") "no labels, no overlap"
-                Expect.isFalse (page.Contains "Structures") "no structures"
+                Expect.equal (count "<circle[^>]*><title>" page) 2 "dots of those that have landmarks"
+
+                Expect.stringContains
+                    page
+                    "1 of 2 pairs became worse by TRE (mm). 1 could not be measured by it."
+                    "in words"
+
+                Expect.equal (listed page |> List.last) ("c", false) "what was not measured is last"
+
+                Expect.isFalse
+                    (Regex.IsMatch(page, "Dice|Structures|HD95|The command|NaN"))
+                    "what there is not"
+
+                let page =
+                    EvaluationReport.page about (List.map (bare nan) before) (List.map (bare nan) after)
+
+                Expect.stringContains page "No pair has labels or landmarks to be compared by." "nothing"
+                Expect.equal (count "<svg" page) 0 "and no picture"
             }
         ]
