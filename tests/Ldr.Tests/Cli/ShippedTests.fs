@@ -82,5 +82,5 @@ let tests =
                 "two-velocity-labels"
                 "Task04_Hippocampus"
                 200
-            scoresAsPublished "brain" "brain" "two-velocity-long" "Brain_IXI" 100
+            scoresAsPublished "brain" "brain" "two-velocity-longer" "Brain_IXI" 100
         ]
