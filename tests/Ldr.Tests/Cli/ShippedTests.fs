@@ -73,7 +73,7 @@ let tests =
             scoresAsPublished
                 "hippocampus"
                 "hippocampus"
-                "two-velocity-strain-labels"
+                "two-velocity-strain-labels-augmented"
                 "Task04_Hippocampus"
                 200
             scoresAsPublished
