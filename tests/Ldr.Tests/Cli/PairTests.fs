@@ -345,11 +345,24 @@ let tests =
                 ImageFile.Write(folder </> "fixed.nii", scan 0.)
                 ImageFile.Write(folder </> "moving.nii", scan 0.2)
 
+                // What `./ldr-fs` runs, compiled ahead of time. Code that is compiled at its first call, as beside these tests,
+                // keeps what it no longer needs until it returns: one volume more.
+                let shipped =
+                    Path.Combine(
+                        Ldr.Tests.Core.Repository.root,
+                        "src",
+                        "Ldr.Cli",
+                        "bin",
+                        "Release",
+                        "net10.0",
+                        "ldr-fs.dll"
+                    )
+
                 use running =
                     start
                         "dotnet"
                         [
-                            program
+                            shipped
                             "register"
                             "--model"
                             "none"
