@@ -88,6 +88,10 @@ module EvaluationReport =
     /// Whether pairs are compared by their overlap, of which more is better, or by a distance, of which less is.
     let private isOverlap (by: Measure) = by.Name = dice.Name
 
+    /// Whether a pair can be compared: measured before and after.
+    let private isCompared (by: Measure) (before: PairScore, after: PairScore) =
+        Double.IsFinite(by.Of before) && Double.IsFinite(by.Of after)
+
     /// By how much a pair became worse.
     let private loss (by: Measure) (before: PairScore, after: PairScore) =
         let change = by.Of after - by.Of before
@@ -289,25 +293,22 @@ module EvaluationReport =
             $"{how}: those that became worse or fold (red) first, then by their {by.Name} after. <code>scores.csv</code> beside this page has every pair; <code>ldr-fs register --report PAGE.html</code> shows one in pictures."
 
     let private notice (by: Measure) (pairs: (PairScore * PairScore) list) =
-        let isMeasured (before, after) =
-            Double.IsFinite(by.Of before) && Double.IsFinite(by.Of after)
-
         let count condition =
             pairs |> List.filter condition |> List.length
 
-        let measured = count isMeasured
+        let compared = count (isCompared by)
         let worse = count (fun pair -> loss by pair > 0.0)
         let folded = count isFolded
 
         [
-            if measured = 0 then
+            if compared = 0 then
                 "No pair has labels or landmarks to be compared by."
             else
-                let pairs = if measured = 1 then "pair" else "pairs"
-                $"{worse} of {measured} {pairs} became worse by {by.Name}."
+                let noun = if compared = 1 then "pair" else "pairs"
+                $"{worse} of {compared} {noun} became worse by {by.Name}."
 
-                if measured < count (fun _ -> true) then
-                    $"{count (isMeasured >> not)} could not be measured by it."
+                if compared < pairs.Length then
+                    $"{pairs.Length - compared} could not be measured by it."
             $"In {folded} more than {fixedPoint 0 QualityCheck.FoldedPercent} %% of the voxels fold."
         ]
         |> String.concat " "
@@ -319,10 +320,7 @@ module EvaluationReport =
 
         let style = ReportPage.Resource "report.css" + ReportPage.Resource "evaluation.css"
 
-        let compared =
-            pairs
-            |> List.filter (fun (b, a) -> Double.IsFinite(by.Of b) && Double.IsFinite(by.Of a))
-
+        let compared = pairs |> List.filter (isCompared by)
         let better = if isOverlap by then "above" else "below"
 
         let parts =

@@ -171,15 +171,6 @@ module Experiment =
             Problem = String.Join("; ", Error.lines error)
         }
 
-    /// Trainings that start from a model from outside, with their places.
-    let private foreignStarts (experiment: Experiment) =
-        [
-            for index, training in List.indexed experiment.Train do
-                match training.Start, startInstance experiment training with
-                | Some start, None -> index, training, start
-                | _ -> ()
-        ]
-
     let private teacherProblem (index: int) (problem: string) : JsonProblem =
         {
             Path = $"$.train[{index}].distillation.teacher"
@@ -283,10 +274,13 @@ module Experiment =
     /// them; it can't be run.
     let missingModels (experiment: Experiment) : JsonProblem list =
         [
-            for index, _, start in foreignStarts experiment do
-                match ModelFile.resolve start with
-                | Ok _ -> ()
-                | Error problem -> startProblem index problem
+            for index, training in List.indexed experiment.Train do
+                match training.Start, startInstance experiment training with
+                | Some start, None ->
+                    match ModelFile.resolve start with
+                    | Ok _ -> ()
+                    | Error problem -> startProblem index problem
+                | _ -> ()
 
             for index, teacher in foreignTeachers experiment do
                 if isPlace teacher && not (isThere teacher) then
