@@ -1,7 +1,9 @@
 /// From the command line to a `Request`.
 module Ldr.Cli.Parsing
 
+open System.IO
 open Argu
+open Ldr
 open Ldr.Runtime
 open Ldr.Cli.TransformArguments
 open Ldr.Cli.Arguments
@@ -93,6 +95,31 @@ let private teach (r: ParseResults<TeachArguments>) =
             (r.Contains TeachArguments.Json)
             (r.Contains TeachArguments.Verbose)
 
+/// What `register` starts from: a word, or a map's file.
+let private affineStart (hasNetwork: bool) (choice: string option) : Result<AffineRequest, Refusal> =
+    let words =
+        [
+            "none", Header(Some Alignment.World)
+            "centres", Header(Some Alignment.Centres)
+            "rigid", Optimise AffineFreedom.Rigid
+            "full", Optimise AffineFreedom.Full
+            "auto", KeepWhereItHelps
+        ]
+
+    match choice with
+    | Option.None when hasNetwork -> Ok(Header Option.None)
+    | Option.None -> Ok KeepWhereItHelps
+    | Some choice ->
+        match words |> List.tryFind (fun (word, _) -> word = choice) with
+        | Some(_, start) -> Ok start
+        // No map's file is called so.
+        | Option.None when not (Path.HasExtension choice || File.Exists choice) ->
+            Error(
+                Usage
+                    $"--affine {choice}: neither a word that is known nor a map's file; {Codec.suggestion (List.map fst words) choice}"
+            )
+        | Option.None -> Ok(FromFile choice)
+
 let private register (r: ParseResults<RegisterArguments>) =
     match
         need "--fixed" (r.TryGetResult Fixed),
@@ -118,11 +145,14 @@ let private register (r: ParseResults<RegisterArguments>) =
         let refine, budget = r.TryGetResult Refine, r.TryGetResult Budget
 
         match
-            labels, engine (r.TryGetResult RegisterArguments.Engine) (r.TryGetResult RegisterArguments.Device)
+            labels,
+            affineStart network.IsSome (r.TryGetResult Affine),
+            engine (r.TryGetResult RegisterArguments.Engine) (r.TryGetResult RegisterArguments.Device)
         with
-        | Error e, _
-        | _, Error e -> Error e
-        | Ok labels, Ok engine ->
+        | Error e, _, _
+        | _, Error e, _
+        | _, _, Error e -> Error e
+        | Ok labels, Ok affine, Ok engine ->
             if
                 moved.IsNone
                 && transform.IsNone
@@ -148,16 +178,7 @@ let private register (r: ParseResults<RegisterArguments>) =
                         Transform = transform
                         InverseTransform = inverse
                         Labels = labels
-                        Affine =
-                            match r.TryGetResult Affine, network with
-                            | Some "none", _ -> Header(Some Alignment.World)
-                            | Some "centres", _ -> Header(Some Alignment.Centres)
-                            | Some "rigid", _ -> Optimise AffineFreedom.Rigid
-                            | Some "full", _ -> Optimise AffineFreedom.Full
-                            | Some "auto", _
-                            | Option.None, Option.None -> KeepWhereItHelps
-                            | Option.None, Some _ -> Header Option.None
-                            | Some file, _ -> FromFile file
+                        Affine = affine
                         Init = r.TryGetResult Init
                         Refine = refine
                         BudgetSeconds = budget

@@ -48,6 +48,7 @@ let private all =
                     Core.StepTests.tests
                     Core.AldkTests.tests
                     Core.AugmentationTests.tests
+                    Core.PairTeacherTests.tests
                     Core.TrainerTests.tests
                     Core.TrainingOptionTests.tests
                     Core.ModelFileTests.tests

@@ -347,43 +347,66 @@ module Run =
             let own name = Experiment.tryInstance experiment name
             let isOwn name = (own name).IsSome
 
-            /// Where the fields of a teacher are kept; `path` is its model file, `nameOf` tells its folder's name.
-            let fieldsOf (nameOf: StoreOrigin -> string) (path: string) =
-                let origin = FieldStore.originOf data dataset.Name path
-                FieldStore.create (Path.Combine(options.Folder, "fields", nameOf origin)) origin
+            /// A teacher that is asked once for every pair; `path` is its model file, `nameOf` tells the name of the folder
+            /// where its fields are kept.
+            let remembered
+                (d: Distillation)
+                (nameOf: StoreOrigin -> string)
+                (path: string)
+                (teacher: PairTeacher)
+                =
+                let origin = FieldStore.originOf data dataset.Name d path
 
-            // A teacher of few pairs is asked once for each.
-            let networkOf (training: TrainingOptions) (nameOf: StoreOrigin -> string) (path: string) =
+                let name =
+                    match d.Through with
+                    | Some count -> $"{nameOf origin}-through-{count}"
+                    | None -> nameOf origin
+
+                let folder = Path.Combine(options.Folder, "fields", name)
+                Remembered(PairTeacher.withStore trainingSet folder origin teacher)
+
+            let networkOf (training: TrainingOptions) d (nameOf: StoreOrigin -> string) (path: string) =
                 let network = (readModel path).Network
 
                 let varied = training.Augmentation |> Option.exists Augmentation.isGeometric
 
+                // A teacher of few pairs is asked once for each.
                 if training.Pairs.IsSome && not varied then
-                    Remembered(network, fieldsOf nameOf path)
+                    remembered d nameOf path (PairTeacher.network options.Device network), Some network
                 else
-                    Online network
+                    Online network, Some network
 
+            /// The teacher of a training, and its network, which lives as long.
             let teacherOf (training: TrainingOptions) =
                 training.Distillation
                 |> Option.map (fun d ->
                     match own d.Teacher with
                     | Some teacher ->
-                        networkOf training (fun _ -> teacher.Name) (modelPath options.Folder teacher.Name)
+                        networkOf training d (fun _ -> teacher.Name) (modelPath options.Folder teacher.Name)
                     | None when d.Teacher = OptimisedField.teacher ->
-                        Optimising(fieldsOf (fun _ -> d.Teacher) d.Teacher)
-                    | None when Directory.Exists d.Teacher -> Stored(FieldStore.openFolder d.Teacher)
+                        remembered d (fun _ -> d.Teacher) d.Teacher PairTeacher.optimisation, None
+                    | None when Directory.Exists d.Teacher -> Stored(FieldStore.openFolder d.Teacher), None
                     | None ->
                         // Models of several runs have one name.
                         let name = string (Path.GetFileNameWithoutExtension d.Teacher)
-                        networkOf training (fun origin -> $"{name}-{origin.Teacher[..7]}") d.Teacher)
+                        networkOf training d (fun origin -> $"{name}-{origin.Teacher[..7]}") d.Teacher)
 
             // Teachers from outside must fit; those of this experiment do.
             for training in experiment.Train do
                 match training.Distillation with
-                | Some { Teacher = teacher } when not (isOwn teacher) && teacher <> OptimisedField.teacher ->
+                | Some { Teacher = teacher; Through = through } when
+                    not (isOwn teacher) && teacher <> OptimisedField.teacher
+                    ->
                     let fits =
                         if Directory.Exists teacher then
                             match (FieldStore.openFolder teacher).Origin with
+                            | origin when through.IsSome && (origin |> Option.bind _.Through) <> through ->
+                                raise (
+                                    Error.Raised(
+                                        BadInput
+                                            $"training {training.Name}: the fields of {teacher} are not led through {through.Value} subjects; take \"through\" away, or fill another folder with ldr-fs teach"
+                                    )
+                                )
                             | Some origin ->
                                 origin.Data = dataset.Name
                                 && origin.Intensity = data.Intensity
@@ -431,7 +454,7 @@ module Run =
                                 $"training {training.Name} starts from {start}, which has learnt from {seen.Count} of the {unseen.Count} validation and test subjects: their scores say nothing of unseen ones"
                         )
 
-            RunSpace.warning options.Folder (RunSpace.bytes experiment)
+            RunSpace.warning options.Folder (RunSpace.bytes trainingSet.Names.Length experiment)
             |> Option.iter (Cautioned >> options.Sink)
 
             let validate (training: TrainingOptions) (network: Network) : Metrics =
@@ -496,7 +519,7 @@ module Run =
                                 Options = located training
                                 Seed = Seed.ofInt instance.Seed
                                 Set = trainingSet
-                                Teacher = teacher
+                                Teacher = Option.map fst teacher
                                 Device = options.Device
                                 Run = options.Folder
                                 Resume = options.Resume
@@ -505,12 +528,7 @@ module Run =
                                 Stop = options.Stop
                             }
 
-                    match teacher with
-                    | Some(Online network)
-                    | Some(Remembered(network, _)) -> network.Dispose()
-                    | Some(Stored _)
-                    | Some(Optimising _)
-                    | None -> ()
+                    teacher |> Option.bind snd |> Option.iter _.Dispose()
 
                     match ending with
                     | Interrupted step -> Error step

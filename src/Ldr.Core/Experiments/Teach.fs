@@ -69,16 +69,23 @@ module Teach =
                 else
                     (ModelFile.read distillation.Teacher |> Error.orRaise).Network
 
-            if not (isNull network) then
-                network.``to`` options.Device |> ignore
+            let teacher =
+                match network with
+                | null -> PairTeacher.optimisation
+                | network ->
+                    network.``to`` options.Device |> ignore
+                    PairTeacher.network options.Device network
 
             let dataset = Dataset.load data |> Error.orRaise
             let split = Dataset.split data.Split dataset |> Error.orRaise
             let set = TrainingSet.load data split.TrainGroup
 
-            let store =
-                FieldStore.originOf data dataset.Name distillation.Teacher
-                |> FieldStore.create options.Folder
+            let teacher, store =
+                let origin = FieldStore.originOf data dataset.Name distillation distillation.Teacher
+
+                PairTeacher.withStore set options.Folder origin teacher
+
+            let keep = PairTeacher.kept set store teacher
 
             // Those of all its seeds.
             let pairs =
@@ -87,38 +94,20 @@ module Teach =
                 |> List.collect (fun instance -> Batches.pairs training (Seed.ofInt instance.Seed) set.Group)
                 |> List.distinct
 
-            let names (f, m) = set.Names[f], set.Names[m]
-
             let missing =
-                pairs |> List.filter (fun pair -> not (FieldStore.has store (names pair)))
+                pairs |> List.filter (fun pair -> not (PairTeacher.isKept set store pair))
 
             let before = pairs.Length - missing.Length
 
-            RunSpace.fields data missing.Length
+            RunSpace.fields data distillation.Through set.Names.Length missing.Length
             |> RunSpace.warning options.Folder
             |> Option.iter options.Caution
-
-            let byNetwork (network: Network) (pair: PreparedPair) =
-                use _ = torch.NewDisposeScope()
-                use _ = torch.no_grad ()
-                let grid = pair.Grid
-                let shape = [| 1L; 1L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
-                let fixedImage = Bridge.toTensor options.Device shape pair.Fixed
-                let moving = Bridge.toTensor options.Device shape pair.Moving
-                let predict () = network.Predict(fixedImage, moving)
-                Bridge.toArray (NativeCalls.protect predict).Field
-
-            let teach =
-                match network with
-                | null -> OptimisedField.ofPair
-                | network -> byNetwork network
 
             let made =
                 missing
                 |> Seq.takeWhile (fun _ -> not options.Stop.IsCancellationRequested)
                 |> Seq.mapi (fun index own ->
-                    let pair = TrainingSet.pair set own
-                    FieldStore.write store (names own) pair.Grid (teach pair)
+                    keep own (TrainingSet.pair set own) |> ignore
                     options.Progress (before + index + 1) pairs.Length)
                 |> Seq.length
 

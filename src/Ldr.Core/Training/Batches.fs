@@ -91,40 +91,16 @@ module Batches =
         let prediction = lazy timed StepPart.Student predict
 
         let teacherField () =
-            let names (f, m) = set.Names[f], set.Names[m]
-
-            let ask (teacher: Network) =
-                use _ = torch.no_grad ()
-                teacher.Predict(clean.Fixed, clean.Moving).Field
-
-            let read store =
-                pairs
-                |> List.map (fun (own, pair) -> FieldStore.read store (names own) pair)
-                |> tensor 3
+            let ofPairs (teacher: PairTeacher) =
+                pairs |> List.map (fun (own, pair) -> teacher own pair) |> tensor 3
 
             match job.Teacher with
             | None -> invalidOp "a training without a teacher asked for its field"
-            | Some(Online teacher) -> ask teacher
-            | Some(Stored store) -> read store
-            | Some(Optimising store) ->
-                for own, pair in pairs do
-                    if not (FieldStore.has store (names own)) then
-                        FieldStore.write store (names own) pair.Grid (OptimisedField.ofPair pair)
-
-                read store
-            | Some(Remembered(_, store)) when
-                pairs |> List.forall (fun (own, _) -> FieldStore.has store (names own))
-                ->
-                read store
-            | Some(Remembered(teacher, store)) ->
-                let fields = ask teacher
-
-                for index, (own, pair) in List.indexed pairs do
-                    use field = fields[int64 index]
-                    FieldStore.write store (names own) pair.Grid (Bridge.toArray field)
-
-                // What the store gives is rounded: the student learns from the same numbers each time.
-                read store
+            | Some(Online teacher) ->
+                use _ = torch.no_grad ()
+                teacher.Predict(clean.Fixed, clean.Moving).Field
+            | Some(Stored store) -> ofPairs (PairTeacher.stored set store)
+            | Some(Remembered(teacher, store)) -> ofPairs (PairTeacher.kept set store teacher)
 
         {
             Turn = turn

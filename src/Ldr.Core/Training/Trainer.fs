@@ -79,10 +79,9 @@ module Trainer =
         let student = newStudent job
 
         match job.Teacher with
-        | Some(Online teacher)
-        | Some(Remembered(teacher, _)) -> freeze teacher
+        | Some(Online teacher) -> freeze teacher
         | Some(Stored _)
-        | Some(Optimising _)
+        | Some(Remembered _)
         | None -> ()
 
         /// A network beside the student, with the weights that this starts from.

@@ -67,10 +67,8 @@ type Teacher =
     | Online of Network
     /// Fields that were made before.
     | Stored of FieldStore
-    /// A network that is asked once for every pair; its fields are kept in a store.
-    | Remembered of Network * FieldStore
-    /// `OptimisedField.ofPair`, once for every pair; kept in a store.
-    | Optimising of FieldStore
+    /// Asked once for every pair; its fields are kept in a store.
+    | Remembered of PairTeacher * FieldStore
 
 /// All that a training needs from outside.
 [<NoEquality; NoComparison>]

@@ -6,6 +6,10 @@ namespace Ldr.Runtime;
 /// <summary>A named tensor of a safetensors file: a shape, a number type and little-endian bytes in row-major order.</summary>
 public sealed class SafeTensor
 {
+    /// <summary>What each pattern of 16 bits means in half precision: looked up several times as fast as worked out.</summary>
+    private static readonly Lazy<float[]> Halves = new(() =>
+        [.. Enumerable.Range(0, 1 << 16).Select(bits => (float)BitConverter.UInt16BitsToHalf((ushort)bits))]);
+
     /// <summary>Wraps bytes without copying them.</summary>
     /// <exception cref="ArgumentException">A negative size, or not as many bytes as shape and type take.</exception>
     public SafeTensor(string name, long[] shape, TensorType dtype, byte[] bytes)
@@ -75,12 +79,22 @@ public sealed class SafeTensor
             return values;
         }
 
+        if (DType == TensorType.F16)
+        {
+            ReadOnlySpan<float> all = Halves.Value;
+            for (int i = 0; i < values.Length; i++)
+            {
+                values[i] = all[BinaryPrimitives.ReadUInt16LittleEndian(bytes[(2 * i)..])];
+            }
+
+            return values;
+        }
+
         for (int i = 0; i < values.Length; i++)
         {
             values[i] = DType switch
             {
                 TensorType.F32 => BinaryPrimitives.ReadSingleLittleEndian(bytes[(4 * i)..]),
-                TensorType.F16 => (float)BinaryPrimitives.ReadHalfLittleEndian(bytes[(2 * i)..]),
                 TensorType.BF16 => BitConverter.Int32BitsToSingle(BinaryPrimitives.ReadInt16LittleEndian(bytes[(2 * i)..]) << 16),
                 TensorType.F64 => (float)BinaryPrimitives.ReadDoubleLittleEndian(bytes[(8 * i)..]),
                 _ => throw new InvalidOperationException($"tensor '{Name}' holds {DType}, not floating-point numbers"),

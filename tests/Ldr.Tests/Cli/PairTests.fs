@@ -407,7 +407,9 @@ let tests =
 
             testInFolder "refusals are one line"
             <| fun folder ->
-                let _ = scene folder
+                let fixedScan, _, _ = scene folder
+                let field = folder </> "field.nii"
+                TransformFile.WriteField(field, DisplacementField.Zero fixedScan.Grid)
 
                 let refused (words: string) code arguments =
                     let outcome = register folder arguments
@@ -420,6 +422,9 @@ let tests =
                 refused "no name of an image" 1 [ "--moved"; folder </> "m.png" ]
                 refused "another grid" 1 (moved @ [ "--fixed-mask"; folder </> "labels.nii.gz" ])
                 refused "does not exist" 1 (moved @ [ "--affine"; folder </> "no.tfm" ])
+                refused "leave --affine out" 1 (moved @ [ "--init"; field; "--affine"; "centres" ])
+
+                refused "did you mean \"rigid\"?" 2 (moved @ [ "--affine"; "rigd" ])
                 refused "--refine" 2 (moved @ [ "--refine"; "0" ])
                 refused "--budget" 2 (moved @ [ "--budget"; "-1" ])
         ]

@@ -23,6 +23,7 @@ let private judged =
 let private distillation objective =
     {
         Teacher = "teacher"
+        Through = None
         Objective = objective
         Weight = 1.0
         FieldDistance = 0.0

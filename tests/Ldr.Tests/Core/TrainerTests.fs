@@ -369,6 +369,7 @@ let tests =
                                     Some
                                         {
                                             Teacher = "teacher"
+                                            Through = None
                                             Objective = SquaredGap
                                             Weight = 1.0
                                             FieldDistance = 0.0
@@ -535,6 +536,7 @@ let tests =
                             Some
                                 {
                                     Teacher = "teacher"
+                                    Through = None
                                     Objective = FieldDistance
                                     Weight = 1.0
                                     FieldDistance = 0.0
@@ -579,6 +581,7 @@ let tests =
                 let origin =
                     {
                         Teacher = "digest"
+                        Through = None
                         Data = "data"
                         Size = 32, 32, 32
                         Spacing = 1.0, 1.0, 1.0
@@ -617,7 +620,7 @@ let tests =
                     [
                         "ours, half precision", Stored ours
                         "of another program", Stored foreign
-                        "remembered", Remembered(teacher, kept)
+                        "remembered", Remembered(PairTeacher.network torch.CPU teacher, kept)
                     ] do
                     let stored = losses name source
 
@@ -631,14 +634,17 @@ let tests =
 
                 // A teacher that optimises brings the moving image nearer to the fixed one, and is asked once as well.
                 let found = FieldStore.create (folder </> "found") origin
-                let first = losses "optimised" (Optimising found)
+                let first = losses "optimised" (Remembered(PairTeacher.optimisation, found))
 
                 Expect.hasLength
                     (Directory.GetFiles(found.Folder, "*.safetensors"))
                     3
                     "a field for each pair"
 
-                Expect.equal (losses "optimised again" (Optimising found)) first "from the store"
+                Expect.equal
+                    (losses "optimised again" (Remembered(PairTeacher.optimisation, found)))
+                    first
+                    "from the store"
 
                 for f, m in own do
                     use _ = torch.NewDisposeScope()
@@ -648,7 +654,7 @@ let tests =
                         Bridge.toTensor torch.CPU [| 1L; channels; 32L; 32L; 32L |] values
 
                     let fixedImage, moving = tensor 1L pair.Fixed, tensor 1L pair.Moving
-                    let field = tensor 3L (FieldStore.read found (names (f, m)) pair)
+                    let field = tensor 3L (PairTeacher.stored set.Value found (f, m) pair)
 
                     let alike image =
                         (Similarity.correlation None fixedImage image).item<float32>()
@@ -666,7 +672,7 @@ let tests =
 
                 match
                     Error.guard (fun () ->
-                        FieldStore.read ours (names (f, m)) (TrainingSet.pair set.Value (f, m)))
+                        PairTeacher.stored set.Value ours (f, m) (TrainingSet.pair set.Value (f, m)))
                 with
                 | Ok _ -> failtest "a pair without a field was accepted"
                 | Error e ->

@@ -131,6 +131,17 @@ let private good =
                 SafeTensor("x", [| 2 |], kind, bytes).ToFloats()
 
             Expect.equal (floats TensorType.F16 [| 0x00uy; 0x3Cuy; 0x00uy; 0xC1uy |]) [| 1f; -2.5f |] "F16"
+
+            for bits in 0us .. 0xFFFFus do
+                let expected = float32 (BitConverter.UInt16BitsToHalf bits)
+                let found = (floats TensorType.F16 (BitConverter.GetBytes(uint32 bits)))[0]
+
+                if
+                    BitConverter.SingleToUInt32Bits found
+                    <> BitConverter.SingleToUInt32Bits expected
+                then
+                    failtest $"F16 {bits}: {found}, not {expected}"
+
             Expect.equal (floats TensorType.BF16 [| 0x80uy; 0x3Fuy; 0x20uy; 0xC0uy |]) [| 1f; -2.5f |] "BF16"
 
             Expect.equal
