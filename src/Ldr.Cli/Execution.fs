@@ -335,8 +335,7 @@ let private pairOptions
         | Some(_, (:? Transform.Linear as linear)) -> Some linear.World, None
         | Some(file, transform) ->
             match r.Model, r.Affine with
-            | None, (KeepWhereItHelps | Header(None | Some Alignment.World)) ->
-                None, Some(transform.ToField fixedScan.Grid)
+            | None, (KeepWhereItHelps | Header _) -> None, Some(transform.ToField fixedScan.Grid)
             | _ ->
                 raise (
                     Error.Raised(

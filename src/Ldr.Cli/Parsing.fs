@@ -112,8 +112,8 @@ let private affineStart (hasNetwork: bool) (choice: string option) : Result<Affi
     | Some choice ->
         match words |> List.tryFind (fun (word, _) -> word = choice) with
         | Some(_, start) -> Ok start
-        // No map's file is called so.
-        | Option.None when not (Path.HasExtension choice || File.Exists choice) ->
+        // Hardly a file that is missing.
+        | Option.None when not (Path.HasExtension choice || choice.Contains '/' || File.Exists choice) ->
             Error(
                 Usage
                     $"--affine {choice}: neither a word that is known nor a map's file; {Codec.suggestion (List.map fst words) choice}"
@@ -164,6 +164,8 @@ let private register (r: ParseResults<RegisterArguments>) =
                     Usage
                         "nothing to write: give --moved, --transform, --report, or --labels with --moved-labels"
                 )
+            elif affine = Header(Some Alignment.Centres) && r.Contains Init then
+                Error(Usage "--init and --affine centres: both say where to start; give one of them")
             elif refine |> Option.exists (fun n -> n < 1) then
                 Error(Usage "--refine: give a whole number above 0")
             elif budget |> Option.exists (fun s -> not (s > 0.0 && s < 1e6)) then

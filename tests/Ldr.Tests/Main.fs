@@ -48,7 +48,6 @@ let private all =
                     Core.StepTests.tests
                     Core.AldkTests.tests
                     Core.AugmentationTests.tests
-                    Core.PairTeacherTests.tests
                     Core.TrainerTests.tests
                     Core.TrainingOptionTests.tests
                     Core.ModelFileTests.tests

@@ -114,8 +114,8 @@ module TrainingSet =
     let load (data: DataOptions) (group: SubjectGroup) : TrainingSet =
         loadWithin (mostBytes ()) (VolumeCache.standard ()) data group
 
-    /// How a pair of scans, by their indices, is laid over each other: its training grid, and fixed world to moving world, mm.
-    let lay (set: TrainingSet) (fixedIndex: int, movingIndex: int) : Grid * Affine =
+    /// Two scans, by their indices, on one grid; what is inside is inside the fixed scan's mask too, where it has one.
+    let pair (set: TrainingSet) (fixedIndex: int, movingIndex: int) : PreparedPair =
         let fixedImage, movingImage = set.Scans[fixedIndex](), set.Scans[movingIndex]()
 
         let find _ =
@@ -128,14 +128,7 @@ module TrainingSet =
             else
                 find ()
 
-        set.GridOf fixedImage, initial
-
-    /// Two scans, by their indices, on one grid; what is inside is inside the fixed scan's mask too, where it has one.
-    let pair (set: TrainingSet) (fixedIndex: int, movingIndex: int) : PreparedPair =
-        let grid, initial = lay set (fixedIndex, movingIndex)
-
-        let pair =
-            Pairs.prepare grid initial (set.Scans[fixedIndex]()) (set.Scans[movingIndex]())
+        let pair = Pairs.prepare (set.GridOf fixedImage) initial fixedImage movingImage
 
         match set.Masks[fixedIndex] with
         | None -> pair

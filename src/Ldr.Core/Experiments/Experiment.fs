@@ -228,22 +228,6 @@ module Experiment =
                 | _ -> ()
 
             for index, training in List.indexed experiment.Train do
-                match training.Distillation with
-                | Some { Through = Some _ } ->
-                    let refused problem =
-                        {
-                            Path = $"$.train[{index}].distillation.through"
-                            Problem = problem
-                        }
-
-                    if training.Pairs.IsNone then
-                        refused "takes too long for new pairs at every step; give the training \"pairs\""
-                    elif training.Augmentation |> Option.exists Augmentation.isGeometric then
-                        refused
-                            "takes too long for pairs that are moved at every step; leave flip, affine_probability and elastic_probability of the augmentation at 0"
-                | _ -> ()
-
-            for index, training in List.indexed experiment.Train do
                 match training.Start, startInstance experiment training with
                 | None, _ -> ()
                 | Some start, Some earlier ->

@@ -349,30 +349,19 @@ module Run =
 
             /// A teacher that is asked once for every pair; `path` is its model file, `nameOf` tells the name of the folder
             /// where its fields are kept.
-            let remembered
-                (d: Distillation)
-                (nameOf: StoreOrigin -> string)
-                (path: string)
-                (teacher: PairTeacher)
-                =
-                let origin = FieldStore.originOf data dataset.Name d path
+            let remembered (nameOf: StoreOrigin -> string) (path: string) (teacher: PairTeacher) =
+                let origin = FieldStore.originOf data dataset.Name path
+                let folder = Path.Combine(options.Folder, "fields", nameOf origin)
+                Fields(PairTeacher.kept trainingSet (FieldStore.create folder origin) teacher)
 
-                let name =
-                    match d.Through with
-                    | Some count -> $"{nameOf origin}-through-{count}"
-                    | None -> nameOf origin
-
-                let folder = Path.Combine(options.Folder, "fields", name)
-                Remembered(PairTeacher.withStore trainingSet folder origin teacher)
-
-            let networkOf (training: TrainingOptions) d (nameOf: StoreOrigin -> string) (path: string) =
+            let networkOf (training: TrainingOptions) (nameOf: StoreOrigin -> string) (path: string) =
                 let network = (readModel path).Network
 
                 let varied = training.Augmentation |> Option.exists Augmentation.isGeometric
 
                 // A teacher of few pairs is asked once for each.
                 if training.Pairs.IsSome && not varied then
-                    remembered d nameOf path (PairTeacher.network options.Device network), Some network
+                    remembered nameOf path (PairTeacher.network options.Device network), Some network
                 else
                     Online network, Some network
 
@@ -382,31 +371,23 @@ module Run =
                 |> Option.map (fun d ->
                     match own d.Teacher with
                     | Some teacher ->
-                        networkOf training d (fun _ -> teacher.Name) (modelPath options.Folder teacher.Name)
+                        networkOf training (fun _ -> teacher.Name) (modelPath options.Folder teacher.Name)
                     | None when d.Teacher = OptimisedField.teacher ->
-                        remembered d (fun _ -> d.Teacher) d.Teacher PairTeacher.optimisation, None
-                    | None when Directory.Exists d.Teacher -> Stored(FieldStore.openFolder d.Teacher), None
+                        remembered (fun _ -> d.Teacher) d.Teacher PairTeacher.optimisation, None
+                    | None when Directory.Exists d.Teacher ->
+                        Fields(PairTeacher.stored trainingSet (FieldStore.openFolder d.Teacher)), None
                     | None ->
                         // Models of several runs have one name.
                         let name = string (Path.GetFileNameWithoutExtension d.Teacher)
-                        networkOf training d (fun origin -> $"{name}-{origin.Teacher[..7]}") d.Teacher)
+                        networkOf training (fun origin -> $"{name}-{origin.Teacher[..7]}") d.Teacher)
 
             // Teachers from outside must fit; those of this experiment do.
             for training in experiment.Train do
                 match training.Distillation with
-                | Some { Teacher = teacher; Through = through } when
-                    not (isOwn teacher) && teacher <> OptimisedField.teacher
-                    ->
+                | Some { Teacher = teacher } when not (isOwn teacher) && teacher <> OptimisedField.teacher ->
                     let fits =
                         if Directory.Exists teacher then
                             match (FieldStore.openFolder teacher).Origin with
-                            | origin when through.IsSome && (origin |> Option.bind _.Through) <> through ->
-                                raise (
-                                    Error.Raised(
-                                        BadInput
-                                            $"training {training.Name}: the fields of {teacher} are not led through {through.Value} subjects; take \"through\" away, or fill another folder with ldr-fs teach"
-                                    )
-                                )
                             | Some origin ->
                                 origin.Data = dataset.Name
                                 && origin.Intensity = data.Intensity
@@ -454,7 +435,7 @@ module Run =
                                 $"training {training.Name} starts from {start}, which has learnt from {seen.Count} of the {unseen.Count} validation and test subjects: their scores say nothing of unseen ones"
                         )
 
-            RunSpace.warning options.Folder (RunSpace.bytes trainingSet.Names.Length experiment)
+            RunSpace.warning options.Folder (RunSpace.bytes experiment)
             |> Option.iter (Cautioned >> options.Sink)
 
             let validate (training: TrainingOptions) (network: Network) : Metrics =

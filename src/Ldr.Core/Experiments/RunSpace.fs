@@ -22,20 +22,13 @@ module internal RunSpace =
     /// The discriminator of an adversarial training counts as the published one.
     let private discriminator = 2_800_000L
 
-    /// Bytes of the fields of so many pairs of so many subjects, at most: three numbers of 16 bits for each voxel; led through
-    /// other subjects, those of the pairs that they are composed of too.
-    let fields (data: DataOptions) (through: int option) (subjects: int) (pairs: int) : int64 =
+    /// Bytes of the fields of so many pairs: three numbers of 16 bits for each voxel.
+    let fields (data: DataOptions) (pairs: int) : int64 =
         let x, y, z = data.Size
+        6L * int64 pairs * int64 x * int64 y * int64 z
 
-        let legs =
-            match through with
-            | Some count -> pairs + 2 * count * min subjects pairs
-            | None -> 0
-
-        6L * int64 (pairs + legs) * int64 x * int64 y * int64 z
-
-    /// Bytes of checkpoints, models and kept fields of an experiment with so many training subjects, at most.
-    let bytes (subjects: int) (experiment: Experiment) : int64 =
+    /// Bytes of checkpoints, models and kept fields of an experiment, at most.
+    let bytes (experiment: Experiment) : int64 =
         [
             for instance in Experiment.instances experiment do
                 let options = instance.Options
@@ -52,7 +45,7 @@ module internal RunSpace =
 
                 let fields =
                     match options.Distillation, options.Pairs with
-                    | Some d, Some pairs -> fields experiment.Data d.Through subjects pairs
+                    | Some _, Some pairs -> fields experiment.Data pairs
                     | _ -> 0L
 
                 checkpoints + model + fields

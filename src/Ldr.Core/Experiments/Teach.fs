@@ -80,10 +80,9 @@ module Teach =
             let split = Dataset.split data.Split dataset |> Error.orRaise
             let set = TrainingSet.load data split.TrainGroup
 
-            let teacher, store =
-                let origin = FieldStore.originOf data dataset.Name distillation distillation.Teacher
-
-                PairTeacher.withStore set options.Folder origin teacher
+            let store =
+                FieldStore.originOf data dataset.Name distillation.Teacher
+                |> FieldStore.create options.Folder
 
             let keep = PairTeacher.kept set store teacher
 
@@ -99,7 +98,7 @@ module Teach =
 
             let before = pairs.Length - missing.Length
 
-            RunSpace.fields data distillation.Through set.Names.Length missing.Length
+            RunSpace.fields data missing.Length
             |> RunSpace.warning options.Folder
             |> Option.iter options.Caution
 

@@ -23,9 +23,6 @@ type Distillation =
     {
         /// The name of an earlier training of the same experiment, a model file, or a folder of fields (`FieldStore`).
         Teacher: string
-        /// How many training subjects the teacher's fields are led through as well, for their mean (`PairTeacher.consensus`);
-        /// nothing: they are taken as they are.
-        Through: int option
         Objective: Objective
         /// The factor of the objective's term, beside 1 − γ.
         Weight: float
@@ -119,7 +116,6 @@ module Distillation =
         Codec.record
             (fun
                 teacher
-                through
                 objective
                 weight
                 distance
@@ -132,7 +128,6 @@ module Distillation =
                 rate ->
                 {
                     Teacher = teacher
-                    Through = through
                     Objective = objective
                     Weight = weight
                     FieldDistance = distance
@@ -145,11 +140,6 @@ module Distillation =
                     DiscriminatorRate = rate
                 })
         |> Codec.required "teacher" Codec.string _.Teacher
-        |> Codec.maybe
-            "through"
-            (Codec.int
-             |> Codec.where "a whole number from 1 to 64" (fun n -> n >= 1 && n <= 64))
-            _.Through
         |> Codec.optional "objective" Objective.codec SquaredGap _.Objective
         |> Codec.optional "weight" Codec.notNegative 1.0 _.Weight
         |> Codec.optional "field_distance" Codec.notNegative 0.0 _.FieldDistance

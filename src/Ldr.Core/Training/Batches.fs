@@ -90,17 +90,21 @@ module Batches =
         let predict () = student.Predict(fixedImage, moving)
         let prediction = lazy timed StepPart.Student predict
 
-        let teacherField () =
-            let ofPairs (teacher: PairTeacher) =
-                pairs |> List.map (fun (own, pair) -> teacher own pair) |> tensor 3
+        let teacherField =
+            lazy
+                timed StepPart.Teacher (fun () ->
+                    match job.Teacher with
+                    | None -> invalidOp "a training without a teacher asked for its field"
+                    | Some(Online teacher) ->
+                        use _ = torch.no_grad ()
+                        teacher.Predict(clean.Fixed, clean.Moving).Field
+                    | Some(Fields teacher) ->
+                        pairs |> List.map (fun (own, pair) -> teacher own pair) |> tensor 3)
 
-            match job.Teacher with
-            | None -> invalidOp "a training without a teacher asked for its field"
-            | Some(Online teacher) ->
-                use _ = torch.no_grad ()
-                teacher.Predict(clean.Fixed, clean.Moving).Field
-            | Some(Stored store) -> ofPairs (PairTeacher.stored set store)
-            | Some(Remembered(teacher, store)) -> ofPairs (PairTeacher.kept set store teacher)
+        match job.Teacher with
+        // As with the images: within the step they would use up what a protected call may allocate.
+        | Some(Fields _) when Turn.asksTeacher turn -> teacherField.Force() |> ignore
+        | _ -> ()
 
         {
             Turn = turn
@@ -118,7 +122,7 @@ module Batches =
                          // The histories of all batches together would take the memory of a large batch: each is predicted again.
                          use _ = torch.no_grad ()
                          (timed StepPart.Student predict).Field)
-            TeacherField = lazy timed StepPart.Teacher teacherField
+            TeacherField = teacherField
         }
 
     /// The batches of a step.

@@ -24,8 +24,6 @@ and StoreOrigin =
     {
         /// The SHA-256 of the teacher's model file, or `OptimisedField.teacher`.
         Teacher: string
-        /// Of how many subjects between a pair's the fields are a consensus (`PairTeacher.consensus`), if they are one.
-        Through: int option
         Data: string
         Size: int * int * int
         Spacing: float * float * float
@@ -37,10 +35,9 @@ module FieldStore =
     let private tensor = "field"
 
     let private origin: Codec<StoreOrigin> =
-        Codec.record (fun teacher through data size spacing intensity alignment ->
+        Codec.record (fun teacher data size spacing intensity alignment ->
             {
                 Teacher = teacher
-                Through = through
                 Data = data
                 Size = size
                 Spacing = spacing
@@ -48,7 +45,6 @@ module FieldStore =
                 Alignment = alignment
             })
         |> Codec.required "teacher" Codec.string _.Teacher
-        |> Codec.maybe "through" Codec.positiveInt _.Through
         |> Codec.required "data" Codec.string _.Data
         |> Codec.required "size" RuntimeCodecs.gridSize _.Size
         |> Codec.required "spacing" RuntimeCodecs.spacing _.Spacing
@@ -97,20 +93,14 @@ module FieldStore =
     let private path (store: FieldStore) (names: string * string) (ending: string) =
         Path.Combine(store.Folder, $"{fileName (fst names)}--{fileName (snd names)}{ending}")
 
-    /// What the fields of a training's teacher are for; it is a model file, or `OptimisedField.teacher`.
-    let originOf
-        (data: DataOptions)
-        (dataset: string)
-        (distillation: Distillation)
-        (teacher: string)
-        : StoreOrigin =
+    /// What the fields of a teacher are for: of a model file, or of `OptimisedField.teacher`.
+    let originOf (data: DataOptions) (dataset: string) (teacher: string) : StoreOrigin =
         {
             Teacher =
                 if teacher = OptimisedField.teacher then
                     teacher
                 else
                     Checkpoint.digest teacher
-            Through = distillation.Through
             Data = dataset
             Size = data.Size
             Spacing = data.Spacing
@@ -142,9 +132,10 @@ module FieldStore =
             bad file $"holds no field of {size} numbers" "write it anew with ldr-fs teach"
 
     /// From a field of the world (fixed to moving) to the field that is left after the pair's initial alignment, in voxels of
-    /// its grid: initial(x + d(x)) = x + u(x).
-    let private fromWorld (grid: Grid) (initial: Affine) (field: DisplacementField) : float32[] =
-        let back = initial.Inverse().Then grid.WorldToVoxel
+    /// its grid: Initial(x + d(x)) = x + u(x).
+    let private fromWorld (pair: PreparedPair) (field: DisplacementField) : float32[] =
+        let grid = pair.Grid
+        let back = pair.Initial.Inverse().Then grid.WorldToVoxel
         let count = int grid.Count
         let vectors = Array.zeroCreate (3 * count)
 
@@ -161,16 +152,16 @@ module FieldStore =
 
         vectors
 
-    /// The field of a pair of subjects (fixed, moving) after their initial alignment, [3, Z, Y, X] in voxels of the pair's grid.
-    /// A pair without one is bad input.
-    let read (store: FieldStore) (names: string * string) (grid: Grid) (initial: Affine) : float32[] =
+    /// The field of a pair of subjects (fixed, moving), [3, Z, Y, X] in voxels of the pair's grid. A pair without one is bad
+    /// input.
+    let read (store: FieldStore) (names: string * string) (pair: PreparedPair) : float32[] =
         let own = path store names ".safetensors"
 
         if File.Exists own then
-            readOwn own grid
+            readOwn own pair.Grid
         else
             match [ ".nii.gz"; ".nii" ] |> List.map (path store names) |> List.tryFind File.Exists with
-            | Some file -> fromWorld grid initial (Nifti.ReadField file)
+            | Some file -> fromWorld pair (Nifti.ReadField file)
             | None ->
                 bad
                     store.Folder

@@ -80,8 +80,7 @@ module Trainer =
 
         match job.Teacher with
         | Some(Online teacher) -> freeze teacher
-        | Some(Stored _)
-        | Some(Remembered _)
+        | Some(Fields _)
         | None -> ()
 
         /// A network beside the student, with the weights that this starts from.

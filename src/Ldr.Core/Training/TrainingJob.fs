@@ -65,10 +65,8 @@ type TrainingEnd =
 type Teacher =
     /// A network that runs beside the student, frozen, on the very pair that the student sees.
     | Online of Network
-    /// Fields that were made before.
-    | Stored of FieldStore
-    /// Asked once for every pair; its fields are kept in a store.
-    | Remembered of PairTeacher * FieldStore
+    /// Something that gives fields of pairs as they are, before a step begins.
+    | Fields of PairTeacher
 
 /// All that a training needs from outside.
 [<NoEquality; NoComparison>]

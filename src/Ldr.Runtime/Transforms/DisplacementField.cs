@@ -131,42 +131,6 @@ public sealed class DisplacementField
     }
 
     /// <summary>
-    /// This field, then a map of the world, then another field, whatever its grid: the field of
-    /// p ↦ next(world(p + u(p))). An image goes through <paramref name="next"/> first. Trilinear, clamped at the border.
-    /// </summary>
-    /// <param name="world">From the world that this field leads to, to the world of <paramref name="next"/>, mm.</param>
-    /// <param name="next">The field that comes after for a point.</param>
-    /// <param name="threads">How many threads at most; 0 for all. The result does not depend on it.</param>
-    public DisplacementField Then(Affine world, DisplacementField next, int threads = 0)
-    {
-        ArgumentNullException.ThrowIfNull(world);
-        ArgumentNullException.ThrowIfNull(next);
-        Affine into = Grid.VoxelsTo(next.Grid, world);
-        float[] further = Sampling.Linear(next.Vectors, next.Grid, 3, Grid, Vectors, into, threads);
-        Affine back = next.Grid.VoxelsTo(Grid, Affine.Identity);
-        Affine there = into.Then(back);
-        Slices.ForEach(Grid, threads, z =>
-        {
-            int plane = (int)Grid.Count;
-            int i = z * Grid.Nx * Grid.Ny;
-            for (int y = 0; y < Grid.Ny; y++)
-            {
-                for (int x = 0; x < Grid.Nx; x++, i++)
-                {
-                    (double px, double py, double pz) =
-                        there.Apply(x + (double)Vectors[i], y + (double)Vectors[plane + i], z + (double)Vectors[(2 * plane) + i]);
-                    (double dx, double dy, double dz) =
-                        back.ApplyLinear(further[i], further[plane + i], further[(2 * plane) + i]);
-                    further[i] = (float)(px + dx - x);
-                    further[plane + i] = (float)(py + dy - y);
-                    further[(2 * plane) + i] = (float)(pz + dz - z);
-                }
-            }
-        });
-        return new DisplacementField(Grid, further);
-    }
-
-    /// <summary>
     /// The same physical displacement on another grid: trilinear interpolation of the world vectors, clamped at the
     /// border of this grid; the result is in voxels of <paramref name="target"/>.
     /// </summary>

@@ -646,49 +646,7 @@ let tests =
                     ldr ([ "train"; quickstart; "--output"; folder </> "run" ] @ withTeacher store)
 
                 Expect.equal trained.Code 0 trained.Errors
-                Expect.isTrue (File.Exists(folder </> "run" </> "model.safetensors")) "the model"
-
-                // Through further subjects: its folder serves a training that asks for the same, and no other.
-                let wide = folder </> "wide"
-
-                let through count path =
-                    withTeacher path
-                    @ [
-                        "--set"
-                        $"train.student-aldk.distillation.through={count}"
-                        "--set"
-                        "train.student-aldk.pairs=2"
-                    ]
-
-                let taught =
-                    ldr (
-                        [ "teach"; quickstart; "--output"; wide ]
-                        @ through 2 (folder </> "teacher.safetensors")
-                    )
-
-                Expect.equal taught.Code 0 taught.Errors
-
-                Expect.isNonEmpty
-                    (Directory.GetFiles(wide </> "legs", "*.safetensors"))
-                    "what they are composed of"
-
-                let train count path =
-                    ldr (
-                        [
-                            "train"
-                            quickstart
-                            "--output"
-                            folder </> "apart"
-                            "--only"
-                            "student-aldk"
-                        ]
-                        @ through count path
-                    )
-
-                refused folder (train 3 wide) [ "student-aldk"; "not led through 3 subjects" ]
-                refused folder (train 2 store) [ "student-aldk"; "not led through 2 subjects" ]
-                let trained = train 2 wide
-                Expect.equal trained.Code 0 trained.Errors)
+                Expect.isTrue (File.Exists(folder </> "run" </> "model.safetensors")) "the model")
 
             testInFolder "teach fills a store for all seeds of a training" (fun folder ->
                 let store = folder </> "store"

@@ -407,9 +407,7 @@ let tests =
 
             testInFolder "refusals are one line"
             <| fun folder ->
-                let fixedScan, _, _ = scene folder
-                let field = folder </> "field.nii"
-                TransformFile.WriteField(field, DisplacementField.Zero fixedScan.Grid)
+                let _ = scene folder
 
                 let refused (words: string) code arguments =
                     let outcome = register folder arguments
@@ -422,7 +420,11 @@ let tests =
                 refused "no name of an image" 1 [ "--moved"; folder </> "m.png" ]
                 refused "another grid" 1 (moved @ [ "--fixed-mask"; folder </> "labels.nii.gz" ])
                 refused "does not exist" 1 (moved @ [ "--affine"; folder </> "no.tfm" ])
-                refused "leave --affine out" 1 (moved @ [ "--init"; field; "--affine"; "centres" ])
+
+                refused
+                    "give one of them"
+                    2
+                    (moved @ [ "--init"; folder </> "start.tfm"; "--affine"; "centres" ])
 
                 refused "did you mean \"rigid\"?" 2 (moved @ [ "--affine"; "rigd" ])
                 refused "--refine" 2 (moved @ [ "--refine"; "0" ])

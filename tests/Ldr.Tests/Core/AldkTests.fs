@@ -23,7 +23,6 @@ let private judged =
 let private distillation objective =
     {
         Teacher = "teacher"
-        Through = None
         Objective = objective
         Weight = 1.0
         FieldDistance = 0.0

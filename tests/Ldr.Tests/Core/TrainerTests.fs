@@ -369,7 +369,6 @@ let tests =
                                     Some
                                         {
                                             Teacher = "teacher"
-                                            Through = None
                                             Objective = SquaredGap
                                             Weight = 1.0
                                             FieldDistance = 0.0
@@ -536,7 +535,6 @@ let tests =
                             Some
                                 {
                                     Teacher = "teacher"
-                                    Through = None
                                     Objective = FieldDistance
                                     Weight = 1.0
                                     FieldDistance = 0.0
@@ -581,7 +579,6 @@ let tests =
                 let origin =
                     {
                         Teacher = "digest"
-                        Through = None
                         Data = "data"
                         Size = 32, 32, 32
                         Spacing = 1.0, 1.0, 1.0
@@ -618,9 +615,10 @@ let tests =
 
                 for name, source in
                     [
-                        "ours, half precision", Stored ours
-                        "of another program", Stored foreign
-                        "remembered", Remembered(PairTeacher.network torch.CPU teacher, kept)
+                        "ours, half precision", Fields(PairTeacher.stored set.Value ours)
+                        "of another program", Fields(PairTeacher.stored set.Value foreign)
+                        "remembered",
+                        Fields(PairTeacher.kept set.Value kept (PairTeacher.network torch.CPU teacher))
                     ] do
                     let stored = losses name source
 
@@ -634,17 +632,17 @@ let tests =
 
                 // A teacher that optimises brings the moving image nearer to the fixed one, and is asked once as well.
                 let found = FieldStore.create (folder </> "found") origin
-                let first = losses "optimised" (Remembered(PairTeacher.optimisation, found))
+
+                let optimised = Fields(PairTeacher.kept set.Value found PairTeacher.optimisation)
+
+                let first = losses "optimised" optimised
 
                 Expect.hasLength
                     (Directory.GetFiles(found.Folder, "*.safetensors"))
                     3
                     "a field for each pair"
 
-                Expect.equal
-                    (losses "optimised again" (Remembered(PairTeacher.optimisation, found)))
-                    first
-                    "from the store"
+                Expect.equal (losses "optimised again" optimised) first "from the store"
 
                 for f, m in own do
                     use _ = torch.NewDisposeScope()

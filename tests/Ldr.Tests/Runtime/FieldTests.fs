@@ -228,23 +228,6 @@ let private after =
         <| fun () ->
             let field = randomField (Random 3) (gridOf 4 5 6) 2.
             expectVectors 1e-6 field (field.After Affine.Identity) "identity"
-
-        testSeeds "before another field on another grid: as the transforms one after the other" 20
-        <| fun random ->
-            let grid = Grid(7, 6, 5, obliqueAffine random false)
-            let other = Grid(5, 9, 8, obliqueAffine random true)
-            let field, next = randomField random grid 1., randomField random other 2.
-            // The two worlds overlap.
-            let world =
-                grid.VoxelToWorld.Inverse().Then(smallMap random).Then other.VoxelToWorld
-
-            let expected =
-                Transform
-                    .Compose(Transform.Dense next, Transform.Linear world, Transform.Dense field)
-                    .ToField(grid, 1)
-
-            expectVectors 1e-3 expected (field.Then(world, next)) "the field of all three"
-            Expect.equal (field.Then(world, next, 1)).Vectors (field.Then(world, next, 2)).Vectors "threads"
     ]
 
 let private resampling =
