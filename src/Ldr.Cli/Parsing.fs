@@ -112,7 +112,7 @@ let private affineStart (hasNetwork: bool) (choice: string option) : Result<Affi
     | Some choice ->
         match words |> List.tryFind (fun (word, _) -> word = choice) with
         | Some(_, start) -> Ok start
-        // Hardly a file that is missing.
+        // The name of a file, there or not, has an ending or a folder.
         | Option.None when not (Path.HasExtension choice || choice.Contains '/' || File.Exists choice) ->
             Error(
                 Usage
