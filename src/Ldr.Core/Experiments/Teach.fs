@@ -84,8 +84,6 @@ module Teach =
                 FieldStore.originOf data dataset.Name distillation.Teacher
                 |> FieldStore.create options.Folder
 
-            let keep = PairTeacher.kept set store teacher
-
             // Those of all its seeds.
             let pairs =
                 Experiment.instances experiment
@@ -106,7 +104,7 @@ module Teach =
                 missing
                 |> Seq.takeWhile (fun _ -> not options.Stop.IsCancellationRequested)
                 |> Seq.mapi (fun index own ->
-                    keep own (TrainingSet.pair set own) |> ignore
+                    PairTeacher.keep set store teacher own (TrainingSet.pair set own)
                     options.Progress (before + index + 1) pairs.Length)
                 |> Seq.length
 

@@ -162,6 +162,15 @@ module Distillation =
                 || d.FieldDistance > 0.0
                 || (d.FieldWeights = Even && d.FieldDerivatives = 0.0))
 
+    /// Whether the student learns from its teacher at a step.
+    let drawsStudent (distillation: Distillation) (turn: Turn) =
+        turn.Gamma < 1.0 && distillation.Objective <> Off
+
+    /// Whether anything of a step looks at the teacher's field: the student, or the discriminator.
+    let asksTeacher (distillation: Distillation) (turn: Turn) =
+        drawsStudent distillation turn
+        || (turn.DiscriminatorMoves > 0 && Objective.isAdversarial distillation.Objective)
+
 /// The steps of a training. Each acts on its own learner only.
 module Aldk =
     let private value (loss: torch.Tensor) = float (loss.item<float32>())
@@ -350,7 +359,8 @@ module Aldk =
 
             let distilled =
                 match adversary with
-                | Some a when gamma < 1.0 && a.Distillation.Objective <> Off -> Some(a, distilled a iteration)
+                | Some a when Distillation.drawsStudent a.Distillation iteration.Turn ->
+                    Some(a, distilled a iteration)
                 | _ -> None
 
             let loss =

@@ -101,9 +101,10 @@ module Batches =
                     | Some(Fields teacher) ->
                         pairs |> List.map (fun (own, pair) -> teacher own pair) |> tensor 3)
 
-        match job.Teacher with
+        match job.Teacher, job.Options.Distillation with
         // As with the images: within the step they would use up what a protected call may allocate.
-        | Some(Fields _) when Turn.asksTeacher turn -> teacherField.Force() |> ignore
+        | Some(Fields _), Some distillation when Distillation.asksTeacher distillation turn ->
+            teacherField.Force() |> ignore
         | _ -> ()
 
         {

@@ -22,19 +22,31 @@ module PairTeacher =
             let moving = Bridge.toTensor device shape pair.Moving
             Bridge.toArray (NativeCalls.protect (fun () -> network.Predict(fixedImage, moving))).Field
 
+    let private namesOf (set: TrainingSet) (f: int, m: int) = set.Names[f], set.Names[m]
+
     /// Fields that were made before.
     let stored (set: TrainingSet) (store: FieldStore) : PairTeacher =
-        fun (f, m) pair -> FieldStore.read store (set.Names[f], set.Names[m]) pair
+        fun own pair -> FieldStore.read store (namesOf set own) pair
 
     /// Whether a store has a field of ours for a pair.
-    let isKept (set: TrainingSet) (store: FieldStore) (f: int, m: int) =
-        FieldStore.has store (set.Names[f], set.Names[m])
+    let isKept (set: TrainingSet) (store: FieldStore) (own: int * int) =
+        FieldStore.has store (namesOf set own)
 
-    /// Asks a teacher once for each pair, and keeps the fields in a store, in half precision; what comes out is what the store
-    /// has, so that it is the same each time.
+    /// Writes a teacher's field of a pair into a store, in half precision.
+    let keep
+        (set: TrainingSet)
+        (store: FieldStore)
+        (teacher: PairTeacher)
+        (own: int * int)
+        (pair: PreparedPair)
+        =
+        FieldStore.write store (namesOf set own) pair.Grid (teacher own pair)
+
+    /// Asks a teacher once for each pair, and keeps the fields in a store; what comes out is what the store has, so that it is
+    /// the same each time.
     let kept (set: TrainingSet) (store: FieldStore) (teacher: PairTeacher) : PairTeacher =
-        fun (f, m) pair ->
-            if not (isKept set store (f, m)) then
-                FieldStore.write store (set.Names[f], set.Names[m]) pair.Grid (teacher (f, m) pair)
+        fun own pair ->
+            if not (isKept set store own) then
+                keep set store teacher own pair
 
-            stored set store (f, m) pair
+            stored set store own pair

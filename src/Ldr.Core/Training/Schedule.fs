@@ -23,11 +23,6 @@ type Turn =
         DiscriminatorMoves: int
     }
 
-module Turn =
-    /// Whether the student or the discriminator learns from the teacher's field.
-    let asksTeacher (turn: Turn) =
-        turn.Gamma < 1.0 || turn.DiscriminatorMoves > 0
-
 /// How the learning rate goes on from its initial value.
 type Decay =
     | Constant
