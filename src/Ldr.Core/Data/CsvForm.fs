@@ -49,17 +49,40 @@ module CsvForm =
             Extras: (string * string) list
         }
 
+    /// The lines of a table that say something, with their numbers.
+    let private linesOf (file: string) : (int * string) list =
+        Error.guard (fun () -> File.ReadAllLines file)
+        |> Error.orRaise
+        |> Array.indexed
+        |> Array.map (fun (i, line) -> i + 1, line.TrimStart '\uFEFF')
+        |> Array.filter (fun (_, line) -> line.Trim() <> "" && not (line.StartsWith '#'))
+        |> List.ofArray
+
+    /// Reads a table with the columns `scan` and `person`: whose scan each is. Bad input is raised.
+    let people (file: string) : Map<string, string> =
+        let head, rows =
+            match linesOf file with
+            | (number, head) :: rows when fields file number head = [ "scan"; "person" ] -> number, rows
+            | _ ->
+                DataFiles.bad
+                    file
+                    "does not begin with the columns scan,person"
+                    "give it that first line and a line for each scan"
+
+        (Map.empty, rows)
+        ||> List.fold (fun known (number, line) ->
+            match fields file number line with
+            | [ scan; person ] when scan <> "" && person <> "" && not (known.ContainsKey scan) ->
+                known.Add(scan, person)
+            | _ ->
+                DataFiles.bad
+                    file
+                    $"line {number} is not a scan that line {head} to {number - 1} lack and its person"
+                    "give every scan one line: its name, a comma, its person")
+
     /// Reads a table. Bad input is raised.
     let read (file: string) : Dataset =
-        let lines =
-            Error.guard (fun () -> File.ReadAllLines file)
-            |> Error.orRaise
-            |> Array.indexed
-            |> Array.map (fun (i, line) -> i + 1, line.TrimStart '\uFEFF')
-            |> Array.filter (fun (_, line) -> line.Trim() <> "" && not (line.StartsWith '#'))
-            |> List.ofArray
-
-        match lines with
+        match linesOf file with
         | []
         | [ _ ] ->
             DataFiles.bad

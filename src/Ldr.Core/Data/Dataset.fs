@@ -21,8 +21,9 @@ type DataSource =
     /// Made by the program.
     | Synthetic of Anatomy
 
-/// How many subjects are for what: a random order of all subjects (by the seed) is cut into three parts. A part has two
-/// subjects or more, because all that is done with it is done with pairs.
+/// How many subjects are for what: the people in a random order (by the seed) are shared out among three parts, each with all
+/// of his or her scans to the first part that has room for them. A part has two subjects or more, because all that is done with
+/// it is done with pairs.
 type Cut =
     {
         Train: int
@@ -50,6 +51,8 @@ type DataOptions =
         Source: DataSource
         /// The folder that `Source` is below.
         Root: string
+        /// Who is behind the scans, where the data set does not say.
+        People: People option
         Split: Split
         /// The training grid: voxels along x, y, z, and their spacing in mm. Larger scans are cropped, smaller ones
         /// continued by their border.
@@ -260,10 +263,11 @@ module DataOptions =
                  | Cut _ -> invalidOp "is written as a cut"))
 
     let codec: Codec<DataOptions> =
-        Codec.record (fun source root split size spacing intensity alignment ignored ->
+        Codec.record (fun source root people split size spacing intensity alignment ignored ->
             {
                 Source = source
                 Root = root
+                People = people
                 Split = split
                 Size = size
                 Spacing = spacing
@@ -273,6 +277,7 @@ module DataOptions =
             })
         |> Codec.required "source" DataSource.codec _.Source
         |> Codec.surrounding "root" Codec.string "`LDR_DATA`, or \"../shared/data\"" (defaultRoot ()) _.Root
+        |> Codec.maybe "people" People.codec _.People
         |> Codec.required "split" split _.Split
         |> Codec.required "size" RuntimeCodecs.gridSize _.Size
         |> Codec.optional "spacing" RuntimeCodecs.spacing (1.0, 1.0, 1.0) _.Spacing
@@ -428,86 +433,96 @@ module Dataset =
         let isFolder (path: string) = Directory.Exists path
         let isFile (path: string) = File.Exists path
 
-        match options.Source with
-        | Msd folder -> below isFolder folder (described MsdForm.read)
-        | NnUnet(folder, channel) -> below isFolder folder (described (NnUnetForm.read channel))
-        | Learn2Reg file -> below isFile file Learn2RegForm.read
-        | Csv file -> below isFile file CsvForm.read
-        | Rcn file ->
-            let advice =
-                "get this file and the HDF5 files (.h5) that it names from the authors of the recursive cascaded networks (RCN) and put them there, or set the folder with --set data.root=FOLDER"
+        let found =
+            match options.Source with
+            | Msd folder -> below isFolder folder (described MsdForm.read)
+            | NnUnet(folder, channel) -> below isFolder folder (described (NnUnetForm.read channel))
+            | Learn2Reg file -> below isFile file Learn2RegForm.read
+            | Csv file -> below isFile file CsvForm.read
+            | Rcn file ->
+                let advice =
+                    "get this file and the HDF5 files (.h5) that it names from the authors of the recursive cascaded networks (RCN) and put them there, or set the folder with --set data.root=FOLDER"
 
-            orGet advice isFile file RcnForm.read
-        | Bids(folder, query) -> below isFolder folder (BidsForm.read query)
-        | Synthetic anatomy ->
-            let make = lazy (Anatomy.subject anatomy)
+                orGet advice isFile file RcnForm.read
+            | Bids(folder, query) -> below isFolder folder (BidsForm.read query)
+            | Synthetic anatomy ->
+                let make = lazy (Anatomy.subject anatomy)
 
-            [
-                for index in 0 .. anatomy.Subjects - 1 do
-                    let both = lazy (make.Value index)
+                [
+                    for index in 0 .. anatomy.Subjects - 1 do
+                        let both = lazy (make.Value index)
 
-                    { Subject.ofImage $"synthetic-%03d{index}" (Stored.made (fun () -> fst both.Value)) with
-                        Labels = Some(Stored.made (fun () -> snd both.Value))
-                    }
-            ]
-            |> DataFiles.dataset "synthetic anatomy" "MIT" Map.empty []
-            |> Ok
+                        { Subject.ofImage $"synthetic-%03d{index}" (Stored.made (fun () -> fst both.Value)) with
+                            Labels = Some(Stored.made (fun () -> snd both.Value))
+                        }
+                ]
+                |> DataFiles.dataset "synthetic anatomy" "MIT" Map.empty []
+                |> Ok
 
-    /// A data set whose subjects may be cut anywhere and paired in any way; an error for one that lists its own pairs, or
-    /// has several scans of a person, which would come into two parts.
+        let people file =
+            CsvForm.people (Path.Combine(options.Root, file))
+
+        found
+        |> Result.bind (fun dataset -> Error.guard (fun () -> People.apply people options.People dataset))
+
+    /// A data set whose subjects may be cut anywhere and paired in any way; an error for one that lists its own pairs.
     let splittable (dataset: Dataset) : Result<Dataset, Error> =
         let listed =
             dataset.Parts
             |> List.tryFind (fun part ->
                 part.Shares |> List.exists (fun share -> share.Pairing <> AllOrdered))
 
-        let twice =
-            dataset.Subjects
-            |> List.countBy _.Person
-            |> List.tryFind (fun (_, count) -> count > 1)
-
-        let remedy =
+        match listed with
+        | Some part ->
             let names =
                 dataset.Parts |> List.map (fun part -> $"\"{part.Name}\"") |> String.concat ", "
 
-            if dataset.Parts.IsEmpty then
-                "it cannot be cut at random"
-            else
-                $"name its parts instead of numbers of subjects ({names})"
-
-        match listed, twice with
-        | Some part, _ ->
-            Error(
-                BadInput $"$.data.split: {dataset.Name} lists the pairs of its part \"{part.Name}\"; {remedy}"
-            )
-        | None, Some(person, count) ->
-            Error(BadInput $"$.data.split: {dataset.Name} has {count} scans of {person}; {remedy}")
-        | None, None -> Ok dataset
-
-    let private cutGroups (cut: Cut) (dataset: Dataset) : Result<SplitSubjects, Error> =
-        let subjects = Array.ofList dataset.Subjects
-        let wanted = cut.Train + cut.Validation + cut.Test
-
-        if wanted > subjects.Length then
             Error(
                 BadInput
-                    $"$.data.split: asks for {wanted} subjects, {dataset.Name} has {subjects.Length}; ask for fewer"
+                    $"$.data.split: {dataset.Name} lists the pairs of its part \"{part.Name}\"; name its parts instead of numbers of subjects ({names})"
+            )
+        | None -> Ok dataset
+
+    /// Shares people out among three parts, each with all scans to the first part that has room; nobody of a data set whose
+    /// subjects are all their own person is ever left over.
+    let private cutGroups (cut: Cut) (dataset: Dataset) : Result<SplitSubjects, Error> =
+        let people = dataset.Subjects |> List.groupBy _.Person |> Array.ofList
+        let wanted = [| cut.Train; cut.Validation; cut.Test |]
+        let total = Array.sum wanted
+
+        if total > dataset.Subjects.Length then
+            Error(
+                BadInput
+                    $"$.data.split: asks for {total} subjects, {dataset.Name} has {dataset.Subjects.Length}; ask for fewer"
             )
         else
-            let order =
-                Seed.permutation subjects.Length (Seed.ofInt cut.Seed |> Seed.split "split")
+            let parts = wanted |> Array.map (fun _ -> ResizeArray<Subject>())
 
-            let group first count =
-                [ for i in first .. first + count - 1 -> subjects[order[i]] ]
-                |> List.sortBy _.Name
-                |> SubjectGroup.free
+            for place in Seed.permutation people.Length (Seed.ofInt cut.Seed |> Seed.split "split") do
+                let own = snd people[place]
 
-            Ok
-                {
-                    TrainGroup = group 0 cut.Train
-                    ValidationGroup = group cut.Train cut.Validation
-                    TestGroups = [ group (cut.Train + cut.Validation) cut.Test ]
-                }
+                Array.zip wanted parts
+                |> Array.tryFind (fun (size, part) -> part.Count + own.Length <= size)
+                |> Option.iter (fun (_, part) -> part.AddRange own)
+
+            let names = [| "train"; "validation"; "test" |]
+
+            match parts |> Array.tryFindIndex (fun part -> part.Count < 2) with
+            | Some index ->
+                Error(
+                    BadInput
+                        $"$.data.split.{names[index]}: {wanted[index]} scans have no room for two whole people's; ask for more"
+                )
+            | None ->
+                let group index =
+                    parts[index] |> List.ofSeq |> List.sortBy _.Name |> SubjectGroup.free
+
+                Ok
+                    {
+                        TrainGroup = group 0
+                        ValidationGroup = group 1
+                        TestGroups = [ group 2 ]
+                    }
 
     /// The groups of a split, whatever the data set's subjects are; `split` refuses what may not be cut at random.
     let groups (split: Split) (dataset: Dataset) : Result<SplitSubjects, Error> =

@@ -123,7 +123,9 @@ module TrainingSet =
             map
 
         let initial =
-            if set.Alignment = Alignment.Affine then
+            if fixedIndex = movingIndex then
+                Affine.Identity
+            elif set.Alignment = Alignment.Affine then
                 set.Affine.GetOrAdd((fixedIndex, movingIndex), find)
             else
                 find ()

@@ -151,6 +151,7 @@ module Experiment =
                 match training.Distillation with
                 | Some { Teacher = teacher } when
                     teacher <> OptimisedField.teacher
+                    && teacher <> KnownPairs.teacher
                     && not (List.contains teacher (List.take index names))
                     ->
                     index, teacher

@@ -368,6 +368,7 @@ module Run =
             /// The teacher of a training, and its network, which lives as long.
             let teacherOf (training: TrainingOptions) =
                 training.Distillation
+                |> Option.filter (fun d -> d.Teacher <> KnownPairs.teacher)
                 |> Option.map (fun d ->
                     match own d.Teacher with
                     | Some teacher ->
@@ -384,7 +385,11 @@ module Run =
             // Teachers from outside must fit; those of this experiment do.
             for training in experiment.Train do
                 match training.Distillation with
-                | Some { Teacher = teacher } when not (isOwn teacher) && teacher <> OptimisedField.teacher ->
+                | Some { Teacher = teacher } when
+                    not (isOwn teacher)
+                    && teacher <> OptimisedField.teacher
+                    && teacher <> KnownPairs.teacher
+                    ->
                     let fits =
                         if Directory.Exists teacher then
                             match (FieldStore.openFolder teacher).Origin with

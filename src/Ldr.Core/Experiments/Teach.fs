@@ -57,6 +57,10 @@ module Teach =
                 bad
                     $"the augmentation of {training.Name} moves the images, stored fields would not fit them; let the teacher run beside the student"
 
+            if distillation.Teacher = KnownPairs.teacher then
+                bad
+                    $"the fields of \"{KnownPairs.teacher}\" are made anew at every step; {training.Name} needs no store of them"
+
             let optimises = distillation.Teacher = OptimisedField.teacher
 
             if not optimises && not (File.Exists distillation.Teacher) then

@@ -26,9 +26,12 @@ type FieldWeights =
     | Even
     /// By how much the teacher deforms there (`Discrimination.strain`).
     | Strain
+    /// Those of the fixed image's content alone (`Discrimination.content`): where there is nothing to see, nothing is known.
+    | Content
 
 module FieldWeights =
-    let codec: Codec<FieldWeights> = Codec.choice [ "even", Even; "strain", Strain ]
+    let codec: Codec<FieldWeights> = 
+        Codec.choice [ "even", Even; "strain", Strain; "content", Content ]
 
 module Objective =
     let codec: Codec<Objective> =
@@ -169,6 +172,24 @@ module Discrimination =
 
         let strain = around.sqrt () + leastStrain
         scope.MoveToOuter(strain / strain.mean (within, true))
+
+    /// Intensities, in [0, 1], up to which a voxel is dark surround.
+    let private dark = 0.05
+
+    /// 1, divided by its mean over the grid, for the voxels inside the fixed scan (`mask` above 0.5) that have something
+    /// brighter than 0.05 within 2 voxels along every axis, else 0. Images and result [N, 1, Z, Y, X]; 1 everywhere for a
+    /// sample without any.
+    let content (mask: torch.Tensor) (fixedImage: torch.Tensor) : torch.Tensor =
+        use scope = torch.NewDisposeScope()
+        let size, step, padding = [| 5L; 5L; 5L |], [| 1L; 1L; 1L |], [| 2L; 2L; 2L |]
+        let near = torch.nn.functional.max_pool3d (fixedImage.detach (), size, step, padding)
+
+        let inside =
+            (near.gt(dark.ToScalar()).logical_and (mask.gt (0.5.ToScalar()))).``to`` fixedImage.dtype
+
+        let mean = inside.mean (within, true)
+        let empty = mean.eq (0.0.ToScalar())
+        scope.MoveToOuter(torch.where (empty, torch.ones_like inside, inside / mean.clamp_min 1e-6))
 
     /// The mean over the voxels of the squared length of the difference of two fields, times the voxels' weights
     /// [N, 1, Z, Y, X], if any; a scalar.

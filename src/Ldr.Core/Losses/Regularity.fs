@@ -1,6 +1,7 @@
 namespace Ldr
 
 open TorchSharp
+open Ldr.Runtime
 
 /// What keeps transforms plausible. All of them are means over the batch, as scalars.
 module Regularity =
@@ -42,6 +43,53 @@ module Regularity =
             [ 2L, 3L; 2L, 4L; 3L, 4L ] |> List.map (fun (a, b) -> squares a b * 2.0)
 
         scope.MoveToOuter(List.reduce (+) (along @ across) / float (field.numel ()))
+
+    /// log² J of a field by tensors, for other devices than the processor and other numbers than float32.
+    let private logJacobianByLibtorch (field: torch.Tensor) : torch.Tensor =
+        let cells axis (values: torch.Tensor) =
+            values.narrow (axis, 0L, max 1L (values.shape[int axis] - 1L))
+
+        // The derivatives along an axis, at the first voxel of every cell.
+        let along axis =
+            let slope =
+                if field.shape[int axis] < 2L then
+                    torch.zeros_like field
+                else
+                    field.diff (1L, axis)
+
+            [ 2L; 3L; 4L ]
+            |> List.filter ((<>) axis)
+            |> List.fold (fun values other -> cells other values) slope
+
+        let slopes = [| along 4L; along 3L; along 2L |]
+
+        let a channel axis =
+            let own: torch.Tensor = slopes[axis].select(1L, int64 channel)
+            if channel = axis then own + 1.0 else own
+
+        let determinant =
+            a 0 0 * (a 1 1 * a 2 2 - a 1 2 * a 2 1)
+            - a 0 1 * (a 1 0 * a 2 2 - a 1 2 * a 2 0)
+            + a 0 2 * (a 1 0 * a 2 1 - a 1 1 * a 2 0)
+
+        let least = LogJacobian.Least
+        let logarithm = (determinant.clamp_min least).log ()
+        let below = (determinant - least).clamp_max 0.0
+        (logarithm * logarithm + below * LogJacobian.Slope(least - 1.0)).mean ()
+
+    /// The mean of log² J over the samples and cells of a field [N, 3, Z, Y, X] in voxels, a scalar: 0 where volumes stay, the
+    /// same for twice and for half of a volume; see `Ldr.Runtime.LogJacobian`. (Log-unbiased regularisation, after Leow et
+    /// al., Statistical properties of Jacobian maps and the realization of unbiased large-deformation nonlinear image
+    /// registration, 2007; here squared.)
+    let logJacobian (field: torch.Tensor) : torch.Tensor =
+        use scope = torch.NewDisposeScope()
+
+        scope.MoveToOuter(
+            if TensorMemory.fits field then
+                LogJacobianFunction.apply field
+            else
+                logJacobianByLibtorch field
+        )
 
     /// The entries of A = W + I, each [N].
     let private entries (w: torch.Tensor) =

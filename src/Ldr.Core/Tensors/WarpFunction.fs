@@ -10,6 +10,22 @@ open Ldr.Runtime
 #nowarn "9" // Kernels work on the tensors' own memory.
 #nowarn "51"
 
+/// The numbers of a contiguous float32 tensor on the processor, where kernels of `Ldr.Runtime` work on them.
+module internal TensorMemory =
+    let start (tensor: torch.Tensor) : nativeptr<float32> =
+        &&MemoryMarshal.GetReference(MemoryMarshal.Cast<byte, float32> tensor.bytes)
+
+    /// Whether kernels can do it: float32 on the processor, addressed by spans, of less than 2³¹ bytes.
+    let fits (tensor: torch.Tensor) =
+        tensor.device_type = DeviceType.CPU
+        && tensor.dtype = torch.ScalarType.Float32
+        && tensor.numel () > 0L
+        && tensor.numel () < (1L <<< 29)
+
+    /// The grid of [N, C, Z, Y, X], as far as kernels ask: its size.
+    let grid (tensor: torch.Tensor) =
+        Grid(int tensor.shape[4], int tensor.shape[3], int tensor.shape[2], Affine.Identity)
+
 /// moved(x) = image(x + u(x)) by the kernels of `Ldr.Runtime`, several times as fast as libtorch's on a processor
 /// (docs/performance.md, Training). Arguments: the field [N, 3, Z, Y, X] and the image [N, C, Z, Y, X], both float32. Its
 /// gradient has no history: there are no second derivatives.
@@ -17,24 +33,14 @@ open Ldr.Runtime
 type internal WarpFunction() =
     inherit torch.autograd.SingleTensorFunction<WarpFunction>()
 
-    static let start (tensor: torch.Tensor) : nativeptr<float32> =
-        &&MemoryMarshal.GetReference(MemoryMarshal.Cast<byte, float32> tensor.bytes)
-
-    static let grid (image: torch.Tensor) =
-        Grid(int image.shape[4], int image.shape[3], int image.shape[2], Affine.Identity)
-
     [<ThreadStatic; DefaultValue>]
     static val mutable private withoutKernels: bool
 
-    /// Whether the kernels can do it: their tensors are addressed by spans, of less than 2³¹ bytes.
+    /// Whether the kernels can do it.
     static member Fits(field: torch.Tensor, image: torch.Tensor) : bool =
-        let fits (tensor: torch.Tensor) =
-            tensor.device_type = DeviceType.CPU
-            && tensor.dtype = torch.ScalarType.Float32
-            && tensor.numel () > 0L
-            && tensor.numel () < (1L <<< 29)
-
-        not WarpFunction.withoutKernels && fits field && fits image
+        not WarpFunction.withoutKernels
+        && TensorMemory.fits field
+        && TensorMemory.fits image
 
     /// Runs an action that does without the kernels on this thread.
     static member Without(action: unit -> 'a) : 'a =
@@ -54,12 +60,12 @@ type internal WarpFunction() =
         let moved = torch.empty_like image
 
         PlanarWarp.Apply(
-            start field,
-            start image,
+            TensorMemory.start field,
+            TensorMemory.start image,
             int image.shape[0],
             int image.shape[1],
-            grid image,
-            start moved,
+            TensorMemory.grid image,
+            TensorMemory.start moved,
             torch.get_num_threads ()
         )
 
@@ -79,15 +85,15 @@ type internal WarpFunction() =
             |> Seq.map (fun (wanted, tensor) -> if wanted then Some(torch.empty_like tensor) else None)
             |> List
 
-        let startOf = Option.map start >> Option.defaultValue NativePtr.nullPtr
+        let startOf = Option.map TensorMemory.start >> Option.defaultValue NativePtr.nullPtr
 
         PlanarWarp.Gradient(
-            start field,
-            start image,
-            start whole,
+            TensorMemory.start field,
+            TensorMemory.start image,
+            TensorMemory.start whole,
             int image.shape[0],
             int image.shape[1],
-            grid image,
+            TensorMemory.grid image,
             startOf results[0],
             startOf results[1],
             torch.get_num_threads ()

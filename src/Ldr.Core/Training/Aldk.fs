@@ -11,6 +11,8 @@ type LossWeights =
         Smoothness: float
         /// On the same fields, see `Regularity.bending`; 0: it is not worked out.
         Bending: float
+        /// On the total field, see `Regularity.logJacobian`; 0: it is not worked out.
+        LogJacobian: float
         /// On the affine stage, see `Regularity.determinant` and `Regularity.orthogonality`.
         Determinant: float
         Orthogonality: float
@@ -21,7 +23,8 @@ type LossWeights =
 /// Adversarial learning with distilling knowledge: how the student is drawn to the teacher's deformations.
 type Distillation =
     {
-        /// The name of an earlier training of the same experiment, a model file, or a folder of fields (`FieldStore`).
+        /// The name of an earlier training of the same experiment, a model file, a folder of fields (`FieldStore`), "optimisation"
+        /// (`OptimisedField`) or "known" (`KnownPairs`).
         Teacher: string
         Objective: Objective
         /// The factor of the objective's term, beside 1 − γ.
@@ -87,17 +90,19 @@ module LossWeights =
             Similarity = Correlation
             Smoothness = 1.0
             Bending = 0.0
+            LogJacobian = 0.0
             Determinant = 0.1
             Orthogonality = 0.1
             Dice = 0.0
         }
 
     let codec: Codec<LossWeights> =
-        Codec.record (fun similarity smoothness bending determinant orthogonality dice ->
+        Codec.record (fun similarity smoothness bending logJacobian determinant orthogonality dice ->
             {
                 Similarity = similarity
                 Smoothness = smoothness
                 Bending = bending
+                LogJacobian = logJacobian
                 Determinant = determinant
                 Orthogonality = orthogonality
                 Dice = dice
@@ -105,6 +110,7 @@ module LossWeights =
         |> Codec.optional "similarity" SimilarityMeasure.codec standard.Similarity _.Similarity
         |> Codec.optional "smoothness" Codec.notNegative standard.Smoothness _.Smoothness
         |> Codec.optional "bending" Codec.notNegative standard.Bending _.Bending
+        |> Codec.optional "log_jacobian" Codec.notNegative standard.LogJacobian _.LogJacobian
         |> Codec.optional "determinant" Codec.notNegative standard.Determinant _.Determinant
         |> Codec.optional "orthogonality" Codec.notNegative standard.Orthogonality _.Orthogonality
         |> Codec.optional "dice" Codec.notNegative standard.Dice _.Dice
@@ -199,7 +205,7 @@ module Aldk =
             | _ -> ()
         ]
 
-    /// The regularisers of the stages with their weights.
+    /// The regularisers of the stages, and of what they make together, with their weights.
     let private regularity (weights: LossWeights) (prediction: Prediction) =
         [
             for field in prediction.StageFields do
@@ -207,6 +213,8 @@ module Aldk =
 
                 if weights.Bending > 0.0 then
                     "bending", weights.Bending, Regularity.bending field
+            if weights.LogJacobian > 0.0 then
+                "log_jacobian", weights.LogJacobian, Regularity.logJacobian prediction.Field
             match prediction.Affine with
             | Some(w, _) ->
                 "determinant", weights.Determinant, Regularity.determinant w
@@ -300,6 +308,7 @@ module Aldk =
             match options.FieldWeights with
             | Even -> None
             | Strain -> Some(Discrimination.strain teacher)
+            | Content -> Some(Discrimination.content iteration.Mask iteration.Fixed)
 
         let ofDerivatives =
             if options.FieldDerivatives > 0.0 then

@@ -137,7 +137,7 @@ module Augmentation =
         bound * (2.0 * random.NextDouble() - 1.0)
 
     /// The displacement of one image, [1, 3, Z, Y, X] in voxels: mirrored as its pair is, and deformed if it is to be.
-    let private displacement (options: Augmentation) (grid: Grid) (pair: Seed) (image: Seed) (deform: bool) =
+    let displacement (options: Augmentation) (grid: Grid) (pair: Seed) (image: Seed) (deform: bool) =
         let struct (sx, sy, sz) = grid.Spacing
         let spacing = [| sx; sy; sz |]
         let px, py, pz = options.Flip
@@ -199,13 +199,17 @@ module Augmentation =
 
         Field.underAffine w b elastic
 
-    /// 1 where a displacement stays on the grid (up to half a voxel), else 0; [N, 1, Z, Y, X].
-    let private onGrid (displacement: torch.Tensor) =
+    /// 1 where a displacement stays on the grid (up to half a voxel), else 0; [N, 1, Z, Y, X], on the displacement's device.
+    let onGrid (displacement: torch.Tensor) =
         let size = displacement.shape
-        let places = displacement + Field.coordinates (size[2], size[3], size[4])
+        let device = displacement.device
+
+        let places =
+            displacement + (Field.coordinates (size[2], size[3], size[4])).``to`` device
 
         let half =
-            torch.tensor([| float32 size[4]; float32 size[3]; float32 size[2] |]).view(1L, 3L, 1L, 1L, 1L)
+            (torch.tensor([| float32 size[4]; float32 size[3]; float32 size[2] |], device = device)
+                .view(1L, 3L, 1L, 1L, 1L))
             / 2.0
 
         places.abs().le(half).all(1L, true).``to`` torch.float32
@@ -218,6 +222,29 @@ module Augmentation =
             Moving: torch.Tensor
             Mask: torch.Tensor
             Labels: (torch.Tensor * torch.Tensor) option
+        }
+
+    /// Tensors under one displacement, by one interpolation, continued at the border.
+    let private warpParts (field: torch.Tensor) (parts: torch.Tensor list) : torch.Tensor[] =
+        use scope = torch.NewDisposeScope()
+        let moved = Field.warp field (torch.cat (Array.ofList parts, 1L))
+
+        moved.split (parts |> List.map (fun p -> p.shape[1]) |> Array.ofList, 1L)
+        |> Array.map (fun part -> scope.MoveToOuter(part.contiguous ()))
+
+    /// All of a batch under one displacement.
+    let warp (field: torch.Tensor) (batch: Batch) : Batch =
+        let labels =
+            batch.Labels |> Option.map (fun (f, m) -> [ f; m ]) |> Option.defaultValue []
+
+        let parts =
+            warpParts field (batch.Fixed :: batch.Moving :: batch.Mask :: labels)
+
+        {
+            Fixed = parts[0]
+            Moving = parts[1]
+            Mask = parts[2]
+            Labels = batch.Labels |> Option.map (fun _ -> parts[3], parts[4])
         }
 
     /// Mirrors and deforms a batch: images, mask and labels of one image by one displacement and one interpolation, continued
@@ -239,25 +266,28 @@ module Augmentation =
                 |]
                 |> fun fields -> torch.cat (fields, 0L)
 
-            let apply (field: torch.Tensor) (parts: torch.Tensor list) =
-                let moved = Field.warp (field.``to`` device) (torch.cat (Array.ofList parts, 1L))
-                let widths = parts |> List.map (fun p -> p.shape[1]) |> Array.ofList
+            let ofFixed = (displacements "fixed" (options.Deformed = BothImages)).``to`` device
+            let ofMoving = (displacements "moving" true).``to`` device
 
-                moved.split (widths, 1L)
-                |> Array.map (fun part -> scope.MoveToOuter(part.contiguous ()))
+            let fixedParts =
+                warpParts
+                    ofFixed
+                    (batch.Fixed
+                     :: batch.Mask
+                     :: (batch.Labels |> Option.map fst |> Option.toList))
 
-            let labels pick =
-                batch.Labels |> Option.map pick |> Option.toList
+            let movingParts =
+                warpParts ofMoving (batch.Moving :: (batch.Labels |> Option.map snd |> Option.toList))
 
-            let ofFixed = displacements "fixed" (options.Deformed = BothImages)
-            let fixedParts = apply ofFixed ([ batch.Fixed; batch.Mask ] @ labels fst)
-            let movingParts = apply (displacements "moving" true) (batch.Moving :: labels snd)
+            let keep (tensor: torch.Tensor) = scope.MoveToOuter tensor
 
             {
-                Fixed = fixedParts[0]
-                Moving = movingParts[0]
-                Mask = scope.MoveToOuter(fixedParts[1] * (onGrid ofFixed).``to`` device)
-                Labels = batch.Labels |> Option.map (fun _ -> fixedParts[2], movingParts[1])
+                Fixed = keep fixedParts[0]
+                Moving = keep movingParts[0]
+                Mask = keep (fixedParts[1] * onGrid ofFixed)
+                Labels =
+                    batch.Labels
+                    |> Option.map (fun _ -> keep fixedParts[2], keep movingParts[1])
             }
 
     /// Changes the intensities of images [N, 1, Z, Y, X] in [0, 1], each by draws of its own, and keeps them in [0, 1]; `name`

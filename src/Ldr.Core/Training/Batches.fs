@@ -24,18 +24,29 @@ module Batches =
         |> Seq.distinct
         |> List.ofSeq
 
+    /// What a step does where its pairs' fields are not known, and a teacher that knows has nothing to say.
+    let private withoutTeacher: Turn = { Gamma = 1.0; DiscriminatorMoves = 0 }
+
     /// One batch of a step: its pairs and their tensors, and what is predicted of them. `first` is the place of its first pair
-    /// in the step.
+    /// in the step; `known` makes pairs whose fields are known, of the fixed scans.
     let private batch
         (job: TrainingJob)
         (clock: StepClock)
         (student: Network)
         (index: int)
         (turn: Turn)
+        (known: KnownPairs option)
         (first: int)
         (subjects: (int * int) list)
         : Iteration =
         let set = job.Set
+
+        let subjects =
+            if known.IsSome then
+                subjects |> List.map (fun (f, _) -> f, f)
+            else
+                subjects
+
         let pairs = subjects |> List.map (fun own -> own, TrainingSet.pair set own)
         let grid = (snd pairs.Head).Grid
 
@@ -78,10 +89,19 @@ module Batches =
                 Labels = labels
             }
 
-        let clean = plain |> vary (fun options own -> Augmentation.deform options own grid)
+        let clean, truth =
+            match known with
+            | Some known ->
+                let own item = Seed.at (first + item) step
+                let batch, field = KnownPairs.make known job.Options.Augmentation own grid plain
+                batch, Some field
+            | None -> plain |> vary (fun options own -> Augmentation.deform options own grid), None
 
-        let seen name =
-            vary (fun options own -> Augmentation.intensities options own name)
+        let seen name images =
+            if known.IsSome then
+                images
+            else
+                vary (fun options own -> Augmentation.intensities options own name) images
 
         let fixedImage = clean.Fixed |> seen "fixed"
         let moving = clean.Moving |> seen "moving"
@@ -93,12 +113,13 @@ module Batches =
         let teacherField =
             lazy
                 timed StepPart.Teacher (fun () ->
-                    match job.Teacher with
-                    | None -> invalidOp "a training without a teacher asked for its field"
-                    | Some(Online teacher) ->
+                    match truth, job.Teacher with
+                    | Some field, _ -> field
+                    | None, None -> invalidOp "a training without a teacher asked for its field"
+                    | None, Some(Online teacher) ->
                         use _ = torch.no_grad ()
                         teacher.Predict(clean.Fixed, clean.Moving).Field
-                    | Some(Fields teacher) ->
+                    | None, Some(Fields teacher) ->
                         pairs |> List.map (fun (own, pair) -> teacher own pair) |> tensor 3)
 
         match job.Teacher, job.Options.Distillation with
@@ -135,7 +156,16 @@ module Batches =
         (turn: Turn)
         (subjects: (int * int) list)
         : Iteration list =
+        let known =
+            TrainingOptions.known job.Options
+            |> Option.filter (fun known -> KnownPairs.atStep known job.Seed index)
+
+        let turn =
+            match job.Options.Distillation with
+            | Some d when d.Teacher = KnownPairs.teacher && known.IsNone -> withoutTeacher
+            | _ -> turn
+
         clock.Measure StepPart.Data (fun () ->
             subjects
             |> List.chunkBySize job.Options.Batch
-            |> List.mapi (fun part own -> batch job clock student index turn (part * job.Options.Batch) own))
+            |> List.mapi (fun part own -> batch job clock student index turn known (part * job.Options.Batch) own))

@@ -22,6 +22,8 @@ type TrainingOptions =
         Pairs: int option
         /// How the pairs are varied, if they are.
         Augmentation: Augmentation option
+        /// Pairs whose fields are known, mixed in, if any.
+        Known: KnownPairs option
         LearningRate: LearningRate
         /// The norm to which the gradient of a step is cut, if any.
         Clip: float option
@@ -99,6 +101,7 @@ module TrainingOptions =
                 accumulate
                 pairs
                 augmentation
+                known
                 rate
                 clip
                 average
@@ -117,6 +120,7 @@ module TrainingOptions =
                     Accumulate = accumulate
                     Pairs = pairs
                     Augmentation = augmentation
+                    Known = known
                     LearningRate = rate
                     Clip = clip
                     Average = average
@@ -140,6 +144,7 @@ module TrainingOptions =
         |> Codec.optional "accumulate" Codec.positiveInt 1 _.Accumulate
         |> Codec.maybe "pairs" Codec.positiveInt _.Pairs
         |> Codec.maybe "augmentation" Augmentation.codec _.Augmentation
+        |> Codec.maybe "known" KnownPairs.codec _.Known
         |> Codec.optional
             "learning_rate"
             LearningRate.codec
@@ -161,3 +166,9 @@ module TrainingOptions =
         |> Codec.optional "checkpoint_every" Codec.positiveInt 500 _.CheckpointEvery
         |> Codec.maybe "early_stopping" Codec.positiveInt _.EarlyStopping
         |> Codec.seal
+
+    /// The pairs with known fields that a training sees: what it says of them, and the standard ones of a teacher that knows.
+    let known (options: TrainingOptions) : KnownPairs option =
+        match options.Known, options.Distillation with
+        | None, Some d when d.Teacher = KnownPairs.teacher -> Some KnownPairs.standard
+        | known, _ -> known
