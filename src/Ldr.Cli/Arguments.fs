@@ -139,6 +139,13 @@ type EvaluateArguments =
     | [<Unique; AltCommandLine("-o")>] Output of folder: string
     | [<Unique>] Seed of number: int
     | [<Unique>] Pairs of count: int
+    | [<Unique>] Refine of steps: int
+    | [<Unique>] Inverse
+    | [<Unique>] Known_Field
+    | [<Unique>] Amplitude of mm: float
+    | [<Unique>] Smoothness of mm: float
+    | [<Unique>] Noise of share: float
+    | [<Unique>] Noise_Everywhere
     | [<Unique>] Threads of count: int
     | [<Unique>] Engine of EngineName
     | [<Unique>] Device of DeviceName
@@ -148,13 +155,24 @@ type EvaluateArguments =
     interface IArgParserTemplate with
         member this.Usage =
             match this with
-            | Model _ -> "a model's file, or its name in models/."
-            | Data _ -> "a folder with a dataset.json (MSD), or an experiment's file, whose data are taken."
+            | Model _ ->
+                "a model's file, or its name in models/; none for alignment and refinement without a network."
+            | Data _ ->
+                "a folder with a dataset.json (MSD), a table of pairs (.csv), or an experiment's file, whose data are taken."
             | Split _ ->
-                "test, val (or validation), train or all (default: test); the parts are those of the model file."
+                "test, val (or validation), train or all (default: test); the parts are those of the model file, without a model those of the experiment."
             | Output _ -> "write scores.csv, summary.json and report.html into this folder."
             | Seed _ -> "the seed that draws the pairs (default: 1)."
             | Pairs _ -> "how many pairs (default: 200)."
+            | Refine _ -> "refine every pair, with so many gradient steps at each level, as register does."
+            | Inverse -> "register every pair the other way round too, and measure how far the two undo each other."
+            | Known_Field ->
+                "register scans to themselves, warped by a known field, and tell the error in mm (12 scans at most, drawn by the seed)."
+            | Amplitude _ -> "mean length of the known field, mm (default: 2 voxels)."
+            | Smoothness _ ->
+                "deviation of the Gaussian that smooths the known field, mm (default: 8 voxels)."
+            | Noise _ -> "deviation of the noise in the warped scan, as a share of its range (default: 0.02)."
+            | Noise_Everywhere -> "noise in the dark surround of the content too."
             | Threads _ -> "threads to compute with (default: all cores)."
             | Engine _ ->
                 "what computes: managed (ours; the default for ldr, ldr-half, ldr-velocity, affine-light and cascades of them) or torch (every network)."

@@ -54,6 +54,26 @@ type BenchmarkOptions =
         Rounds: int
     }
 
+/// What is scored, on what.
+type EvaluateOptions =
+    {
+        /// Nothing: alignment and refinement without a network.
+        Model: string option
+        Data: string
+        /// `test`, `val`, `train` or `all`.
+        Split: string
+        Output: string option
+        Seed: int
+        Pairs: int
+        /// Gradient steps of a refinement after the model.
+        Refine: int option
+        /// Whether every pair is registered the other way round too.
+        Inverse: bool
+        /// Scans that are registered to themselves, warped by a known field.
+        KnownField: KnownFieldOptions option
+        Engine: EngineChoice
+    }
+
 /// An experiment to run.
 type TrainOptions =
     {
@@ -81,16 +101,7 @@ type Command =
             Assignments: string list
         |}
     | Register of RegisterOptions
-    | Evaluate of
-        {|
-            Model: string
-            Data: string
-            Split: string
-            Output: string option
-            Seed: int
-            Pairs: int
-            Engine: EngineChoice
-        |}
+    | Evaluate of EvaluateOptions
     | OnTransforms of TransformCommand
     | Inspect of file: string
     | Ship of model: string * output: string * notes: string list

@@ -548,6 +548,8 @@ let private register (request: Request) (r: RegisterOptions) =
                             "similarity_after", number quality.SimilarityAfter
                             "folded_percent", number quality.Folding.FoldedPercent
                             "sdlogj", number quality.Folding.SdLogJ
+                            "sdlogj_learn2reg", number quality.Folding.SdLogJLearn2Reg
+                            "extreme_percent", number quality.Folding.ExtremePercent
                             "mean_displacement_mm", number quality.MeanDisplacementMm
                             "max_displacement_mm", number quality.MaxDisplacementMm
                             "mean_deformation_mm", number quality.MeanDeformationMm
@@ -642,127 +644,181 @@ let private register (request: Request) (r: RegisterOptions) =
                 | Verdict.Failed -> ExitCode.badRegistration
                 | _ -> ExitCode.ok)))
 
-let private evaluate
-    (request: Request)
-    (reporter: Progress.Reporter)
-    (modelName: string)
-    (data: string)
-    (part: string)
-    output
-    seed
-    pairs
-    engine
-    =
-    // The data set, and the test parts that an experiment names.
-    let dataset =
-        let data = Dataset.meant data
+/// The data set that is scored on, and the parts and the alignment of an experiment that names it.
+let private evaluatedData (data: string) : Result<Dataset * (SplitSubjects * DataOptions) option, Error> =
+    let data = Dataset.meant data
 
-        match Dataset.tryOfFile data with
-        | Some dataset -> dataset |> Result.map (fun dataset -> dataset, None)
-        | None when File.Exists data ->
-            Experiment.read data []
-            |> Result.bind (fun experiment ->
-                Dataset.load experiment.Data
-                |> Result.bind (fun dataset ->
-                    match experiment.Data.Split with
-                    | Cut _ -> Ok(dataset, None)
-                    | Parts _ ->
-                        Dataset.split experiment.Data.Split dataset
-                        |> Result.map (fun split -> dataset, Some split)))
-        | None when Directory.Exists data ->
-            Dataset.ofFolder data |> Result.map (fun dataset -> dataset, None)
-        | None ->
-            Error(
-                BadFile(
-                    data,
-                    "no such folder or file",
-                    "give a folder with a dataset.json, a data set's description, a table of pairs, or an experiment's file"
-                )
+    match Dataset.tryOfFile data with
+    | Some dataset -> dataset |> Result.map (fun dataset -> dataset, None)
+    | None when File.Exists data ->
+        Experiment.read data []
+        |> Result.bind (fun experiment ->
+            Dataset.load experiment.Data
+            |> Result.bind (fun dataset ->
+                Dataset.split experiment.Data.Split dataset
+                |> Result.map (fun split -> dataset, Some(split, experiment.Data))))
+    | None when Directory.Exists data ->
+        Dataset.ofFolder data |> Result.map (fun dataset -> dataset, None)
+    | None ->
+        Error(
+            BadFile(
+                data,
+                "no such folder or file",
+                "give a folder with a dataset.json, a data set's description, a table of pairs, or an experiment's file"
             )
+        )
 
-    ModelFile.resolve modelName
-    |> Result.bind (fun path -> dataset |> Result.map (fun dataset -> path, dataset))
-    |> Result.bind (fun (path, (dataset, groups)) ->
-        ModelFile.inspect path
-        |> Result.bind (fun (card, file) ->
-            let group =
-                let named names =
-                    Dataset.named names dataset |> Result.map SubjectGroup.free
+/// The subjects that are scored on: those of the model's split, of a data set or an experiment that names its parts, or all.
+let private evaluatedGroup
+    (part: string)
+    (card: ModelCard option)
+    (dataset: Dataset, groups: (SplitSubjects * DataOptions) option)
+    : Result<SubjectGroup, Error> =
+    let named names =
+        Dataset.named names dataset |> Result.map SubjectGroup.free
 
-                match part, groups with
-                // A data set that names its parts says itself what is tested on.
-                | _, None when not dataset.Parts.IsEmpty ->
-                    let own = Map [ "test", "test"; "val", "validation"; "train", "training" ]
+    let ofSplit (split: SplitSubjects) =
+        match part with
+        | "test" -> SubjectGroup.together split.TestGroups
+        | "val" -> split.ValidationGroup
+        | _ -> split.TrainGroup
 
-                    Dataset.partOrAll (own.TryFind part) dataset
-                | "test", Some split -> Ok(SubjectGroup.together split.TestGroups)
-                | "val", Some split -> Ok split.ValidationGroup
-                | "train", Some split -> Ok split.TrainGroup
-                | "test", None -> named card.Test
-                | "val", None -> named card.Validation
-                | "train", None -> named card.Train
-                | _ -> Ok(SubjectGroup.free dataset.Subjects)
+    match part, groups, card with
+    | "all", Some(_, { Split = Cut _ }), _ -> Ok(SubjectGroup.free dataset.Subjects)
+    // A data set that names its parts says itself what is tested on.
+    | _, None, _ when not dataset.Parts.IsEmpty ->
+        let own = Map [ "test", "test"; "val", "validation"; "train", "training" ]
+        Dataset.partOrAll (own.TryFind part) dataset
+    | ("test" | "val" | "train"), Some(split, { Split = Parts _ }), _ -> Ok(ofSplit split)
+    | "test", _, Some card -> named card.Test
+    | "val", _, Some card -> named card.Validation
+    | "train", _, Some card -> named card.Train
+    | ("test" | "val" | "train"), Some(split, _), None -> Ok(ofSplit split)
+    | ("test" | "val" | "train"), None, None ->
+        Error(
+            BadInput
+                $"--split {part}: without a model nobody says which scans these are; give an experiment's file to --data, or --split all"
+        )
+    | _ -> Ok(SubjectGroup.free dataset.Subjects)
 
-            group
-            |> Result.bind (fun group ->
-                withEngine request engine path file (fun registering ->
-                    Error.guard (fun () ->
-                        output
-                        |> Option.iter (fun folder ->
-                            Directory.CreateDirectory(folder: string) |> ignore)
+/// What registers pairs as `register` does by itself, with a network or without one.
+let private pairRegistration (network: (Alignment option -> Volume -> Volume -> Registered) option) (refine: int option) =
+    let options =
+        {
+            Prealignment = if network.IsSome then ByHeader None else WhereItHelps
+            Start = None
+            StartField = None
+            Refinement =
+                (match refine, network with
+                 | Some steps, _ -> Some(RefinementOptions(Steps = steps))
+                 | None, None -> Some(RefinementOptions())
+                 | None, Some _ -> None)
+            FixedMask = None
+            MovingMask = None
+            Diffeomorphic = false
+            Say = ignore
+        }
 
-                        let set = Evaluator.load (Seed.ofInt seed) pairs card.IgnoredLabels group
-                        let before = Evaluator.untouched card.Alignment set CancellationToken.None
+    fun fixedScan moving -> (PairRegistration.run network options fixedScan moving).Registered
 
-                        let scores =
-                            Evaluator.by
-                                card
-                                (registering None)
-                                set
-                                CancellationToken.None
-                                (fun pair pairs -> reporter.Show(Scoring(modelName, pair, pairs)))
+let private evaluate (request: Request) (reporter: Progress.Reporter) (e: EvaluateOptions) =
+    let name =
+        Option.defaultValue "none" e.Model
+        + (e.Refine |> Option.map (fun _ -> " refined") |> Option.defaultValue "")
 
-                        reporter.Close()
+    let score (card: ModelCard option) (dataset: Dataset, groups) (group: SubjectGroup) register =
+        Error.guard (fun () ->
+            e.Output
+            |> Option.iter (fun folder -> Directory.CreateDirectory(folder: string) |> ignore)
 
-                        let summary = Scores.summarise modelName (ModelFile.sizeOf card) before scores
+            let ofExperiment = groups |> Option.map (fun (_, data: DataOptions) -> data)
 
-                        let json = Scores.toJson summary
+            let ignored, alignment =
+                match card, ofExperiment with
+                | Some card, _ -> card.IgnoredLabels, card.Alignment
+                | None, Some data -> data.IgnoredLabels, data.Alignment
+                | None, None -> [], Alignment.World
 
-                        output
-                        |> Option.iter (fun folder ->
-                            let write name text =
-                                AtomicFile.WriteText(Path.Combine(folder, name), text)
+            let set = Evaluator.load (Seed.ofInt e.Seed) e.Pairs ignored group
+            card |> Option.iter (fun card -> Evaluator.checkGrids card set)
+            let before = Evaluator.untouched alignment set CancellationToken.None
 
-                            write "scores.csv" (Scores.toCsv scores)
-                            write "summary.json" (json.ToJsonString() + "\n")
+            let scores =
+                Evaluator.by register e.Inverse set CancellationToken.None (fun pair pairs ->
+                    reporter.Show(Scoring(name, pair, pairs)))
 
-                            write
-                                "report.html"
-                                (EvaluationReport.page
-                                    {
-                                        Model = modelName
-                                        Data = dataset.Name
-                                        Split =
-                                            match part with
-                                            | "val" -> "validation"
-                                            | "train" -> "training"
-                                            | other -> other
-                                        Subjects = group.Members.Length
-                                        Command = Report.command request.CommandLine
-                                        Folder = Directory.GetCurrentDirectory()
-                                    }
-                                    before
-                                    scores))
+            let known =
+                e.KnownField
+                |> Option.map (fun options -> Evaluator.knownFields register options set CancellationToken.None)
 
-                        if request.Json then
-                            printJson json
-                        else
-                            printfn
-                                "%s"
-                                (Scores.toTable
-                                    [ Scores.summarise "untouched" (0L, 0.0) before before; summary ])
+            reporter.Close()
+            let size = card |> Option.map ModelFile.sizeOf |> Option.defaultValue (0L, 0.0)
+            let summary = Scores.summarise name size before scores
+            let json = Scores.toJson summary
 
-                        ExitCode.ok)))))
+            for errors in Option.toList known do
+                json.Add("known_field_scans", JsonValue.Create errors.Length)
+                json.Add("known_field_before_mm", number (List.averageBy fst errors))
+                json.Add("known_field_mm", number (List.averageBy snd errors))
+                json.Add("known_field_each_mm", JsonArray(errors |> List.map (snd >> number) |> Array.ofList))
+
+            e.Output
+            |> Option.iter (fun folder ->
+                let write name text =
+                    AtomicFile.WriteText(Path.Combine(folder, name), text)
+
+                write "scores.csv" (Scores.toCsv scores)
+                write "summary.json" (json.ToJsonString() + "\n")
+
+                write
+                    "report.html"
+                    (EvaluationReport.page
+                        {
+                            Model = name
+                            Data = dataset.Name
+                            Split =
+                                match e.Split with
+                                | "val" -> "validation"
+                                | "train" -> "training"
+                                | other -> other
+                            Subjects = group.Members.Length
+                            Command = Report.command request.CommandLine
+                            Folder = Directory.GetCurrentDirectory()
+                        }
+                        before
+                        scores))
+
+            if request.Json then
+                printJson json
+            else
+                printfn
+                    "%s"
+                    (Scores.toTable [ Scores.summarise "untouched" (0L, 0.0) before before; summary ])
+
+                for errors in Option.toList known do
+                    printfn
+                        "known field: %s mm off on average, doing nothing %s mm (%d scans)"
+                        (fixedPoint 3 (List.averageBy snd errors))
+                        (fixedPoint 3 (List.averageBy fst errors))
+                        errors.Length
+
+            ExitCode.ok)
+
+    evaluatedData e.Data
+    |> Result.bind (fun data ->
+        match e.Model with
+        | None ->
+            evaluatedGroup e.Split None data
+            |> Result.bind (fun group -> score None data group (pairRegistration None e.Refine))
+        | Some model ->
+            ModelFile.resolve model
+            |> Result.bind (fun path ->
+                ModelFile.inspect path
+                |> Result.bind (fun (card, file) ->
+                    evaluatedGroup e.Split (Some card) data
+                    |> Result.bind (fun group ->
+                        withEngine request e.Engine path file (fun network ->
+                            score (Some card) data group (pairRegistration (Some network) e.Refine))))))
 
 let private sizeNode (grid: Grid) : JsonNode =
     JsonArray(JsonValue.Create grid.Nx, JsonValue.Create grid.Ny, JsonValue.Create grid.Nz)
@@ -1179,7 +1235,7 @@ let execute (request: Request) : int =
         | Teach t -> teach request reporter t.Experiment t.Output t.Training t.Assignments
         | Train asked -> train request reporter asked
         | Register r -> register request r
-        | Evaluate e -> evaluate request reporter e.Model e.Data e.Split e.Output e.Seed e.Pairs e.Engine
+        | Evaluate asked -> evaluate request reporter asked
         | OnTransforms command -> onTransforms request command
         | Inspect file -> inspect request file
         | Ship(model, output, notes) -> ship request model output notes

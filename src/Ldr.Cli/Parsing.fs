@@ -142,7 +142,7 @@ let private register (r: ParseResults<RegisterArguments>) =
         let inverse = r.TryGetResult Inverse_Transform
         let report = r.TryGetResult Report
         let network = if model = "none" then Option.None else Some model
-        let refine, budget = r.TryGetResult Refine, r.TryGetResult Budget
+        let refine, budget = r.TryGetResult RegisterArguments.Refine, r.TryGetResult Budget
 
         match
             labels,
@@ -215,22 +215,51 @@ let private evaluate (r: ParseResults<EvaluateArguments>) =
             | part -> part
 
         let pairs = r.GetResult(Pairs, 200)
+        let refine = r.TryGetResult EvaluateArguments.Refine
+        let amplitude, smoothness = r.TryGetResult Amplitude, r.TryGetResult Smoothness
+        let noise = r.GetResult(Noise, KnownFieldOptions().Noise)
+        let ofKnown = amplitude.IsSome || smoothness.IsSome || r.Contains Noise || r.Contains Noise_Everywhere
 
         if not (List.contains split [ "test"; "val"; "train"; "all" ]) then
             Error(Usage $"--split {split}: give test, val, train or all")
         elif pairs < 1 then
             Error(Usage "--pairs: give a whole number above 0")
+        elif refine |> Option.exists (fun n -> n < 1) then
+            Error(Usage "--refine: give a whole number above 0")
+        elif ofKnown && not (r.Contains Known_Field) then
+            Error(Usage "--amplitude, --smoothness, --noise and --noise-everywhere are of --known-field; add it")
+        elif List.choose id [ amplitude; smoothness ] |> List.exists (fun mm -> not (mm > 0.0 && mm <= 1000.0)) then
+            Error(Usage "--amplitude, --smoothness: give mm, a number above 0, up to 1000")
+        elif not (noise >= 0.0 && noise <= 1.0) then
+            Error(Usage "--noise: give a share, a number from 0 to 1")
         else
+            let seed = r.GetResult(EvaluateArguments.Seed, 1)
+
             Command.Evaluate
-                {|
-                    Model = model
+                {
+                    Model = if model = "none" then Option.None else Some model
                     Data = data
                     Split = split
                     Output = r.TryGetResult EvaluateArguments.Output
-                    Seed = r.GetResult(EvaluateArguments.Seed, 1)
+                    Seed = seed
                     Pairs = pairs
+                    Refine = refine
+                    Inverse = r.Contains Inverse
+                    KnownField =
+                        if r.Contains Known_Field then
+                            Some(
+                                KnownFieldOptions(
+                                    AmplitudeMm = Option.toNullable amplitude,
+                                    SmoothnessMm = Option.toNullable smoothness,
+                                    Noise = noise,
+                                    NoiseEverywhere = r.Contains Noise_Everywhere,
+                                    Seed = seed
+                                )
+                            )
+                        else
+                            Option.None
                     Engine = engine
-                |}
+                }
             |> request
                 r
                 (r.TryGetResult EvaluateArguments.Threads)

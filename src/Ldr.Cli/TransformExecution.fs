@@ -225,7 +225,7 @@ let private jacobian threads (o: TransformOptions) =
         said
             (String.Format(
                 Globalization.CultureInfo.InvariantCulture,
-                "{0}: {1:F3} % of the voxels folded, SDlogJ {2:F3}",
+                "{0}: {1:F3} % of the voxels folded, SD log J {2:F3}",
                 o.Output,
                 folding.FoldedPercent,
                 folding.SdLogJ
@@ -234,6 +234,8 @@ let private jacobian threads (o: TransformOptions) =
                 "output", text o.Output
                 "folded_percent", number folding.FoldedPercent
                 "sdlogj", number folding.SdLogJ
+                "sdlogj_learn2reg", number folding.SdLogJLearn2Reg
+                "extreme_percent", number folding.ExtremePercent
             ]
 
 /// Carries a command out; what is said of it.

@@ -18,6 +18,9 @@ type TrainingSet =
         /// For every scan a volume for each label, 1 where it is, else 0, made from the label map each time; read when a loss
         /// asks for them.
         Labels: Lazy<(unit -> Volume)[][]>
+        /// For every scan a volume for each label: how deep every voxel lies in it, mm (`SignedDistance`), cut at
+        /// ± `mostDepth`; worked out once.
+        Depths: Lazy<Lazy<Volume>[][]>
         /// The training grid around a scan.
         GridOf: Volume -> Grid
         Alignment: Alignment
@@ -29,9 +32,13 @@ module TrainingSet =
     /// Labels that a Dice loss takes: each is a channel of its own.
     let private mostLabels = 32
 
+    /// Depths in a label are cut here, mm: what lies deeper says little of its surface.
+    let mostDepth = 4.0
+
     let private bad message = raise (Error.Raised(BadInput message))
 
-    let private labels (ignored: int list) (subjects: Subject list) : (unit -> Volume)[][] =
+    /// The label maps of all subjects, and the labels that they have together.
+    let private labelMaps (ignored: int list) (subjects: Subject list) : Volume list * int[] =
         let maps =
             [
                 for subject in subjects do
@@ -39,7 +46,7 @@ module TrainingSet =
                     | Some labels -> labels.Read()
                     | None ->
                         bad
-                            $"subject {subject.Name} has no label map; a loss with \"dice\" needs one for every training subject"
+                            $"subject {subject.Name} has no label map; a loss with \"dice\" or \"label_distance\" needs one for every training subject"
             ]
 
         let all =
@@ -52,12 +59,13 @@ module TrainingSet =
 
         if all.Length = 0 || all.Length > mostLabels then
             bad
-                $"a loss with \"dice\" takes 1 to {mostLabels} labels, the training subjects have {all.Length}; see data.ignored_labels"
+                $"a loss with \"dice\" or \"label_distance\" takes 1 to {mostLabels} labels, the training subjects have {all.Length}; see data.ignored_labels"
 
-        let only (map: Volume) (label: int) =
-            Volume(map.Grid, map.Values |> Array.map (fun v -> if v = float32 label then 1.0f else 0.0f))
+        maps, all
 
-        [| for map in maps -> all |> Array.map (fun label () -> only map label) |]
+    /// 1 where a label is, else 0.
+    let private only (map: Volume) (label: int) =
+        Volume(map.Grid, map.Values |> Array.map (fun v -> if v = float32 label then 1.0f else 0.0f))
 
     /// Scans are kept in memory up to so many bytes together: a quarter of the machine's, and never more than 4 GB.
     let private mostBytes () =
@@ -98,13 +106,21 @@ module TrainingSet =
         let x, y, z = data.Size
         let sx, sy, sz = data.Spacing
         let subjects = group.Members
+        let labels = lazy labelMaps data.IgnoredLabels subjects
+
+        /// Something made of every map for each label.
+        let ofLabels make =
+            lazy
+                (let maps, all = labels.Value
+                 [| for map in maps -> all |> Array.map (make map) |])
 
         {
             Names = [| for subject in subjects -> subject.Name |]
             Group = group
             Scans = scans most cache data subjects
             Masks = [| for subject in subjects -> subject.Mask |> Option.map _.Read |]
-            Labels = lazy labels data.IgnoredLabels subjects
+            Labels = ofLabels (fun map label () -> only map label)
+            Depths = ofLabels (fun map label -> lazy SignedDistance.Of(map, label, mostDepth))
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (sx, sy, sz), struct (x, y, z))
             Alignment = data.Alignment
             Affine = ConcurrentDictionary()
@@ -146,10 +162,25 @@ module TrainingSet =
 
             { pair with Inside = inside }
 
+    let private onPair (pair: PreparedPair) (fixedMaps: Volume[]) (movingMaps: Volume[]) =
+        let resampled (transform: Affine) (maps: Volume[]) =
+            maps
+            |> Array.collect (fun map -> Warp.Resample(map, pair.Grid, transform).Values)
+
+        resampled Affine.Identity fixedMaps, resampled pair.Initial movingMaps
+
     /// The label maps of a pair on its grid, fixed and moving, [L, Z, Y, X] each; every label is interpolated by itself.
     let labelsOf (set: TrainingSet) (fixedIndex: int, movingIndex: int) (pair: PreparedPair) =
-        let resampled index (transform: Affine) =
-            set.Labels.Value[index]
-            |> Array.collect (fun map -> Warp.Resample(map (), pair.Grid, transform).Values)
+        let maps index =
+            set.Labels.Value[index] |> Array.map (fun make -> make ())
 
-        resampled fixedIndex Affine.Identity, resampled movingIndex pair.Initial
+        onPair pair (maps fixedIndex) (maps movingIndex)
+
+    /// The depths in the labels of a pair on its grid, in units of `mostDepth`, [L, Z, Y, X] each.
+    let depthsOf (set: TrainingSet) (fixedIndex: int, movingIndex: int) (pair: PreparedPair) =
+        let maps index =
+            set.Depths.Value[index] |> Array.map _.Value
+
+        let unit = Array.map (fun depth -> depth / float32 mostDepth)
+        let fixedDepths, movingDepths = onPair pair (maps fixedIndex) (maps movingIndex)
+        unit fixedDepths, unit movingDepths

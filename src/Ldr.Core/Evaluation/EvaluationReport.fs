@@ -79,7 +79,11 @@ module EvaluationReport =
             measure "HD95 (mm)" 2 _.Hd95Mm
             tre
             measure "folded (%)" 3 _.FoldedPercent
-            measure "SDlogJ" 3 _.SdLogJ
+            measure "J out in labels (%)" 2 _.ExtremeLabelPercent
+            measure "J out in content (%)" 2 _.ExtremeContentPercent
+            measure "volume error (%)" 1 _.VolumeErrorPercent
+            measure "carried surface (mm)" 2 _.Carried95Mm
+            measure "SD log J" 3 _.SdLogJ
         ]
 
     let private isMeasured (scores: PairScore list) (measure: Measure) =

@@ -87,42 +87,95 @@ module Evaluator =
             Surface = true
         }
 
-    let private scored (set: EvaluationSet) (stop: CancellationToken) (progress: int -> int -> unit) fieldOf =
+    let private scored (set: EvaluationSet) (stop: CancellationToken) (progress: int -> int -> unit) score =
         let count = set.Pairs.Length
 
         set.Pairs
         |> List.mapi (fun index (f, m) ->
             stop.ThrowIfCancellationRequested()
-            let fixedScan, moving = set.Scans[f], set.Scans[m]
-            let field, milliseconds = fieldOf fixedScan.Image moving.Image
-
-            let score =
-                Scores.ofPair set.IgnoredLabels set.Surface fixedScan moving field milliseconds
-
+            let own: PairScore = score set.Scans[f] set.Scans[m]
             progress (index + 1) count
-            score)
+            own)
 
-    /// Scores what registers a fixed and a moving scan with the model of a card.
+    /// Refuses scans that are too large for the grid of a model's card.
+    let checkGrids (card: ModelCard) (set: EvaluationSet) =
+        for scan in set.Scans do
+            Registration.grid card scan.Name scan.Image.Grid |> ignore
+
+    /// Scores what registers a fixed and a moving scan; with `inverse`, every pair is registered the other way round too, and
+    /// how far the two are from undoing each other is measured.
     let by
-        (card: ModelCard)
         (register: Volume -> Volume -> Registered)
+        (inverse: bool)
         (set: EvaluationSet)
         stop
         progress
         : PairScore list =
-        for scan in set.Scans do
-            Registration.grid card scan.Name scan.Image.Grid |> ignore
-
         scored set stop progress (fun fixedScan moving ->
-            let registered = register fixedScan moving
-            registered.Field, registered.TotalMs)
+            let registered = register fixedScan.Image moving.Image
+
+            let score =
+                Scores.ofPair
+                    set.IgnoredLabels
+                    set.Surface
+                    fixedScan
+                    moving
+                    registered.Field
+                    registered.TotalMs
+
+            if inverse then
+                let back = (register moving.Image fixedScan.Image).Field
+
+                { score with
+                    InverseMm = Scores.inverseMm set.IgnoredLabels fixedScan registered.Field back
+                }
+            else
+                score)
 
     /// Scores a model, by libtorch.
     let model (device: torch.Device) (model: Model) (set: EvaluationSet) stop progress : PairScore list =
-        by model.Card (Registration.run device model None) set stop progress
+        checkGrids model.Card set
+        by (Registration.run device model None) false set stop progress
 
     /// Scores the initial alignment alone.
     let untouched (alignment: Alignment) (set: EvaluationSet) stop : PairScore list =
         scored set stop (fun _ _ -> ()) (fun fixedScan moving ->
-            let struct (_, initial) = InitialAlignment.Find(fixedScan, moving, alignment)
-            (DisplacementField.Zero fixedScan.Grid).After initial, 0.0)
+            let struct (_, initial) =
+                InitialAlignment.Find(fixedScan.Image, moving.Image, alignment)
+
+            let field = (DisplacementField.Zero fixedScan.Image.Grid).After initial
+            Scores.ofPair set.IgnoredLabels set.Surface fixedScan moving field 0.0)
+
+    /// Scans that are tried with a known field: at most so many.
+    let private knownScans = 12
+
+    /// Registers scans to themselves, warped by a known field, and compares what is found with it: for each scan, the mean
+    /// distance (mm) in its labels, or in its content, of doing nothing and of what was found.
+    let knownFields
+        (register: Volume -> Volume -> Registered)
+        (options: KnownFieldOptions)
+        (set: EvaluationSet)
+        (stop: CancellationToken)
+        : (float * float) list =
+        let order = Seed.permutation set.Scans.Length (Seed.ofInt options.Seed)
+
+        [
+            for place in Seq.truncate knownScans order do
+                stop.ThrowIfCancellationRequested()
+                let scan = set.Scans[place]
+
+                let pair =
+                    KnownField.Of(
+                        scan.Image,
+                        Option.toObj scan.Labels,
+                        KnownFieldOptions(
+                            AmplitudeMm = options.AmplitudeMm,
+                            SmoothnessMm = options.SmoothnessMm,
+                            Noise = options.Noise,
+                            NoiseEverywhere = options.NoiseEverywhere,
+                            Seed = options.Seed + place
+                        )
+                    )
+
+                pair.ErrorMm null, pair.ErrorMm (register pair.Fixed pair.Moving).Field
+        ]

@@ -18,13 +18,21 @@ type ScoredScan =
         Mask: Volume option
     }
 
-/// The scores of one label of a pair; the distance is not a number when the label is missing in a map.
+/// The scores of one label of a pair; what needs the label in both maps is not a number when a map lacks it.
 type LabelScore =
     {
         Label: int
         Dice: float
         Jaccard: float
         Hd95Mm: float
+        /// Between the fixed surface as the field carries it and the moving surface (`SurfaceDistance.Carried95`).
+        Carried95Mm: float
+        /// Inside the fixed label: the median Jacobian determinant, and the share of the voxels whose determinant is outside
+        /// 1/3 to 3.
+        MedianJacobian: float
+        ExtremePercent: float
+        /// The label's volume in the moving scan over that in the fixed one: what the median should be near.
+        VolumeRatio: float
     }
 
 /// The scores of one registered pair. Overlaps are means over the labels that are in either label map, not a number where a
@@ -41,7 +49,21 @@ type PairScore =
         TreMm: float
         PerLabel: LabelScore list
         FoldedPercent: float
+        /// The standard deviation of log J, and Learn2Reg's damped one (`FoldingMeasure`).
         SdLogJ: float
+        SdLogJLearn2Reg: float
+        /// Shares of the voxels whose Jacobian determinant is outside 1/3 to 3: of all, of the fixed scan's content, inside its
+        /// labels.
+        ExtremePercent: float
+        ExtremeContentPercent: float
+        ExtremeLabelPercent: float
+        /// Mean over the labels: how far the median determinant is from the ratio of the label's volumes.
+        VolumeErrorPercent: float
+        /// Mean over the labels, see `LabelScore`.
+        Carried95Mm: float
+        /// Mean distance, in the labels or the content of the fixed scan, from where points end that go to the moving scan by this
+        /// registration and back by the one of the pair turned round; not a number where that was not asked for.
+        InverseMm: float
         Milliseconds: float
     }
 
@@ -62,6 +84,16 @@ type Summary =
         TreMm: float
         FoldedPercent: float
         SdLogJ: float
+        SdLogJLearn2Reg: float
+        ExtremePercent: float
+        ExtremeContentPercent: float
+        ExtremeLabelPercent: float
+        ExtremePerLabel: (int * float) list
+        MedianJacobianPerLabel: (int * float) list
+        VolumeRatioPerLabel: (int * float) list
+        VolumeErrorPercent: float
+        Carried95Mm: float
+        InverseMm: float
         Milliseconds: float
         Parameters: int64
         /// Multiplications with addition for one pair of the training grid's size.
@@ -102,32 +134,82 @@ module Scores =
             | _ -> None)
         |> meanOf
 
-    let private overlaps
+    /// The scores of the labels that are in either map.
+    let private ofLabels
         ignored
         surface
+        (determinants: Volume)
         (fixedLabels: Volume)
         (movingLabels: Volume)
-        field
+        (field: DisplacementField)
         : LabelScore list =
         let labels = labelsOf ignored fixedLabels movingLabels
         let moved = Warp.Nearest(movingLabels, field)
 
+        let volumes =
+            VolumeChange.OfLabels(determinants, fixedLabels, movingLabels, labels)
+            |> Seq.map (fun change -> change.Label, change)
+            |> Map.ofSeq
+
+        let distance measure = if surface then measure () else nan
+
         [
             for overlap in Overlap.Measure(fixedLabels, moved, labels) ->
+                let change pick =
+                    volumes.TryFind overlap.Label |> Option.map pick |> Option.defaultValue nan
+
                 {
                     Label = overlap.Label
                     Dice = overlap.Dice
                     Jaccard = overlap.Jaccard
-                    Hd95Mm =
-                        if surface then
-                            SurfaceDistance.Hd95(fixedLabels, moved, overlap.Label)
-                        else
-                            nan
+                    Hd95Mm = distance (fun () -> SurfaceDistance.Hd95(fixedLabels, moved, overlap.Label))
+                    Carried95Mm =
+                        distance (fun () ->
+                            SurfaceDistance.Carried95(fixedLabels, movingLabels, field, overlap.Label))
+                    MedianJacobian = change _.MedianJacobian
+                    ExtremePercent = change _.ExtremePercent
+                    VolumeRatio = change _.VolumeRatio
                 }
         ]
 
+    /// Where a scan counts: its labels but the ignored ones, or its content.
+    let private region (ignored: int list) (scan: ScoredScan) : bool[] =
+        match scan.Labels with
+        | Some labels ->
+            let ignored = ignored |> Seq.map float32 |> System.Collections.Generic.HashSet
+            labels.Values |> Array.map (fun v -> v <> 0.0f && not (ignored.Contains v))
+        | None -> Content.Of scan.Image
+
+    let private marked (grid: Grid) (counts: bool[]) =
+        Volume(grid, counts |> Array.map (fun counts -> if counts then 1.0f else 0.0f))
+
+    /// How far from where they came from points of the fixed scan end that go there and back; mm, the mean over at most about
+    /// ten thousand of them.
+    let inverseMm
+        (ignored: int list)
+        (fixedScan: ScoredScan)
+        (forward: DisplacementField)
+        (backward: DisplacementField)
+        : float =
+        let grid = fixedScan.Image.Grid
+        let counts = region ignored fixedScan
+        let all = counts |> Seq.filter id |> Seq.length
+        let step = max 1 (all / 10_000)
+
+        Seq.indexed counts
+        |> Seq.filter snd
+        |> Seq.indexed
+        |> Seq.choose (fun (place, (voxel, _)) -> if place % step = 0 then Some voxel else None)
+        |> Seq.map (fun voxel ->
+            let x, y, z = voxel % grid.Nx, voxel / grid.Nx % grid.Ny, voxel / (grid.Nx * grid.Ny)
+            let struct (wx, wy, wz) = grid.VoxelToWorld.Apply(float x, float y, float z)
+            let struct (mx, my, mz) = forward.MapPoint(wx, wy, wz)
+            let struct (bx, by, bz) = backward.MapPoint(mx, my, mz)
+            sqrt ((bx - wx) ** 2.0 + (by - wy) ** 2.0 + (bz - wz) ** 2.0))
+        |> meanOf
+
     /// Scores a field by the labels (nearest neighbour) and the landmarks that both scans have; folding inside the fixed
-    /// scan's mask. `surface`: measure HD95 too, which takes longer.
+    /// scan's mask. `surface`: measure distances of surfaces too, which takes longer.
     let ofPair
         (ignored: int list)
         (surface: bool)
@@ -136,11 +218,19 @@ module Scores =
         (field: DisplacementField)
         (milliseconds: float)
         : PairScore =
-        let folding = Folding.Measure(field, Option.toObj fixedScan.Mask)
+        let determinants = Jacobian.Determinants field
+        let folding = Folding.OfDeterminants(determinants, Option.toObj fixedScan.Mask)
+
+        let extreme (counts: bool[]) =
+            if Array.contains true counts then
+                Folding.OfDeterminants(determinants, marked determinants.Grid counts).ExtremePercent
+            else
+                nan
 
         let perLabel =
             match fixedScan.Labels, moving.Labels with
-            | Some fixedLabels, Some movingLabels -> overlaps ignored surface fixedLabels movingLabels field
+            | Some fixedLabels, Some movingLabels ->
+                ofLabels ignored surface determinants fixedLabels movingLabels field
             | _ -> []
 
         let mean (pick: LabelScore -> float) = perLabel |> Seq.map pick |> meanOf
@@ -158,6 +248,17 @@ module Scores =
             PerLabel = perLabel
             FoldedPercent = folding.FoldedPercent
             SdLogJ = folding.SdLogJ
+            SdLogJLearn2Reg = folding.SdLogJLearn2Reg
+            ExtremePercent = folding.ExtremePercent
+            ExtremeContentPercent = extreme (Content.Of fixedScan.Image)
+            ExtremeLabelPercent =
+                if fixedScan.Labels.IsSome then
+                    extreme (region ignored fixedScan)
+                else
+                    nan
+            VolumeErrorPercent = mean (fun s -> 100.0 * abs (s.MedianJacobian / s.VolumeRatio - 1.0))
+            Carried95Mm = mean _.Carried95Mm
+            InverseMm = nan
             Milliseconds = milliseconds
         }
 
@@ -170,42 +271,86 @@ module Scores =
     let private measured =
         Codec.finite |> Codec.map id (fun (value: float) -> Math.Round(value, 6))
 
+    let private maybe key (pick: 's -> float) =
+        Codec.maybe key measured (pick >> known)
+
     let private labelCodec: Codec<LabelScore> =
-        Codec.record (fun label dice jaccard hd95 ->
+        Codec.record (fun label dice jaccard hd95 carried median extreme ratio ->
             {
                 Label = label
                 Dice = dice
                 Jaccard = jaccard
                 Hd95Mm = orNan hd95
+                Carried95Mm = orNan carried
+                MedianJacobian = orNan median
+                ExtremePercent = orNan extreme
+                VolumeRatio = orNan ratio
             })
         |> Codec.required "label" Codec.int _.Label
         |> Codec.required "dice" measured _.Dice
         |> Codec.required "jaccard" measured _.Jaccard
-        |> Codec.maybe "hd95_mm" measured (fun s -> known s.Hd95Mm)
+        |> maybe "hd95_mm" (fun (s: LabelScore) -> s.Hd95Mm)
+        |> maybe "carried95_mm" (fun (s: LabelScore) -> s.Carried95Mm)
+        |> maybe "median_jacobian" (fun (s: LabelScore) -> s.MedianJacobian)
+        |> maybe "extreme_percent" (fun (s: LabelScore) -> s.ExtremePercent)
+        |> maybe "volume_ratio" (fun (s: LabelScore) -> s.VolumeRatio)
         |> Codec.seal
 
+    /// Sheets of before the deviation of log J was measured have Learn2Reg's under its name, and no other.
     let private pairCodec: Codec<PairScore> =
-        Codec.record (fun fixedName moving dice jaccard hd95 tre folded sdlogj milliseconds labels ->
-            {
-                Fixed = fixedName
-                Moving = moving
-                Dice = orNan dice
-                Jaccard = orNan jaccard
-                Hd95Mm = orNan hd95
-                TreMm = orNan tre
-                PerLabel = labels
-                FoldedPercent = folded
-                SdLogJ = orNan sdlogj
-                Milliseconds = milliseconds
-            })
+        Codec.record
+            (fun
+                fixedName
+                moving
+                dice
+                jaccard
+                hd95
+                tre
+                folded
+                sdlogj
+                learn2reg
+                extreme
+                content
+                inLabels
+                volumes
+                carried
+                inverse
+                milliseconds
+                labels ->
+                {
+                    Fixed = fixedName
+                    Moving = moving
+                    Dice = orNan dice
+                    Jaccard = orNan jaccard
+                    Hd95Mm = orNan hd95
+                    TreMm = orNan tre
+                    PerLabel = labels
+                    FoldedPercent = folded
+                    SdLogJ = if Option.isNone learn2reg then nan else orNan sdlogj
+                    SdLogJLearn2Reg = learn2reg |> Option.orElse sdlogj |> orNan
+                    ExtremePercent = orNan extreme
+                    ExtremeContentPercent = orNan content
+                    ExtremeLabelPercent = orNan inLabels
+                    VolumeErrorPercent = orNan volumes
+                    Carried95Mm = orNan carried
+                    InverseMm = orNan inverse
+                    Milliseconds = milliseconds
+                })
         |> Codec.required "fixed" Codec.string _.Fixed
         |> Codec.required "moving" Codec.string _.Moving
-        |> Codec.maybe "dice" measured (fun (s: PairScore) -> known s.Dice)
-        |> Codec.maybe "jaccard" measured (fun (s: PairScore) -> known s.Jaccard)
-        |> Codec.maybe "hd95_mm" measured (fun (s: PairScore) -> known s.Hd95Mm)
-        |> Codec.maybe "tre_mm" measured (fun (s: PairScore) -> known s.TreMm)
+        |> maybe "dice" (fun (s: PairScore) -> s.Dice)
+        |> maybe "jaccard" (fun (s: PairScore) -> s.Jaccard)
+        |> maybe "hd95_mm" (fun (s: PairScore) -> s.Hd95Mm)
+        |> maybe "tre_mm" (fun (s: PairScore) -> s.TreMm)
         |> Codec.required "folded_percent" measured (fun (s: PairScore) -> s.FoldedPercent)
-        |> Codec.maybe "sdlogj" measured (fun (s: PairScore) -> known s.SdLogJ)
+        |> maybe "sdlogj" (fun (s: PairScore) -> s.SdLogJ)
+        |> maybe "sdlogj_learn2reg" (fun (s: PairScore) -> s.SdLogJLearn2Reg)
+        |> maybe "extreme_percent" (fun (s: PairScore) -> s.ExtremePercent)
+        |> maybe "extreme_content_percent" (fun (s: PairScore) -> s.ExtremeContentPercent)
+        |> maybe "extreme_label_percent" (fun (s: PairScore) -> s.ExtremeLabelPercent)
+        |> maybe "volume_error_percent" (fun (s: PairScore) -> s.VolumeErrorPercent)
+        |> maybe "carried95_mm" (fun (s: PairScore) -> s.Carried95Mm)
+        |> maybe "inverse_mm" (fun (s: PairScore) -> s.InverseMm)
         |> Codec.required "milliseconds" measured (fun (s: PairScore) -> s.Milliseconds)
         |> Codec.required "labels" (Codec.list labelCodec) _.PerLabel
         |> Codec.seal
@@ -237,6 +382,13 @@ module Scores =
                 TreMm = mean _.TreMm
                 FoldedPercent = mean _.FoldedPercent
                 SdLogJ = mean _.SdLogJ
+                SdLogJLearn2Reg = mean _.SdLogJLearn2Reg
+                ExtremePercent = mean _.ExtremePercent
+                ExtremeContentPercent = mean _.ExtremeContentPercent
+                ExtremeLabelPercent = mean _.ExtremeLabelPercent
+                VolumeErrorPercent = mean _.VolumeErrorPercent
+                Carried95Mm = mean _.Carried95Mm
+                InverseMm = mean _.InverseMm
                 Milliseconds = mean _.Milliseconds
             })
 
@@ -250,6 +402,14 @@ module Scores =
         let mean (pick: PairScore -> float) = scores |> Seq.map pick |> meanOf
         let dice = mean _.Dice
 
+        let perLabel (pick: LabelScore -> float) =
+            scores
+            |> Seq.collect _.PerLabel
+            |> Seq.groupBy _.Label
+            |> Seq.map (fun (label, own) -> label, own |> Seq.map pick |> meanOf)
+            |> Seq.sortBy fst
+            |> List.ofSeq
+
         {
             Name = name
             Part = ""
@@ -257,19 +417,23 @@ module Scores =
             DiceBefore = before |> Seq.map _.Dice |> meanOf
             Dice = dice
             DiceSd = scores |> Seq.map (fun s -> (s.Dice - dice) ** 2.0) |> meanOf |> sqrt
-            DicePerLabel =
-                scores
-                |> Seq.collect _.PerLabel
-                |> Seq.groupBy _.Label
-                |> Seq.map (fun (label, own) -> label, own |> Seq.averageBy _.Dice)
-                |> Seq.sortBy fst
-                |> List.ofSeq
+            DicePerLabel = perLabel _.Dice
             Jaccard = mean _.Jaccard
             Hd95Mm = mean _.Hd95Mm
             TreBeforeMm = before |> Seq.map _.TreMm |> meanOf
             TreMm = mean _.TreMm
             FoldedPercent = mean _.FoldedPercent
             SdLogJ = mean _.SdLogJ
+            SdLogJLearn2Reg = mean _.SdLogJLearn2Reg
+            ExtremePercent = mean _.ExtremePercent
+            ExtremeContentPercent = mean _.ExtremeContentPercent
+            ExtremeLabelPercent = mean _.ExtremeLabelPercent
+            ExtremePerLabel = perLabel _.ExtremePercent
+            MedianJacobianPerLabel = perLabel _.MedianJacobian
+            VolumeRatioPerLabel = perLabel _.VolumeRatio
+            VolumeErrorPercent = mean _.VolumeErrorPercent
+            Carried95Mm = mean _.Carried95Mm
+            InverseMm = mean _.InverseMm
             Milliseconds = scores |> Seq.map _.Milliseconds |> Statistics.median
             Parameters = parameters
             Macs = macs
@@ -278,10 +442,13 @@ module Scores =
 
     /// The keys of `evaluate --json` and of the rows of `train --json`.
     let toJson (summary: Summary) : JsonObject =
-        let labels = JsonObject()
+        let perLabel (values: (int * float) list) =
+            let node = JsonObject()
 
-        for label, dice in summary.DicePerLabel do
-            labels.Add(string label, Codec.rounded dice)
+            for label, value in values do
+                node.Add(string label, Codec.rounded value)
+
+            node
 
         let node = JsonObject()
         node.Add("name", JsonValue.Create summary.Name)
@@ -293,13 +460,23 @@ module Scores =
         node.Add("dice_before", Codec.rounded summary.DiceBefore)
         node.Add("dice", Codec.rounded summary.Dice)
         node.Add("dice_sd", Codec.rounded summary.DiceSd)
-        node.Add("dice_per_label", labels)
+        node.Add("dice_per_label", perLabel summary.DicePerLabel)
         node.Add("jaccard", Codec.rounded summary.Jaccard)
         node.Add("hd95_mm", Codec.rounded summary.Hd95Mm)
         node.Add("tre_before_mm", Codec.rounded summary.TreBeforeMm)
         node.Add("tre_mm", Codec.rounded summary.TreMm)
         node.Add("folded_percent", Codec.rounded summary.FoldedPercent)
         node.Add("sdlogj", Codec.rounded summary.SdLogJ)
+        node.Add("sdlogj_learn2reg", Codec.rounded summary.SdLogJLearn2Reg)
+        node.Add("extreme_percent", Codec.rounded summary.ExtremePercent)
+        node.Add("extreme_content_percent", Codec.rounded summary.ExtremeContentPercent)
+        node.Add("extreme_label_percent", Codec.rounded summary.ExtremeLabelPercent)
+        node.Add("extreme_percent_per_label", perLabel summary.ExtremePerLabel)
+        node.Add("median_jacobian_per_label", perLabel summary.MedianJacobianPerLabel)
+        node.Add("volume_ratio_per_label", perLabel summary.VolumeRatioPerLabel)
+        node.Add("volume_error_percent", Codec.rounded summary.VolumeErrorPercent)
+        node.Add("carried95_mm", Codec.rounded summary.Carried95Mm)
+        node.Add("inverse_mm", Codec.rounded summary.InverseMm)
         node.Add("milliseconds", Codec.rounded summary.Milliseconds)
         node.Add("parameters", JsonValue.Create summary.Parameters)
         node.Add("macs", Codec.rounded summary.Macs)
@@ -335,11 +512,13 @@ module Scores =
                 else
                     s.Name)
             "Dice", (fun s -> $"{fixedPoint 3 s.Dice} ± {fixedPoint 3 s.DiceSd}")
-            "Jaccard", (fun s -> fixedPoint 3 s.Jaccard)
             "HD95 (mm)", (fun s -> fixedPoint 2 s.Hd95Mm)
+            "carried (mm)", (fun s -> fixedPoint 2 s.Carried95Mm)
             treColumn, (fun s -> fixedPoint 2 s.TreMm)
+            "J out (%)", (fun s -> fixedPoint 2 s.ExtremeLabelPercent)
+            "volume error (%)", (fun s -> fixedPoint 0 s.VolumeErrorPercent)
             "folded (%)", (fun s -> fixedPoint 3 s.FoldedPercent)
-            "SDlogJ", (fun s -> fixedPoint 3 s.SdLogJ)
+            "SD log J", (fun s -> fixedPoint 3 s.SdLogJ)
             "parameters", (fun s -> s.Parameters.ToString("N0", CultureInfo.InvariantCulture))
             "GMAC", (fun s -> fixedPoint 2 (s.Macs / 1e9))
             "ms per pair", (fun s -> fixedPoint 0 s.Milliseconds)
@@ -414,10 +593,26 @@ module Scores =
                 "tre_mm"
                 "folded_percent"
                 "sdlogj"
+                "sdlogj_learn2reg"
+                "extreme_percent"
+                "extreme_content_percent"
+                "extreme_label_percent"
+                "volume_error_percent"
+                "carried95_mm"
+                "inverse_mm"
                 "milliseconds"
             ]
             @ [
-                for measure in [ "dice"; "jaccard"; "hd95_mm" ] do
+                for measure in
+                    [
+                        "dice"
+                        "jaccard"
+                        "hd95_mm"
+                        "carried95_mm"
+                        "median_jacobian"
+                        "volume_ratio"
+                        "extreme_percent"
+                    ] do
                     for label in labels -> $"{measure}_{label}"
             ]
 
@@ -439,11 +634,22 @@ module Scores =
                 plain s.TreMm
                 plain s.FoldedPercent
                 plain s.SdLogJ
+                plain s.SdLogJLearn2Reg
+                plain s.ExtremePercent
+                plain s.ExtremeContentPercent
+                plain s.ExtremeLabelPercent
+                plain s.VolumeErrorPercent
+                plain s.Carried95Mm
+                plain s.InverseMm
                 plain s.Milliseconds
             ]
             @ perLabel _.Dice
             @ perLabel _.Jaccard
             @ perLabel _.Hd95Mm
+            @ perLabel _.Carried95Mm
+            @ perLabel _.MedianJacobian
+            @ perLabel _.VolumeRatio
+            @ perLabel _.ExtremePercent
 
         (head :: List.map row scores)
         |> List.map (String.concat ",")

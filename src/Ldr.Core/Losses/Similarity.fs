@@ -266,3 +266,9 @@ module Similarity =
         let present = both.gt(0.0.ToScalar()).``to``(both.dtype).detach()
         let overlap = sum (fixedLabels * movedLabels) * 2.0 / both.clamp_min 1e-6
         scope.MoveToOuter((overlap * present).sum(1L) / present.sum(1L).clamp_min 1.0)
+
+    /// The mean squared difference of how deep voxels lie in labels, signed distances [N, L, Z, Y, X] cut at ± 1: a scalar ≥ 0.
+    /// It is 0 only where every depth meets its own, so that a structure keeps its volume: its middle cannot stand for the whole.
+    let depthDifference (fixedDepths: torch.Tensor) (movedDepths: torch.Tensor) : torch.Tensor =
+        use scope = torch.NewDisposeScope()
+        scope.MoveToOuter((fixedDepths - movedDepths).square().mean())

@@ -18,6 +18,9 @@ type LossWeights =
         Orthogonality: float
         /// Of 1 − the soft Dice overlap of the training labels, see `Similarity.dice`; 0: labels are not looked at.
         Dice: float
+        /// Of the squared difference of how deep voxels lie in the training labels, see `Similarity.depthDifference`; 0: it is
+        /// not worked out. Unlike Dice, it rises when a structure is mapped into its middle.
+        LabelDistance: float
     }
 
 /// Adversarial learning with distilling knowledge: how the student is drawn to the teacher's deformations.
@@ -60,6 +63,8 @@ type Iteration =
         Mask: torch.Tensor
         /// Label maps of the fixed and the moving image, a channel for each label, [N, L, Z, Y, X]; where Dice counts.
         Labels: (torch.Tensor * torch.Tensor) option
+        /// How deep voxels lie in each label, in units of `TrainingSet.mostDepth`; where that counts.
+        Depths: (torch.Tensor * torch.Tensor) option
         Student: Lazy<Prediction>
         /// The student's total field without its history, for the discriminator.
         StudentField: Lazy<torch.Tensor>
@@ -94,10 +99,11 @@ module LossWeights =
             Determinant = 0.1
             Orthogonality = 0.1
             Dice = 0.0
+            LabelDistance = 0.0
         }
 
     let codec: Codec<LossWeights> =
-        Codec.record (fun similarity smoothness bending logJacobian determinant orthogonality dice ->
+        Codec.record (fun similarity smoothness bending logJacobian determinant orthogonality dice labelDistance ->
             {
                 Similarity = similarity
                 Smoothness = smoothness
@@ -106,6 +112,7 @@ module LossWeights =
                 Determinant = determinant
                 Orthogonality = orthogonality
                 Dice = dice
+                LabelDistance = labelDistance
             })
         |> Codec.optional "similarity" SimilarityMeasure.codec standard.Similarity _.Similarity
         |> Codec.optional "smoothness" Codec.notNegative standard.Smoothness _.Smoothness
@@ -114,6 +121,7 @@ module LossWeights =
         |> Codec.optional "determinant" Codec.notNegative standard.Determinant _.Determinant
         |> Codec.optional "orthogonality" Codec.notNegative standard.Orthogonality _.Orthogonality
         |> Codec.optional "dice" Codec.notNegative standard.Dice _.Dice
+        |> Codec.optional "label_distance" Codec.notNegative standard.LabelDistance _.LabelDistance
         |> Codec.seal
 
 module Distillation =
@@ -186,7 +194,7 @@ module Aldk =
             parameter.requires_grad <- not frozen
 
     /// The terms of the reconstruction loss with their weights: 1 − the measure of similarity inside the fixed scan, averaged
-    /// over the batch (design §5: `1 − CorrCoef(moved, fixed)`), and 1 − Dice where it counts. The first one is the similarity.
+    /// over the batch, and what is asked of the labels where it counts. The first one is the similarity.
     let reconstruction (weights: LossWeights) (iteration: Iteration) : (string * float * torch.Tensor) list =
         let prediction = iteration.Student.Value
         let one = 1.0f.ToScalar()
@@ -203,6 +211,12 @@ module Aldk =
                 let moved = Field.warp prediction.Field movingLabels
                 "dice_loss", weights.Dice, one - (Similarity.dice fixedLabels moved).mean()
             | _ -> ()
+
+            match iteration.Depths with
+            | Some(fixedDepths, movingDepths) ->
+                let moved = Field.warp prediction.Field movingDepths
+                "label_distance", weights.LabelDistance, Similarity.depthDifference fixedDepths moved
+            | None -> ()
         ]
 
     /// The regularisers of the stages, and of what they make together, with their weights.

@@ -214,7 +214,7 @@ module Augmentation =
 
         places.abs().le(half).all(1L, true).``to`` torch.float32
 
-    /// A pair's tensors, [N, C, Z, Y, X] each: images, the fixed one's mask, label maps.
+    /// A pair's tensors, [N, C, Z, Y, X] each: images, the fixed one's mask, label maps or whatever else of the labels is wanted.
     [<NoEquality; NoComparison>]
     type Batch =
         {

@@ -65,13 +65,30 @@ module Batches =
         let images pick =
             pairs |> List.map (snd >> pick) |> tensor 1
 
+        let weights = job.Options.Loss
+
+        // What is wanted of the labels goes through the augmentation together, as channels.
+        let ofLabels =
+            [
+                if weights.Dice > 0.0 then
+                    TrainingSet.labelsOf
+                if weights.LabelDistance > 0.0 then
+                    TrainingSet.depthsOf
+            ]
+
         let labels =
-            if job.Options.Loss.Dice > 0.0 then
-                let maps = pairs |> List.map (fun (own, pair) -> TrainingSet.labelsOf set own pair)
-                let channels = set.Labels.Value[0].Length
-                Some(maps |> List.map fst |> tensor channels, maps |> List.map snd |> tensor channels)
-            else
+            if ofLabels.IsEmpty then
                 None
+            else
+                let channels = ofLabels.Length * set.Labels.Value[0].Length
+
+                let maps =
+                    pairs
+                    |> List.map (fun (own, pair) ->
+                        let all = ofLabels |> List.map (fun make -> make set own pair)
+                        all |> List.map fst |> Array.concat, all |> List.map snd |> Array.concat)
+
+                Some(maps |> List.map fst |> tensor channels, maps |> List.map snd |> tensor channels)
 
         let step = job.Seed |> Seed.split "augmentation" |> Seed.at index
 
@@ -107,6 +124,12 @@ module Batches =
         let moving = clean.Moving |> seen "moving"
 
         let timed part action = clock.Measure part action
+
+        /// The channels of the i-th of what is wanted of the labels.
+        let part (index: int64) (fixedMaps: torch.Tensor, movingMaps: torch.Tensor) =
+            let count = fixedMaps.shape[1] / int64 ofLabels.Length
+            fixedMaps.narrow (1L, index * count, count), movingMaps.narrow (1L, index * count, count)
+
         let predict () = student.Predict(fixedImage, moving)
         let prediction = lazy timed StepPart.Student predict
 
@@ -134,7 +157,12 @@ module Batches =
             Fixed = fixedImage
             Moving = moving
             Mask = clean.Mask
-            Labels = clean.Labels
+            Labels = if weights.Dice > 0.0 then clean.Labels |> Option.map (part 0L) else None
+            Depths =
+                if weights.LabelDistance > 0.0 then
+                    clean.Labels |> Option.map (part (int64 ofLabels.Length - 1L))
+                else
+                    None
             Student = prediction
             StudentField =
                 lazy

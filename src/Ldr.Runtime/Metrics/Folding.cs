@@ -4,13 +4,17 @@ namespace Ldr.Runtime;
 public static class Folding
 {
     /// <summary>Of J + 3 where J = 1: sums relative to it are exact for a field that moves nothing.</summary>
-    private static readonly double LogarithmAtOne = Math.Log(4);
+    private static readonly double DampedAtOne = Math.Log(4);
+
+    /// <summary>A change of volume beyond this factor, either way, is extreme: healthy anatomy does not differ so much voxel by voxel.</summary>
+    public const double ExtremeFactor = 3;
+
+    /// <summary>Determinants below this count as this in the deviation of log J.</summary>
+    public const double LeastDeterminant = 1e-3;
 
     /// <summary>
     /// Folding and spread of the Jacobian determinants J over the interior voxels, those with a neighbour on every side; over
-    /// all voxels when an axis has fewer than 3. A determinant that is not a number counts as folded. SDlogJ is the standard
-    /// deviation of log(clip(J + 3, 1e-9, 1e9)): Learn2Reg's definition, with its + 3, which damps it about fourfold against
-    /// the deviation of log J near J = 1.
+    /// all voxels when an axis has fewer than 3. A determinant that is not a number counts as folded.
     /// </summary>
     /// <param name="field">The field.</param>
     /// <param name="mask">Nothing, or a volume on the field's grid: voxels where it is 0 do not count.</param>
@@ -45,7 +49,7 @@ public static class Folding
         }
 
         int border = Math.Min(grid.Nx, Math.Min(grid.Ny, grid.Nz)) < 3 ? 0 : 1;
-        (long Count, long Folded, double Sum, double Squares)[] parts = new (long, long, double, double)[grid.Nz];
+        Tally[] parts = new Tally[grid.Nz];
         Slices.ForEach(grid, 0, z =>
         {
             if (z < border || z >= grid.Nz - border)
@@ -54,38 +58,87 @@ public static class Folding
             }
 
             ReadOnlySpan<float> determinants = slice(z).Span;
-            (long count, long folded, double sum, double squares) = (0, 0, 0, 0);
+            Tally own = default;
             for (int y = border; y < grid.Ny - border; y++)
             {
                 ReadOnlySpan<float> interior = determinants.Slice((y * grid.Nx) + border, grid.Nx - (2 * border));
                 int row = (grid.Nx * (y + (grid.Ny * z))) + border;
                 for (int x = 0; x < interior.Length; x++)
                 {
-                    if (mask is not null && mask.Values[row + x] == 0)
+                    if (mask is null || mask.Values[row + x] != 0)
                     {
-                        continue;
+                        own.Add(interior[x]);
                     }
-
-                    float determinant = interior[x];
-                    folded += determinant > 0 ? 0 : 1;
-                    double shifted = determinant + 3.0;
-                    double logarithm = Math.Log(shifted > 1e-9 ? Math.Min(shifted, 1e9) : 1e-9) - LogarithmAtOne;
-                    sum += logarithm;
-                    squares += logarithm * logarithm;
-                    count++;
                 }
             }
 
-            parts[z] = (count, folded, sum, squares);
+            parts[z] = own;
         });
-        double all = parts.Sum(part => part.Count);
-        if (all == 0)
+        Tally all = default;
+        foreach (Tally part in parts)
         {
-            return new FoldingMeasure(0, double.NaN);
+            all.Add(part);
         }
 
-        double mean = parts.Sum(part => part.Sum) / all;
-        double variance = (parts.Sum(part => part.Squares) / all) - (mean * mean);
-        return new FoldingMeasure(100.0 * parts.Sum(part => part.Folded) / all, Math.Sqrt(Math.Max(0, variance)));
+        return all.Measure();
+    }
+
+    /// <summary>Whether a determinant is outside 1/3 to 3, or no number.</summary>
+    internal static bool IsExtreme(double determinant) => !(determinant is >= 1 / ExtremeFactor and <= ExtremeFactor);
+
+    private struct Tally
+    {
+        private long count;
+        private long folded;
+        private long extreme;
+        private Spread plain;
+        private Spread damped;
+
+        internal void Add(float determinant)
+        {
+            count++;
+            folded += determinant > 0 ? 0 : 1;
+            extreme += IsExtreme(determinant) ? 1 : 0;
+            plain.Add(Math.Log(determinant > LeastDeterminant ? determinant : LeastDeterminant));
+            double shifted = determinant + 3.0;
+            damped.Add(Math.Log(shifted > 1e-9 ? Math.Min(shifted, 1e9) : 1e-9) - DampedAtOne);
+        }
+
+        internal void Add(in Tally other)
+        {
+            count += other.count;
+            folded += other.folded;
+            extreme += other.extreme;
+            plain.Add(other.plain);
+            damped.Add(other.damped);
+        }
+
+        internal readonly FoldingMeasure Measure() => count == 0
+            ? new FoldingMeasure(0, double.NaN, double.NaN, 0)
+            : new FoldingMeasure(100.0 * folded / count, plain.Deviation(count), damped.Deviation(count), 100.0 * extreme / count);
+    }
+
+    private struct Spread
+    {
+        private double sum;
+        private double squares;
+
+        internal void Add(double value)
+        {
+            sum += value;
+            squares += value * value;
+        }
+
+        internal void Add(in Spread other)
+        {
+            sum += other.sum;
+            squares += other.squares;
+        }
+
+        internal readonly double Deviation(long count)
+        {
+            double mean = sum / count;
+            return Math.Sqrt(Math.Max(0, (squares / count) - (mean * mean)));
+        }
     }
 }

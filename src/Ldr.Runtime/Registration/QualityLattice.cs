@@ -10,9 +10,6 @@ internal sealed class QualityLattice
     /// <summary>The lattice is as fine as it can be with no more points than this.</summary>
     internal const double MostPoints = 100_000;
 
-    /// <summary>Points that are darker than this share of a scan's range (0.5 to 99.5 % of it) are what surrounds its content.</summary>
-    private const double Dark = 0.05;
-
     private readonly Grid grid;
     private readonly int step;
     private readonly int nx;
@@ -47,7 +44,7 @@ internal sealed class QualityLattice
             LeaveOut(reference);
         }
 
-        content = ContentOf(reference);
+        content = Content.Of(reference);
         int points = content.Count(c => c);
         Counted = counted?.Count(c => c) ?? Count;
         ContentShare = points / (double)Counted;
@@ -174,7 +171,7 @@ internal sealed class QualityLattice
     /// <summary>How far the contents of the two scans overlap where both are there: Dice, 0 to 1; NaN when neither has any.</summary>
     internal double ContentOverlap(float[] other)
     {
-        bool[] theirs = ContentOf(other);
+        bool[] theirs = Content.Of(other);
         (int own, int both, int all) = (0, 0, 0);
         for (int i = 0; i < other.Length; i++)
         {
@@ -196,18 +193,10 @@ internal sealed class QualityLattice
     /// The same over points that lie, with their six neighbours, in the content of both scans: what an outline against a dark
     /// surround explains does not count. NaN without boxes.
     /// </summary>
-    internal double InnerDetail(float[] other) => Explained(other, Inner(ContentOf(other)));
+    internal double InnerDetail(float[] other) => Explained(other, Inner(Content.Of(other)));
 
     private double Explained(float[] other, bool[]? inner) =>
         ExplainedVariance.Share(reference, other, inner, (nx, ny, nz));
-
-    /// <summary>Where a scan on the lattice has content: neither missing nor dark.</summary>
-    private static bool[] ContentOf(float[] values)
-    {
-        double[] range = Percentile.Of(values, 0.5, 99.5);
-        double dark = range[0] + (Dark * (range[1] - range[0]));
-        return Array.ConvertAll(values, v => v > dark);
-    }
 
     /// <summary>Points that lie, with their six neighbours on the lattice, in the content of both scans.</summary>
     private bool[] Inner(bool[] theirs)
