@@ -86,6 +86,8 @@ type RegisterArguments =
     | [<Unique>] Init of file: string
     | [<Unique>] Refine of steps: int
     | [<Unique>] Budget of seconds: float
+    | [<Unique>] Control_Spacing of mm: float
+    | [<Unique>] Log_Jacobian of weight: float
     | [<Unique>] Diffeomorphic
     | [<Unique>] Fixed_Mask of file: string
     | [<Unique>] Moving_Mask of file: string
@@ -115,7 +117,12 @@ type RegisterArguments =
                 "how the scans are laid over each other first: none (world positions), centres, rigid or full (optimised: 6 or 12 numbers), auto (optimised, kept where it helps), or a FILE with an affine map. Without this option: as the model was trained (by centres when the scans hardly overlap); auto with --model none."
             | Init _ ->
                 "a transform to start from (any format of ldr-fs convert). An affine map is where the optimisation of --affine starts, or the alignment itself; a displacement field needs --model none."
-            | Refine _ -> "refine the deformation for this pair, with so many gradient steps at each level."
+            | Refine _ ->
+                "refine the deformation for this pair, with so many gradient steps at each level; 0 with --model none: alignment alone."
+            | Control_Spacing _ ->
+                "distance of the refinement's control points at its finest level, mm (default: an eighth of what the fixed scan shows, up to 8 mm)."
+            | Log_Jacobian _ ->
+                "weight of a penalty on changes of volume in the refinement, such as 0.02 (default: 0)."
             | Budget _ -> "refine, and begin no step after so many seconds."
             | Diffeomorphic ->
                 "bring the deformation that was found to one that folds nowhere and has an inverse: the flow of a stationary velocity, fitted to it and integrated by scaling and squaring."
@@ -140,6 +147,7 @@ type EvaluateArguments =
     | [<Unique>] Seed of number: int
     | [<Unique>] Pairs of count: int
     | [<Unique>] Refine of steps: int
+    | [<Unique>] Control_Spacing of mm: float
     | [<Unique>] Inverse
     | [<Unique>] Known_Field
     | [<Unique>] Amplitude of mm: float
@@ -165,6 +173,8 @@ type EvaluateArguments =
             | Seed _ -> "the seed that draws the pairs (default: 1)."
             | Pairs _ -> "how many pairs (default: 200)."
             | Refine _ -> "refine every pair, with so many gradient steps at each level, as register does."
+            | Control_Spacing _ ->
+                "distance of the refinement's control points at its finest level, mm (default: by the scan)."
             | Inverse -> "register every pair the other way round too, and measure how far the two undo each other."
             | Known_Field ->
                 "register scans to themselves, warped by a known field, and tell the error in mm (12 scans at most, drawn by the seed)."

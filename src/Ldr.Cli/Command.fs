@@ -34,6 +34,10 @@ type RegisterOptions =
         /// Gradient steps at each level.
         Refine: int option
         BudgetSeconds: float option
+        /// Between the control points of the refinement, mm.
+        ControlSpacingMm: float option
+        /// The weight of the refinement's penalty on changes of volume.
+        LogJacobian: float option
         /// Bring the deformation to one without folds.
         Diffeomorphic: bool
         FixedMask: string option
@@ -67,6 +71,7 @@ type EvaluateOptions =
         Pairs: int
         /// Gradient steps of a refinement after the model.
         Refine: int option
+        ControlSpacingMm: float option
         /// Whether every pair is registered the other way round too.
         Inverse: bool
         /// Scans that are registered to themselves, warped by a known field.

@@ -349,6 +349,7 @@ let private pairOptions
 
     let steps =
         match r.Refine, r.BudgetSeconds, r.Model with
+        | Some 0, _, _ -> None
         | Some steps, _, _ -> Some steps
         | None, Some _, _
         | None, None, None -> Some(RefinementOptions().Steps)
@@ -387,6 +388,8 @@ let private pairOptions
             |> Option.map (fun steps ->
                 RefinementOptions(
                     Steps = steps,
+                    ControlSpacingMm = Option.toNullable r.ControlSpacingMm,
+                    LogJacobian = Option.defaultValue 0.0 r.LogJacobian,
                     Budget = (r.BudgetSeconds |> Option.map TimeSpan.FromSeconds |> Option.toNullable),
                     FixedMask = Option.toObj fixedMask,
                     MovingMask = Option.toObj movingMask,
@@ -394,9 +397,10 @@ let private pairOptions
                         (if request.Json then
                              null
                          else
-                             Action<int, int, float>(fun level step similarity ->
+                             // The similarity of one level says nothing of another's.
+                             Action<int, int, float>(fun level step _ ->
                                  if step = 0 then
-                                     eprintfn "refining, level %d: local correlation %.4f" level similarity))
+                                     eprintfn "refining, level %d" level))
                 ))
         FixedMask = fixedMask
         MovingMask = movingMask
@@ -702,17 +706,26 @@ let private evaluatedGroup
     | _ -> Ok(SubjectGroup.free dataset.Subjects)
 
 /// What registers pairs as `register` does by itself, with a network or without one.
-let private pairRegistration (network: (Alignment option -> Volume -> Volume -> Registered) option) (refine: int option) =
+let private pairRegistration
+    (network: (Alignment option -> Volume -> Volume -> Registered) option)
+    (e: EvaluateOptions)
+    =
     let options =
         {
             Prealignment = if network.IsSome then ByHeader None else WhereItHelps
             Start = None
             StartField = None
             Refinement =
-                (match refine, network with
-                 | Some steps, _ -> Some(RefinementOptions(Steps = steps))
-                 | None, None -> Some(RefinementOptions())
-                 | None, Some _ -> None)
+                (match e.Refine, network with
+                 | Some 0, _
+                 | None, Some _ -> None
+                 | steps, _ ->
+                     Some(
+                         RefinementOptions(
+                             Steps = Option.defaultValue (RefinementOptions().Steps) steps,
+                             ControlSpacingMm = Option.toNullable e.ControlSpacingMm
+                         )
+                     ))
             FixedMask = None
             MovingMask = None
             Diffeomorphic = false
@@ -809,7 +822,7 @@ let private evaluate (request: Request) (reporter: Progress.Reporter) (e: Evalua
         match e.Model with
         | None ->
             evaluatedGroup e.Split None data
-            |> Result.bind (fun group -> score None data group (pairRegistration None e.Refine))
+            |> Result.bind (fun group -> score None data group (pairRegistration None e))
         | Some model ->
             ModelFile.resolve model
             |> Result.bind (fun path ->
@@ -818,7 +831,7 @@ let private evaluate (request: Request) (reporter: Progress.Reporter) (e: Evalua
                     evaluatedGroup e.Split (Some card) data
                     |> Result.bind (fun group ->
                         withEngine request e.Engine path file (fun network ->
-                            score (Some card) data group (pairRegistration (Some network) e.Refine))))))
+                            score (Some card) data group (pairRegistration (Some network) e))))))
 
 let private sizeNode (grid: Grid) : JsonNode =
     JsonArray(JsonValue.Create grid.Nx, JsonValue.Create grid.Ny, JsonValue.Create grid.Nz)

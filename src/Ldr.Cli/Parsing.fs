@@ -120,6 +120,12 @@ let private affineStart (hasNetwork: bool) (choice: string option) : Result<Affi
             )
         | Option.None -> Ok(FromFile choice)
 
+/// A length that was given in mm.
+let private millimetres (name: string) (value: float option) =
+    match value with
+    | Some mm when not (mm > 0.0 && mm <= 1000.0) -> Error(Usage $"{name}: give mm, a number above 0, up to 1000")
+    | _ -> Ok value
+
 let private register (r: ParseResults<RegisterArguments>) =
     match
         need "--fixed" (r.TryGetResult Fixed),
@@ -144,15 +150,19 @@ let private register (r: ParseResults<RegisterArguments>) =
         let network = if model = "none" then Option.None else Some model
         let refine, budget = r.TryGetResult RegisterArguments.Refine, r.TryGetResult Budget
 
+        let logJacobian = r.TryGetResult Log_Jacobian
+
         match
             labels,
             affineStart network.IsSome (r.TryGetResult Affine),
-            engine (r.TryGetResult RegisterArguments.Engine) (r.TryGetResult RegisterArguments.Device)
+            engine (r.TryGetResult RegisterArguments.Engine) (r.TryGetResult RegisterArguments.Device),
+            millimetres "--control-spacing" (r.TryGetResult RegisterArguments.Control_Spacing)
         with
-        | Error e, _, _
-        | _, Error e, _
-        | _, _, Error e -> Error e
-        | Ok labels, Ok affine, Ok engine ->
+        | Error e, _, _, _
+        | _, Error e, _, _
+        | _, _, Error e, _
+        | _, _, _, Error e -> Error e
+        | Ok labels, Ok affine, Ok engine, Ok controlSpacing ->
             if
                 moved.IsNone
                 && transform.IsNone
@@ -166,8 +176,10 @@ let private register (r: ParseResults<RegisterArguments>) =
                 )
             elif affine = Header(Some Alignment.Centres) && r.Contains Init then
                 Error(Usage "--init and --affine centres: both say where to start; give one of them")
-            elif refine |> Option.exists (fun n -> n < 1) then
-                Error(Usage "--refine: give a whole number above 0")
+            elif refine |> Option.exists (fun n -> n < 0) then
+                Error(Usage "--refine: give a whole number, 0 or more")
+            elif logJacobian |> Option.exists (fun w -> not (w >= 0.0 && w <= 1000.0)) then
+                Error(Usage "--log-jacobian: give a weight, a number from 0 to 1000")
             elif budget |> Option.exists (fun s -> not (s > 0.0 && s < 1e6)) then
                 Error(Usage "--budget: give seconds, a number above 0")
             else
@@ -184,6 +196,8 @@ let private register (r: ParseResults<RegisterArguments>) =
                         Init = r.TryGetResult Init
                         Refine = refine
                         BudgetSeconds = budget
+                        ControlSpacingMm = controlSpacing
+                        LogJacobian = logJacobian
                         Diffeomorphic = r.Contains Diffeomorphic
                         FixedMask = r.TryGetResult Fixed_Mask
                         MovingMask = r.TryGetResult Moving_Mask
@@ -199,15 +213,28 @@ let private register (r: ParseResults<RegisterArguments>) =
                     (r.Contains RegisterArguments.Verbose)
 
 let private evaluate (r: ParseResults<EvaluateArguments>) =
+    let lengths =
+        [
+            "--amplitude", r.TryGetResult Amplitude
+            "--smoothness", r.TryGetResult Smoothness
+            "--control-spacing", r.TryGetResult EvaluateArguments.Control_Spacing
+        ]
+        |> List.tryPick (fun (name, value) ->
+            match millimetres name value with
+            | Error e -> Some e
+            | Ok _ -> Option.None)
+
     match
         need "--model" (r.TryGetResult EvaluateArguments.Model),
         need "--data" (r.TryGetResult Data),
-        engine (r.TryGetResult EvaluateArguments.Engine) (r.TryGetResult EvaluateArguments.Device)
+        engine (r.TryGetResult EvaluateArguments.Engine) (r.TryGetResult EvaluateArguments.Device),
+        lengths
     with
-    | Error e, _, _
-    | _, Error e, _
-    | _, _, Error e -> Error e
-    | Ok model, Ok data, Ok engine ->
+    | Error e, _, _, _
+    | _, Error e, _, _
+    | _, _, Error e, _
+    | _, _, _, Some e -> Error e
+    | Ok model, Ok data, Ok engine, Option.None ->
         let split =
             match r.GetResult(EvaluateArguments.Split, "test") with
             | "validation" -> "val"
@@ -224,12 +251,10 @@ let private evaluate (r: ParseResults<EvaluateArguments>) =
             Error(Usage $"--split {split}: give test, val, train or all")
         elif pairs < 1 then
             Error(Usage "--pairs: give a whole number above 0")
-        elif refine |> Option.exists (fun n -> n < 1) then
-            Error(Usage "--refine: give a whole number above 0")
+        elif refine |> Option.exists (fun n -> n < 0) then
+            Error(Usage "--refine: give a whole number, 0 or more")
         elif ofKnown && not (r.Contains Known_Field) then
             Error(Usage "--amplitude, --smoothness, --noise and --noise-everywhere are of --known-field; add it")
-        elif List.choose id [ amplitude; smoothness ] |> List.exists (fun mm -> not (mm > 0.0 && mm <= 1000.0)) then
-            Error(Usage "--amplitude, --smoothness: give mm, a number above 0, up to 1000")
         elif not (noise >= 0.0 && noise <= 1.0) then
             Error(Usage "--noise: give a share, a number from 0 to 1")
         else
@@ -244,6 +269,7 @@ let private evaluate (r: ParseResults<EvaluateArguments>) =
                     Seed = seed
                     Pairs = pairs
                     Refine = refine
+                    ControlSpacingMm = r.TryGetResult EvaluateArguments.Control_Spacing
                     Inverse = r.Contains Inverse
                     KnownField =
                         if r.Contains Known_Field then

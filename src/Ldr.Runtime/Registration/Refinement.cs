@@ -11,14 +11,23 @@ public sealed record RefinementOptions
     /// <summary>No step begins after this time.</summary>
     public TimeSpan? Budget { get; init; }
 
-    /// <summary>Distance of the control points at the finest level, mm; twice as much at each coarser level.</summary>
-    public double ControlSpacingMm { get; init; } = 10;
+    /// <summary>
+    /// Distance of the control points at the finest level, mm; twice as much at each coarser level. Null: by the size of what the
+    /// fixed scan shows, see <see cref="Refinement.ControlSpacingFor"/>.
+    /// </summary>
+    public double? ControlSpacingMm { get; init; }
 
     /// <summary>Halves of the side of the box in which intensities are correlated, voxels of the level.</summary>
-    public int Radius { get; init; } = 3;
+    public int Radius { get; init; } = 2;
 
     /// <summary>Weight of the smoothness of the control points.</summary>
     public double Smoothness { get; init; } = 0.03;
+
+    /// <summary>
+    /// Weight of the mean squared logarithm of the Jacobian determinants (<see cref="LogJacobian"/>) of what the refinement adds,
+    /// which is between the squared local correlation's 0 and 1.
+    /// </summary>
+    public double LogJacobian { get; init; } = 0;
 
     /// <summary>The most voxels that the finest level works on.</summary>
     public double MostVoxels { get; init; } = 1_300_000;
@@ -27,7 +36,7 @@ public sealed record RefinementOptions
     public int Levels { get; init; } = 3;
 
     /// <summary>The first step's length, voxels of the level.</summary>
-    public double StepVoxels { get; init; } = 0.5;
+    public double StepVoxels { get; init; } = 0.25;
 
     /// <summary>Where the fixed scan counts (above 0); everywhere when null.</summary>
     public Volume? FixedMask { get; init; }
@@ -47,8 +56,8 @@ public sealed record RefinementOptions
 
 /// <summary>A refined deformation.</summary>
 /// <param name="Field">The deformation, on the fixed grid; what moves the world as a whole is not in it.</param>
-/// <param name="Before">Mean squared local correlation at the finest level before, 0 to 1.</param>
-/// <param name="After">The same after.</param>
+/// <param name="Before">Mean squared local correlation at the finest level of what the refinement started from, 0 to 1.</param>
+/// <param name="After">The same of what is given, never less.</param>
 /// <param name="Steps">Steps that were taken.</param>
 /// <param name="Elapsed">What it took.</param>
 public sealed record Refined(DisplacementField Field, double Before, double After, int Steps, TimeSpan Elapsed);
@@ -59,11 +68,23 @@ public sealed record Refined(DisplacementField Field, double Before, double Afte
 /// </summary>
 public static class Refinement
 {
+    /// <summary>Distances of control points along a cube as large as what the fixed scan shows.</summary>
+    private const double AlongContent = 8;
+
+    /// <summary>The largest distance of control points that is derived, mm: people differ at that scale, however large the scan.</summary>
+    private const double MostControlMm = 8;
+
+    /// <summary>The least distance of control points that is derived, voxels of the finest axis.</summary>
+    private const double LeastControlVoxels = 3;
+
     /// <summary>Refines.</summary>
     /// <param name="fixedScan">The fixed scan.</param>
     /// <param name="movingScan">The moving scan.</param>
     /// <param name="initial">From the fixed world to the moving world, mm: what aligns the scans as a whole.</param>
-    /// <param name="start">A deformation to start from, before <paramref name="initial"/> for a point; null for none.</param>
+    /// <param name="start">
+    /// A deformation to start from, before <paramref name="initial"/> for a point; null for none. It stays as it is: what is left over
+    /// is refined, and the two are composed.
+    /// </param>
     /// <param name="options">How.</param>
     public static Refined Run(
         Volume fixedScan, Volume movingScan, Affine initial, DisplacementField? start, RefinementOptions options)
@@ -73,11 +94,18 @@ public static class Refinement
         ArgumentNullException.ThrowIfNull(initial);
         ArgumentNullException.ThrowIfNull(options);
         Stopwatch clock = Stopwatch.StartNew();
+        (Volume moving, Volume? movingMask, Affine map) = (movingScan, options.MovingMask, initial);
+        if (start is not null)
+        {
+            // What is left over is looked for between the fixed scan and the moving one as it lies now.
+            Transform whole = Transform.Compose(new Transform.Linear(initial), new Transform.Dense(start));
+            Volume Carried(Volume volume) =>
+                Resampler.Apply(volume, whole, fixedScan.Grid, Interpolation.Linear, null, options.Threads);
+            (moving, movingMask, map) = (Carried(movingScan), movingMask is null ? null : Carried(WorkImage.Binary(movingMask)), Affine.Identity);
+        }
+
         double finest = WorkImage.SpacingFor(fixedScan.Grid, options.MostVoxels);
-        DisplacementField? field = start;
-        double before = double.NaN;
-        double after = double.NaN;
-        int taken = 0;
+        double control = options.ControlSpacingMm ?? ControlSpacingFor(fixedScan, options.FixedMask);
         List<(Volume Fixed, Volume Moving)> levels = [];
         for (int level = 0; level < options.Levels; level++)
         {
@@ -86,40 +114,73 @@ public static class Refinement
             Grid grid = WorkImage.Coarser(fixedScan.Grid, spacing);
             levels.Add(level == 0
                 ? (Reduction.Apply(fixedScan, WorkImage.WindowOf(fixedScan, options.FixedMask), grid, spacing, options.Threads),
-                    WorkImage.Reduce(movingScan, WorkImage.WindowOf(movingScan, options.MovingMask), grid, initial, spacing, options.Threads))
+                    WorkImage.Reduce(moving, WorkImage.WindowOf(movingScan, options.MovingMask), grid, map, spacing, options.Threads))
                 : (Reduction.Apply(levels[^1].Fixed, null, grid, spacing, options.Threads),
                     Reduction.Apply(levels[^1].Moving, null, grid, spacing, options.Threads)));
         }
 
-        for (int level = options.Levels - 1; level >= 0; level--)
-        {
-            Grid grid = levels[level].Fixed.Grid;
-            RefinementLevel work = new(
-                levels[level].Fixed,
-                levels[level].Moving,
-                Weights(grid, initial, options),
-                field?.ResampleTo(grid, options.Threads),
-                options.ControlSpacingMm * (1 << level),
-                options);
-            if (level == 0)
-            {
-                before = work.Similarity();
-            }
+        RefinementLevel At(int level, DisplacementField? from) => new(
+            levels[level].Fixed,
+            levels[level].Moving,
+            Weights(levels[level].Fixed.Grid, map, movingMask, options),
+            from?.ResampleTo(levels[level].Fixed.Grid, options.Threads),
+            control * (1 << level),
+            options);
 
-            int steps = level == 0 ? (options.Steps + 1) / 2 : options.Steps;
-            taken += work.Optimise(steps, clock, level);
-            field = work.Field();
-            if (level == 0)
-            {
-                after = work.Similarity();
-            }
+        DisplacementField? added = null;
+        int taken = 0;
+        for (int level = options.Levels - 1; level > 0; level--)
+        {
+            RefinementLevel work = At(level, added);
+            taken += work.Optimise(options.Steps, clock, level);
+            added = work.Field();
         }
 
-        field = (field ?? DisplacementField.Zero(fixedScan.Grid)).ResampleTo(fixedScan.Grid, options.Threads);
-        return new Refined(field, before, after, taken, clock.Elapsed);
+        RefinementLevel last = At(0, null);
+        double before = last.Similarity();
+        double after = before;
+        if (added is not null)
+        {
+            // Coarse levels do not see what the finest does: where they made it worse, they were of no help.
+            RefinementLevel going = At(0, added);
+            double sofar = going.Similarity();
+            (last, added, after) = sofar > before ? (going, added, sofar) : (last, null, before);
+        }
+
+        taken += last.Optimise((options.Steps + 1) / 2, clock, 0);
+        double final = last.Similarity();
+        (added, after) = final > after ? (last.Field(), final) : (added, after);
+        DisplacementField field = (added ?? DisplacementField.Zero(fixedScan.Grid)).ResampleTo(fixedScan.Grid, options.Threads);
+        return new Refined(
+            start is null ? field : DisplacementField.Compose(start.ResampleTo(fixedScan.Grid, options.Threads), field, options.Threads),
+            before,
+            after,
+            taken,
+            clock.Elapsed);
     }
 
-    private static float[]? Weights(Grid grid, Affine initial, RefinementOptions options)
+    /// <summary>
+    /// The distance of control points (mm) that suits a scan: an eighth of the side of a cube as large as what it shows, at most 8 mm,
+    /// but at least three voxels of its finest axis.
+    /// </summary>
+    /// <param name="fixedScan">The scan.</param>
+    /// <param name="mask">Where it counts (above 0); everywhere when null.</param>
+    public static double ControlSpacingFor(Volume fixedScan, Volume? mask = null)
+    {
+        ArgumentNullException.ThrowIfNull(fixedScan);
+        bool[] content = Content.Of(fixedScan);
+        long count = 0;
+        for (int i = 0; i < content.Length; i++)
+        {
+            count += content[i] && (mask is null || mask.Values[i] > 0) ? 1 : 0;
+        }
+
+        (double x, double y, double z) = fixedScan.Grid.Spacing;
+        double side = Math.Cbrt(count * Math.Abs(fixedScan.Grid.VoxelToWorld.Determinant));
+        return Math.Max(Math.Min(side / AlongContent, MostControlMm), LeastControlVoxels * Math.Min(x, Math.Min(y, z)));
+    }
+
+    private static float[]? Weights(Grid grid, Affine initial, Volume? movingMask, RefinementOptions options)
     {
         float[]? weights = null;
         void Multiply(Volume? mask, Affine map)
@@ -139,7 +200,7 @@ public static class Refinement
         // out what the fixed mask does not judge.
         if (options.FixedMask is null)
         {
-            Multiply(options.MovingMask, initial);
+            Multiply(movingMask, initial);
         }
 
         return weights;

@@ -13,6 +13,7 @@ internal sealed class RefinementLevel
     /// <summary>Keeps flat boxes from mattering: the variance of noise of 1 % of the intensity range.</summary>
     private const float Noise = 1e-4f;
 
+
     private readonly Grid grid;
     private readonly RefinementOptions options;
     private readonly float[] f;
@@ -32,6 +33,7 @@ internal sealed class RefinementLevel
     private readonly BoxMean box;
     private readonly double[] similarities;
     private float[] vectors = [];
+    private readonly float[] regularity;
 
     internal RefinementLevel(
         Volume reference, Volume moved, float[]? weights, DisplacementField? start, double controlMm, RefinementOptions options)
@@ -53,6 +55,8 @@ internal sealed class RefinementLevel
         b = new float[n];
         c = new float[n];
         similarities = new double[grid.Nz];
+        regularity = options.LogJacobian > 0 ? new float[3 * n] : [];
+        vectors = new float[regularity.Length];
         box = new BoxMean(grid, options.Radius, options.Threads);
         meanF = (float[])f.Clone();
         varianceF = Array.ConvertAll(f, v => v * v);
@@ -98,7 +102,7 @@ internal sealed class RefinementLevel
                 return step;
             }
 
-            MoveAll(keep: false);
+            MoveAll(keep: options.LogJacobian > 0);
             double similarity = Correlate();
             options.Progress?.Invoke(level, step, similarity);
             Differentiate();
@@ -235,6 +239,7 @@ internal sealed class RefinementLevel
     private void Differentiate()
     {
         box.Apply(a, b, c);
+        Penalise();
         int nx = grid.Nx;
         int ny = grid.Ny;
         int slice = nx * ny;
@@ -261,12 +266,15 @@ internal sealed class RefinementLevel
                     row[x] = force[x] * (m[x < nx - 1 ? i + 1 : i] - m[x > 0 ? i - 1 : i]);
                 }
 
+                Regularise(row, 0, at);
                 spline.AddRow(z, y, 0, row, line);
                 int next = y < ny - 1 ? nx : 0;
                 int previous = y > 0 ? -nx : 0;
                 Slope(row, force, at, next, previous);
+                Regularise(row, 1, at);
                 spline.AddRow(z, y, 1, row, line);
                 Slope(row, force, at, up, down);
+                Regularise(row, 2, at);
                 spline.AddRow(z, y, 2, row, line);
             }
         });
@@ -275,6 +283,27 @@ internal sealed class RefinementLevel
         for (int i = 0; i < gradient.Length; i++)
         {
             gradient[i] *= scale * spline.Count / 3;
+        }
+    }
+
+    /// <summary>Fills <see cref="regularity"/> with the gradient, upwards, of what the penalty on volume changes takes away.</summary>
+    private unsafe void Penalise()
+    {
+        if (options.LogJacobian > 0)
+        {
+            Array.Clear(regularity);
+            fixed (float* field = vectors, to = regularity)
+            {
+                LogJacobian.AddGradient(field, grid, -options.LogJacobian * weight, to, options.Threads);
+            }
+        }
+    }
+
+    private void Regularise(float[] row, int channel, int at)
+    {
+        if (regularity.Length > 0)
+        {
+            WorkImage.AddScaled(row, regularity.AsSpan((channel * (int)grid.Count) + at, row.Length), 1);
         }
     }
 
