@@ -81,6 +81,7 @@ type RegisterArguments =
     | [<Unique>] Transform of file: string
     | [<Unique>] Labels of file: string
     | [<Unique>] Moved_Labels of file: string
+    | [<Unique>] Fixed_Labels of file: string
     | [<Unique>] Inverse_Transform of file: string
     | [<Unique>] Affine of choice: string
     | [<Unique>] Init of file: string
@@ -108,11 +109,13 @@ type RegisterArguments =
                 "a model's file, or its name in models/; none for alignment and refinement without a network."
             | Moved _ -> "write the moved scan here (.nii, .nii.gz, .mha, .mhd, .nrrd or .nhdr)."
             | Transform _ ->
-                "write the whole transform here: as a displacement field (.nii, .nii.gz, .mha, .mhd, .nrrd, .nhdr; mm, LPS: ITK, ANTs, plastimatch and elastix read it) or as ITK's list of an affine map and a field (.h5)."
+                "write the whole transform here: as a displacement field (.nii, .nii.gz, .mha, .mhd, .nrrd, .nhdr; mm, LPS: ITK, ANTs, plastimatch and elastix read it) or as ITK's list of an affine map and a field (.h5); after --model none --refine 0 also as an affine map (.txt, .tfm, .mat)."
             | Inverse_Transform _ ->
                 "write its inverse here, from the moving to the fixed scan, on the moving scan's grid."
             | Labels _ -> "a label map of the moving scan; --report draws its outlines."
             | Moved_Labels _ -> "write the moved label map here."
+            | Fixed_Labels _ ->
+                "a label map of the fixed scan: with --labels, tells how well the structures agree before and after, and how their volumes change."
             | Affine _ ->
                 "how the scans are laid over each other first: none (world positions), centres, rigid or full (optimised: 6 or 12 numbers), auto (optimised, kept where it helps), or a FILE with an affine map. Without this option: as the model was trained (by centres when the scans hardly overlap); auto with --model none."
             | Init _ ->
@@ -154,6 +157,8 @@ type EvaluateArguments =
     | [<Unique>] Smoothness of mm: float
     | [<Unique>] Noise of share: float
     | [<Unique>] Noise_Everywhere
+    | [<Unique>] Verdict
+    | Other of file: string
     | [<Unique>] Threads of count: int
     | [<Unique>] Engine of EngineName
     | [<Unique>] Device of DeviceName
@@ -175,19 +180,35 @@ type EvaluateArguments =
             | Refine _ -> "refine every pair, with so many gradient steps at each level, as register does."
             | Control_Spacing _ ->
                 "distance of the refinement's control points at its finest level, mm (default: by the scan)."
-            | Inverse -> "register every pair the other way round too, and measure how far the two undo each other."
+            | Inverse ->
+                "register every pair the other way round too, and measure how far the two undo each other."
             | Known_Field ->
                 "register scans to themselves, warped by a known field, and tell the error in mm (12 scans at most, drawn by the seed)."
             | Amplitude _ -> "mean length of the known field, mm (default: 2 voxels)."
             | Smoothness _ ->
                 "deviation of the Gaussian that smooths the known field, mm (default: 8 voxels)."
             | Noise _ -> "deviation of the noise in the warped scan, as a share of its range (default: 0.02)."
+            | Verdict ->
+                "try the verdict instead, on the pairs, on scans and themselves, and on pairs made wrong on purpose."
+            | Other _ -> "a scan of something else, which --verdict tries too (may be repeated)."
             | Noise_Everywhere -> "noise in the dark surround of the content too."
             | Threads _ -> "threads to compute with (default: all cores)."
             | Engine _ ->
                 "what computes: managed (ours; the default for ldr, ldr-half, ldr-velocity, affine-light and cascades of them) or torch (every network)."
             | Device _ -> "where to compute."
             | Json -> "print one JSON object to stdout."
+            | Verbose -> "show where a fault happened."
+
+type OverlapArguments =
+    | [<MainCommand>] Maps of files: string list
+    | [<Unique>] Json
+    | [<Unique>] Verbose
+
+    interface IArgParserTemplate with
+        member this.Usage =
+            match this with
+            | Maps _ -> "two label maps on one grid."
+            | Json -> "print one JSON object to stdout: labels, dice, jaccard, hd95_mm, per_label."
             | Verbose -> "show where a fault happened."
 
 type InspectArguments =
@@ -284,6 +305,7 @@ type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Compose of ParseResults<TransformVerbArguments>
     | [<CliPrefix(CliPrefix.None)>] Convert of ParseResults<TransformVerbArguments>
     | [<CliPrefix(CliPrefix.None)>] Jacobian of ParseResults<TransformVerbArguments>
+    | [<CliPrefix(CliPrefix.None)>] Overlap of ParseResults<OverlapArguments>
     | [<CliPrefix(CliPrefix.None)>] Inspect of ParseResults<InspectArguments>
     | [<CliPrefix(CliPrefix.None)>] Ship of ParseResults<ShipArguments>
     | [<CliPrefix(CliPrefix.None)>] Doctor of ParseResults<DoctorArguments>
@@ -303,6 +325,7 @@ type Arguments =
             | Compose _ -> "write several transforms as one."
             | Convert _ -> "write a transform in another format."
             | Jacobian _ -> "write how much a transform grows or shrinks each voxel; at or below 0 it folds."
+            | Overlap _ -> "compare two label maps: Dice, Jaccard, distance of surfaces, volumes."
             | Inspect _ -> "say what a scan, a transform, a model or a run is."
             | Ship _ -> "write a model in half precision, with notes on its card, to pass it on."
             | Doctor _ ->

@@ -29,6 +29,8 @@ type RegisterOptions =
         InverseTransform: string option
         /// The moving scan's label map, and where the moved one goes.
         Labels: (string * string option) option
+        /// The fixed scan's label map, to compare with.
+        FixedLabels: string option
         Affine: AffineRequest
         Init: string option
         /// Gradient steps at each level.
@@ -47,6 +49,10 @@ type RegisterOptions =
         Report: string option
         Engine: EngineChoice
     }
+
+    /// Whether nothing but an affine map comes out.
+    member this.IsAlignmentOnly =
+        this.Model.IsNone && this.Refine = Some 0 && not this.Diffeomorphic
 
 /// What is timed.
 type BenchmarkOptions =
@@ -76,6 +82,8 @@ type EvaluateOptions =
         Inverse: bool
         /// Scans that are registered to themselves, warped by a known field.
         KnownField: KnownFieldOptions option
+        /// The verdict is tried, with these scans of something else.
+        Verdict: string list option
         Engine: EngineChoice
     }
 
@@ -108,6 +116,7 @@ type Command =
     | Register of RegisterOptions
     | Evaluate of EvaluateOptions
     | OnTransforms of TransformCommand
+    | Overlap of first: string * second: string
     | Inspect of file: string
     | Ship of model: string * output: string * notes: string list
     | Doctor of dataset: string * assignments: string list

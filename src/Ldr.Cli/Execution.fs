@@ -408,6 +408,72 @@ let private pairOptions
         Say = say request
     }
 
+/// How well the structures of two label maps agree after the initial alignment alone, and in the end.
+let private labelScores
+    (fixedScan: Volume)
+    (moving: Volume)
+    (fixedLabels: Volume option)
+    (movingLabels: Volume option)
+    (fixedMask: Volume option)
+    (registered: Registered)
+    : (PairScore * PairScore) option =
+    match fixedLabels, movingLabels with
+    | Some _, Some _ ->
+        let scan name image labels mask =
+            {
+                Name = name
+                Image = image
+                Labels = labels
+                Points = None
+                Mask = mask
+            }
+
+        let score field =
+            Scores.ofPair
+                []
+                true
+                (scan "fixed" fixedScan fixedLabels fixedMask)
+                (scan "moving" moving movingLabels None)
+                field
+                0.0
+
+        let start = (DisplacementField.Zero fixedScan.Grid).After registered.Initial
+        Some(score start, score registered.Field)
+    | _ -> None
+
+let private overlapNode (before: PairScore, after: PairScore) : JsonNode =
+    object
+        [
+            "dice_before", number before.Dice
+            "dice", number after.Dice
+            "hd95_before_mm", number before.Hd95Mm
+            "hd95_mm", number after.Hd95Mm
+            "carried95_before_mm", number before.Carried95Mm
+            "carried95_mm", number after.Carried95Mm
+            "extreme_label_percent", number after.ExtremeLabelPercent
+            "volume_error_percent", number after.VolumeErrorPercent
+            "per_label",
+            JsonArray(
+                List.map2
+                    (fun (b: LabelScore) (a: LabelScore) ->
+                        object
+                            [
+                                "label", JsonValue.Create a.Label
+                                "dice_before", number b.Dice
+                                "dice", number a.Dice
+                                "hd95_before_mm", number b.Hd95Mm
+                                "hd95_mm", number a.Hd95Mm
+                                "carried95_mm", number a.Carried95Mm
+                                "median_jacobian", number a.MedianJacobian
+                                "volume_ratio", number a.VolumeRatio
+                                "extreme_percent", number a.ExtremePercent
+                            ])
+                    before.PerLabel
+                    after.PerLabel
+                |> Array.ofList
+            )
+        ]
+
 let private register (request: Request) (r: RegisterOptions) =
     let transforms = List.choose id [ r.Transform; r.InverseTransform ]
     let images = List.choose id [ r.Moved; r.Labels |> Option.bind snd ]
@@ -421,6 +487,7 @@ let private register (request: Request) (r: RegisterOptions) =
                  id
                  [
                      r.Labels |> Option.map fst
+                     r.FixedLabels
                      r.Model
                      r.Init
                      (match r.Affine with
@@ -437,7 +504,10 @@ let private register (request: Request) (r: RegisterOptions) =
             TransformExecution.checkImageName path
 
         for path in transforms do
-            TransformExecution.checkDeformationName path
+            if r.IsAlignmentOnly then
+                TransformExecution.checkTransformName path
+            else
+                TransformExecution.checkDeformationName path
 
         let modelFile =
             r.Model
@@ -459,29 +529,31 @@ let private register (request: Request) (r: RegisterOptions) =
         modelFile
         |> Option.iter (fun (_, card) -> Registration.grid card r.Fixed fixedScan.Grid |> ignore)
 
-        let labels =
-            r.Labels
-            |> Option.map (fun (file, _) ->
-                let labels = read file
+        let labelsOf (scan: Volume) name file =
+            let labels = read file
 
-                if not (labels.Grid.SameAs moving.Grid) then
-                    raise (
-                        Error.Raised(
-                            BadFile(
-                                file,
-                                "lies on another grid than the moving scan",
-                                "give the label map that belongs to it"
-                            )
+            if not (labels.Grid.SameAs scan.Grid) then
+                raise (
+                    Error.Raised(
+                        BadFile(
+                            file,
+                            $"lies on another grid than the {name} scan",
+                            "give the label map that belongs to it"
                         )
                     )
+                )
 
-                LabelMap.check file labels
-                labels)
+            LabelMap.check file labels
+            labels
+
+        let labels = r.Labels |> Option.map (fst >> labelsOf moving "moving")
+        let fixedLabels = r.FixedLabels |> Option.map (labelsOf fixedScan "fixed")
 
         modelFile,
         fixedScan,
         moving,
         labels,
+        fixedLabels,
         pairOptions request r (Option.map snd modelFile) fixedScan moving
 
     let withNetwork model action =
@@ -491,7 +563,7 @@ let private register (request: Request) (r: RegisterOptions) =
             withEngine request r.Engine path file (fun registering -> action (Some registering))
 
     Error.guard inputs
-    |> Result.bind (fun (model, fixedScan, moving, labels, options) ->
+    |> Result.bind (fun (model, fixedScan, moving, labels, fixedLabels, options) ->
         withNetwork model (fun network ->
             Error.guard (fun () ->
                 let result = PairRegistration.run network options fixedScan moving
@@ -508,6 +580,10 @@ let private register (request: Request) (r: RegisterOptions) =
                         registered
 
                 let word, reasons = verdictWord quality.Verdict, List.ofSeq quality.Reasons
+
+                let overlap =
+                    labelScores fixedScan moving fixedLabels labels options.FixedMask registered
+
                 say request "writing"
                 r.Moved |> Option.iter (fun file -> ImageFile.Write(file, registered.Moved))
 
@@ -519,7 +595,9 @@ let private register (request: Request) (r: RegisterOptions) =
 
                 r.Transform
                 |> Option.iter (fun file ->
-                    if TransformStore.isCompositeName file then
+                    if TransformFile.IsAffineName file then
+                        TransformStore.write None false file (Transform.Linear registered.Initial)
+                    elif TransformStore.isCompositeName file then
                         TransformStore.write None false file whole
                     else
                         TransformStore.write None false file (Transform.Dense registered.Field))
@@ -528,7 +606,13 @@ let private register (request: Request) (r: RegisterOptions) =
                     r.InverseTransform
                     |> Option.map (fun file ->
                         let field = Transform.Dense(whole.Inverse().ToField moving.Grid)
-                        TransformStore.write None false file field
+
+                        if TransformFile.IsAffineName file then
+                            let map = registered.Initial.Inverse()
+                            TransformStore.write None false file (Transform.Linear map)
+                        else
+                            TransformStore.write None false file field
+
                         InverseConsistency.Measure(whole, field, moving.Grid))
 
                 match labels, r.Labels with
@@ -554,6 +638,7 @@ let private register (request: Request) (r: RegisterOptions) =
                             "sdlogj", number quality.Folding.SdLogJ
                             "sdlogj_learn2reg", number quality.Folding.SdLogJLearn2Reg
                             "extreme_percent", number quality.Folding.ExtremePercent
+                            "extreme_content_percent", number quality.ExtremeContentPercent
                             "mean_displacement_mm", number quality.MeanDisplacementMm
                             "max_displacement_mm", number quality.MaxDisplacementMm
                             "mean_deformation_mm", number quality.MeanDeformationMm
@@ -574,6 +659,8 @@ let private register (request: Request) (r: RegisterOptions) =
                             "inverse_error_max_mm", number quality.InverseError.MaxMm
                             "check_milliseconds", number quality.Elapsed.TotalMilliseconds
                             "initial_alignment", text result.StartedBy
+                            if model.IsSome then
+                                "network_left_out", JsonValue.Create result.LeftAsTheyWere
                             "affine", JsonArray(registered.Initial.ToRows() |> Array.map number)
                             "milliseconds",
                             object
@@ -587,6 +674,9 @@ let private register (request: Request) (r: RegisterOptions) =
                                     "warp", number registered.WarpMs
                                     "total", number registered.TotalMs
                                 ]
+                            match overlap with
+                            | Some scores -> "labels", overlapNode scores
+                            | None -> ()
                             match result.Refined with
                             | Some refined ->
                                 "local_correlation_before", number refined.Before
@@ -620,6 +710,21 @@ let private register (request: Request) (r: RegisterOptions) =
                         (fixedPoint 2 quality.MeanDisplacementMm)
                         result.StartedBy
                         (fixedPoint 0 registered.TotalMs)
+
+                    match overlap with
+                    | Some(before, after) ->
+                        printfn
+                            "labels: Dice %s before, %s after; surfaces (HD95) %s mm before, %s mm after; %s %% of the voxels inside change their volume more than threefold"
+                            (fixedPoint 3 before.Dice)
+                            (fixedPoint 3 after.Dice)
+                            (fixedPoint 2 before.Hd95Mm)
+                            (fixedPoint 2 after.Hd95Mm)
+                            (fixedPoint 1 after.ExtremeLabelPercent)
+                    | None -> ()
+
+                    if result.LeftAsTheyWere then
+                        printfn
+                            "the scans agree already: the network's deformation, with which they agree less, was left out"
 
                     match result.Refined with
                     | Some refined ->
@@ -661,8 +766,7 @@ let private evaluatedData (data: string) : Result<Dataset * (SplitSubjects * Dat
             |> Result.bind (fun dataset ->
                 Dataset.split experiment.Data.Split dataset
                 |> Result.map (fun split -> dataset, Some(split, experiment.Data))))
-    | None when Directory.Exists data ->
-        Dataset.ofFolder data |> Result.map (fun dataset -> dataset, None)
+    | None when Directory.Exists data -> Dataset.ofFolder data |> Result.map (fun dataset -> dataset, None)
     | None ->
         Error(
             BadFile(
@@ -734,6 +838,42 @@ let private pairRegistration
 
     fun fixedScan moving -> (PairRegistration.run network options fixedScan moving).Registered
 
+/// Tries the verdict: a table, and a line for each trial in the output folder.
+let private tryVerdict
+    (request: Request)
+    (reporter: Progress.Reporter)
+    (e: EvaluateOptions)
+    name
+    card
+    others
+    set
+    register
+    =
+    let trials =
+        VerdictTrial.run
+            register
+            (Registration.quality card None)
+            (others |> List.map (fun file -> ImageFile.Read(file: string)))
+            set
+            e.Pairs
+            CancellationToken.None
+            (fun pair pairs -> reporter.Show(Scoring(name, pair, pairs)))
+
+    reporter.Close()
+    let table = VerdictTrial.toTable trials
+
+    e.Output
+    |> Option.iter (fun folder ->
+        AtomicFile.WriteText(Path.Combine(folder, "verdict.csv"), VerdictTrial.toCsv trials)
+        AtomicFile.WriteText(Path.Combine(folder, "verdict.md"), table + "\n"))
+
+    if request.Json then
+        printJson (VerdictTrial.toJson trials)
+    else
+        printfn "%s" table
+
+    ExitCode.ok
+
 let private evaluate (request: Request) (reporter: Progress.Reporter) (e: EvaluateOptions) =
     let name =
         Option.defaultValue "none" e.Model
@@ -754,68 +894,78 @@ let private evaluate (request: Request) (reporter: Progress.Reporter) (e: Evalua
 
             let set = Evaluator.load (Seed.ofInt e.Seed) e.Pairs ignored group
             card |> Option.iter (fun card -> Evaluator.checkGrids card set)
-            let before = Evaluator.untouched alignment set CancellationToken.None
 
-            let scores =
-                Evaluator.by register e.Inverse set CancellationToken.None (fun pair pairs ->
-                    reporter.Show(Scoring(name, pair, pairs)))
+            match e.Verdict with
+            | Some others -> tryVerdict request reporter e name card others set register
+            | None ->
 
-            let known =
-                e.KnownField
-                |> Option.map (fun options -> Evaluator.knownFields register options set CancellationToken.None)
+                let before = Evaluator.untouched alignment set CancellationToken.None
 
-            reporter.Close()
-            let size = card |> Option.map ModelFile.sizeOf |> Option.defaultValue (0L, 0.0)
-            let summary = Scores.summarise name size before scores
-            let json = Scores.toJson summary
+                let scores =
+                    Evaluator.by register e.Inverse set CancellationToken.None (fun pair pairs ->
+                        reporter.Show(Scoring(name, pair, pairs)))
 
-            for errors in Option.toList known do
-                json.Add("known_field_scans", JsonValue.Create errors.Length)
-                json.Add("known_field_before_mm", number (List.averageBy fst errors))
-                json.Add("known_field_mm", number (List.averageBy snd errors))
-                json.Add("known_field_each_mm", JsonArray(errors |> List.map (snd >> number) |> Array.ofList))
+                let known =
+                    e.KnownField
+                    |> Option.map (fun options ->
+                        Evaluator.knownFields register options set CancellationToken.None)
 
-            e.Output
-            |> Option.iter (fun folder ->
-                let write name text =
-                    AtomicFile.WriteText(Path.Combine(folder, name), text)
-
-                write "scores.csv" (Scores.toCsv scores)
-                write "summary.json" (json.ToJsonString() + "\n")
-
-                write
-                    "report.html"
-                    (EvaluationReport.page
-                        {
-                            Model = name
-                            Data = dataset.Name
-                            Split =
-                                match e.Split with
-                                | "val" -> "validation"
-                                | "train" -> "training"
-                                | other -> other
-                            Subjects = group.Members.Length
-                            Command = Report.command request.CommandLine
-                            Folder = Directory.GetCurrentDirectory()
-                        }
-                        before
-                        scores))
-
-            if request.Json then
-                printJson json
-            else
-                printfn
-                    "%s"
-                    (Scores.toTable [ Scores.summarise "untouched" (0L, 0.0) before before; summary ])
+                reporter.Close()
+                let size = card |> Option.map ModelFile.sizeOf |> Option.defaultValue (0L, 0.0)
+                let summary = Scores.summarise name size before scores
+                let json = Scores.toJson summary
 
                 for errors in Option.toList known do
-                    printfn
-                        "known field: %s mm off on average, doing nothing %s mm (%d scans)"
-                        (fixedPoint 3 (List.averageBy snd errors))
-                        (fixedPoint 3 (List.averageBy fst errors))
-                        errors.Length
+                    json.Add("known_field_scans", JsonValue.Create errors.Length)
+                    json.Add("known_field_before_mm", number (List.averageBy fst errors))
+                    json.Add("known_field_mm", number (List.averageBy snd errors))
 
-            ExitCode.ok)
+                    json.Add(
+                        "known_field_each_mm",
+                        JsonArray(errors |> List.map (snd >> number) |> Array.ofList)
+                    )
+
+                e.Output
+                |> Option.iter (fun folder ->
+                    let write name text =
+                        AtomicFile.WriteText(Path.Combine(folder, name), text)
+
+                    write "scores.csv" (Scores.toCsv scores)
+                    write "summary.json" (json.ToJsonString() + "\n")
+
+                    write
+                        "report.html"
+                        (EvaluationReport.page
+                            {
+                                Model = name
+                                Data = dataset.Name
+                                Split =
+                                    match e.Split with
+                                    | "val" -> "validation"
+                                    | "train" -> "training"
+                                    | other -> other
+                                Subjects = group.Members.Length
+                                Command = Report.command request.CommandLine
+                                Folder = Directory.GetCurrentDirectory()
+                            }
+                            before
+                            scores))
+
+                if request.Json then
+                    printJson json
+                else
+                    printfn
+                        "%s"
+                        (Scores.toTable [ Scores.summarise "untouched" (0L, 0.0) before before; summary ])
+
+                    for errors in Option.toList known do
+                        printfn
+                            "known field: %s mm off on average, doing nothing %s mm (%d scans)"
+                            (fixedPoint 3 (List.averageBy snd errors))
+                            (fixedPoint 3 (List.averageBy fst errors))
+                            errors.Length
+
+                ExitCode.ok)
 
     evaluatedData e.Data
     |> Result.bind (fun data ->
@@ -1250,6 +1400,11 @@ let execute (request: Request) : int =
         | Register r -> register request r
         | Evaluate asked -> evaluate request reporter asked
         | OnTransforms command -> onTransforms request command
+        | Command.Overlap(first, second) ->
+            Verbs.Overlap.run first second
+            |> Result.map (fun (said, json) ->
+                if request.Json then printJson json else printfn "%s" said
+                ExitCode.ok)
         | Inspect file -> inspect request file
         | Ship(model, output, notes) -> ship request model output notes
         | Doctor(dataset, assignments) -> DoctorExecution.run request.Json reporter dataset assignments

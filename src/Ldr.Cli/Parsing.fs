@@ -123,7 +123,8 @@ let private affineStart (hasNetwork: bool) (choice: string option) : Result<Affi
 /// A length that was given in mm.
 let private millimetres (name: string) (value: float option) =
     match value with
-    | Some mm when not (mm > 0.0 && mm <= 1000.0) -> Error(Usage $"{name}: give mm, a number above 0, up to 1000")
+    | Some mm when not (mm > 0.0 && mm <= 1000.0) ->
+        Error(Usage $"{name}: give mm, a number above 0, up to 1000")
     | _ -> Ok value
 
 let private register (r: ParseResults<RegisterArguments>) =
@@ -141,9 +142,16 @@ let private register (r: ParseResults<RegisterArguments>) =
 
         let labels =
             match r.TryGetResult Labels, r.TryGetResult Moved_Labels with
-            | Some from, into when into.IsSome || r.Contains Report -> Ok(Some(from, into))
+            | Some from, into when into.IsSome || r.Contains Report || r.Contains Fixed_Labels ->
+                Ok(Some(from, into))
+            | Option.None, Option.None when r.Contains Fixed_Labels ->
+                Error(Usage "--fixed-labels is compared with the moving scan's labels; give them to --labels")
             | Option.None, Option.None -> Ok Option.None
-            | _ -> Error(Usage "--labels and --moved-labels go together (or --labels and --report)")
+            | _ ->
+                Error(
+                    Usage
+                        "--labels and --moved-labels go together (or --labels and --report, or --labels and --fixed-labels)"
+                )
 
         let inverse = r.TryGetResult Inverse_Transform
         let report = r.TryGetResult Report
@@ -192,6 +200,7 @@ let private register (r: ParseResults<RegisterArguments>) =
                         Transform = transform
                         InverseTransform = inverse
                         Labels = labels
+                        FixedLabels = r.TryGetResult Fixed_Labels
                         Affine = affine
                         Init = r.TryGetResult Init
                         Refine = refine
@@ -245,7 +254,12 @@ let private evaluate (r: ParseResults<EvaluateArguments>) =
         let refine = r.TryGetResult EvaluateArguments.Refine
         let amplitude, smoothness = r.TryGetResult Amplitude, r.TryGetResult Smoothness
         let noise = r.GetResult(Noise, KnownFieldOptions().Noise)
-        let ofKnown = amplitude.IsSome || smoothness.IsSome || r.Contains Noise || r.Contains Noise_Everywhere
+
+        let ofKnown =
+            amplitude.IsSome
+            || smoothness.IsSome
+            || r.Contains Noise
+            || r.Contains Noise_Everywhere
 
         if not (List.contains split [ "test"; "val"; "train"; "all" ]) then
             Error(Usage $"--split {split}: give test, val, train or all")
@@ -254,7 +268,11 @@ let private evaluate (r: ParseResults<EvaluateArguments>) =
         elif refine |> Option.exists (fun n -> n < 0) then
             Error(Usage "--refine: give a whole number, 0 or more")
         elif ofKnown && not (r.Contains Known_Field) then
-            Error(Usage "--amplitude, --smoothness, --noise and --noise-everywhere are of --known-field; add it")
+            Error(
+                Usage "--amplitude, --smoothness, --noise and --noise-everywhere are of --known-field; add it"
+            )
+        elif r.Contains Other && not (r.Contains EvaluateArguments.Verdict) then
+            Error(Usage "--other is of --verdict; add it")
         elif not (noise >= 0.0 && noise <= 1.0) then
             Error(Usage "--noise: give a share, a number from 0 to 1")
         else
@@ -271,6 +289,11 @@ let private evaluate (r: ParseResults<EvaluateArguments>) =
                     Refine = refine
                     ControlSpacingMm = r.TryGetResult EvaluateArguments.Control_Spacing
                     Inverse = r.Contains Inverse
+                    Verdict =
+                        if r.Contains EvaluateArguments.Verdict then
+                            Some(r.GetResults Other)
+                        else
+                            Option.None
                     KnownField =
                         if r.Contains Known_Field then
                             Some(
@@ -306,6 +329,18 @@ let private sharedTransform verb (r: ParseResults<TransformVerbArguments>) =
         (r.TryGetResult TransformVerbArguments.Threads)
         (r.Contains TransformVerbArguments.Json)
         (r.Contains TransformVerbArguments.Verbose)
+
+let private overlap (r: ParseResults<OverlapArguments>) =
+    match r.GetResult(Maps, []) with
+    | [ first; second ] ->
+        Command.Overlap(first, second)
+        |> request
+            r
+            Option.None
+            Option.None
+            (r.Contains OverlapArguments.Json)
+            (r.Contains OverlapArguments.Verbose)
+    | files -> Error(Usage $"two label maps are compared, not {files.Length}")
 
 let private inspect (r: ParseResults<InspectArguments>) =
     need "the file" (r.TryGetResult File)
@@ -444,6 +479,7 @@ let parse (arguments: string[]) : Result<Request, Refusal> =
             | Arguments.Compose r -> sharedTransform TransformCommand.Compose r
             | Arguments.Convert r -> sharedTransform TransformCommand.Convert r
             | Arguments.Jacobian r -> sharedTransform TransformCommand.Jacobian r
+            | Arguments.Overlap r -> overlap r
             | Arguments.Inspect r -> inspect r
             | Arguments.Ship r -> ship r
             | Arguments.Doctor r -> doctor r

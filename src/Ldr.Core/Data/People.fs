@@ -62,7 +62,8 @@ module People =
                     bad
                         $"$.data.people: the scan {name} has no number in its name; use \"pattern\" or \"file\" instead"
         | People.Pattern expression ->
-            let expression = Regex(expression, RegexOptions.None, System.TimeSpan.FromSeconds 1.0)
+            let expression =
+                Regex(expression, RegexOptions.None, System.TimeSpan.FromSeconds 1.0)
 
             fun name ->
                 let found = expression.Match name

@@ -50,6 +50,8 @@ type PairResult =
         Registered: Registered
         /// How the scans were laid over each other: world, centres, given, rigid or affine.
         StartedBy: string
+        /// Whether the network's deformation was left out: the scans agreed better without it.
+        LeftAsTheyWere: bool
         Affine: AffineResult option
         Refined: Refined option
         /// Where it was asked for; nothing is done to numbers that are not finite.
@@ -176,6 +178,30 @@ module PairRegistration =
                         Initial = map
                     }
 
+        // Scans that agree already are left as they are, where the network would make them agree less.
+        let predicted, left =
+            match predicted with
+            | Some registered when
+                QualityCheck.Spoils(
+                    fixedScan,
+                    moving,
+                    registered.Initial,
+                    registered.Moved,
+                    Option.toObj options.FixedMask
+                )
+                ->
+                let none = DisplacementField.Zero fixedScan.Grid
+                let field = none.After registered.Initial
+
+                Some
+                    { registered with
+                        Deformation = none
+                        Field = field
+                        Moved = Warp.Linear(moving, field)
+                    },
+                true
+            | other -> other, false
+
         let initial, deformation =
             match predicted with
             | Some registered -> registered.Initial, Some registered.Deformation
@@ -246,6 +272,7 @@ module PairRegistration =
                     TotalMs = total.Elapsed.TotalMilliseconds
                 }
             StartedBy = startedBy
+            LeftAsTheyWere = left
             Affine = affine
             Refined = refined
             Unfolded = unfolded

@@ -201,7 +201,9 @@ module Scores =
         |> Seq.indexed
         |> Seq.choose (fun (place, (voxel, _)) -> if place % step = 0 then Some voxel else None)
         |> Seq.map (fun voxel ->
-            let x, y, z = voxel % grid.Nx, voxel / grid.Nx % grid.Ny, voxel / (grid.Nx * grid.Ny)
+            let x, y, z =
+                voxel % grid.Nx, voxel / grid.Nx % grid.Ny, voxel / (grid.Nx * grid.Ny)
+
             let struct (wx, wy, wz) = grid.VoxelToWorld.Apply(float x, float y, float z)
             let struct (mx, my, mz) = forward.MapPoint(wx, wy, wz)
             let struct (bx, by, bz) = backward.MapPoint(mx, my, mz)

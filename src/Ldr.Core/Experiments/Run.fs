@@ -295,7 +295,10 @@ module Run =
 
             let trainingSet = TrainingSet.load data split.TrainGroup
 
-            if experiment.Train |> List.exists (fun t -> t.Loss.Dice + t.Loss.LabelDistance > 0.0) then
+            if
+                experiment.Train
+                |> List.exists (fun t -> t.Loss.Dice + t.Loss.LabelDistance > 0.0)
+            then
                 trainingSet.Labels.Force() |> ignore
 
             /// The training with the file of the earlier one that it starts from, if it does.

@@ -30,7 +30,7 @@ type FieldWeights =
     | Content
 
 module FieldWeights =
-    let codec: Codec<FieldWeights> = 
+    let codec: Codec<FieldWeights> =
         Codec.choice [ "even", Even; "strain", Strain; "content", Content ]
 
 module Objective =
@@ -182,10 +182,12 @@ module Discrimination =
     let content (mask: torch.Tensor) (fixedImage: torch.Tensor) : torch.Tensor =
         use scope = torch.NewDisposeScope()
         let size, step, padding = [| 5L; 5L; 5L |], [| 1L; 1L; 1L |], [| 2L; 2L; 2L |]
-        let near = torch.nn.functional.max_pool3d (fixedImage.detach (), size, step, padding)
+
+        let near =
+            torch.nn.functional.max_pool3d (fixedImage.detach (), size, step, padding)
 
         let inside =
-            (near.gt(dark.ToScalar()).logical_and (mask.gt (0.5.ToScalar()))).``to`` fixedImage.dtype
+            (near.gt(dark.ToScalar()).logical_and(mask.gt (0.5.ToScalar()))).``to`` fixedImage.dtype
 
         let mean = inside.mean (within, true)
         let empty = mean.eq (0.0.ToScalar())

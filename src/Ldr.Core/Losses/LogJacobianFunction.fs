@@ -24,7 +24,7 @@ type internal LogJacobianFunction() =
     override _.Name = nameof LogJacobianFunction
 
     override _.forward(context, inputs) =
-        let field = (inputs[0] :?> torch.Tensor).contiguous ()
+        let field = (inputs[0] :?> torch.Tensor).contiguous()
         let start, grid = TensorMemory.start field, TensorMemory.grid field
 
         let mean =
@@ -40,7 +40,7 @@ type internal LogJacobianFunction() =
         let start, grid = TensorMemory.start field, TensorMemory.grid field
         let target = TensorMemory.start result
         let own = samples field
-        let factor = float (gradient.item<float32> ()) / float own.Length
+        let factor = float (gradient.item<float32>()) / float own.Length
 
         for at in own do
             LogJacobian.AddGradient(at start, grid, factor, at target, torch.get_num_threads ())

@@ -73,9 +73,9 @@ module Regularity =
             + a 0 2 * (a 1 0 * a 2 1 - a 1 1 * a 2 0)
 
         let least = LogJacobian.Least
-        let logarithm = (determinant.clamp_min least).log ()
+        let logarithm = (determinant.clamp_min least).log()
         let below = (determinant - least).clamp_max 0.0
-        (logarithm * logarithm + below * LogJacobian.Slope(least - 1.0)).mean ()
+        (logarithm * logarithm + below * LogJacobian.Slope(least - 1.0)).mean()
 
     /// The mean of log² J over the samples and cells of a field [N, 3, Z, Y, X] in voxels, a scalar: 0 where volumes stay, the
     /// same for twice and for half of a volume; see `Ldr.Runtime.LogJacobian`. (Log-unbiased regularisation, after Leow et

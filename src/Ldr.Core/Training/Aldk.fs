@@ -103,17 +103,18 @@ module LossWeights =
         }
 
     let codec: Codec<LossWeights> =
-        Codec.record (fun similarity smoothness bending logJacobian determinant orthogonality dice labelDistance ->
-            {
-                Similarity = similarity
-                Smoothness = smoothness
-                Bending = bending
-                LogJacobian = logJacobian
-                Determinant = determinant
-                Orthogonality = orthogonality
-                Dice = dice
-                LabelDistance = labelDistance
-            })
+        Codec.record
+            (fun similarity smoothness bending logJacobian determinant orthogonality dice labelDistance ->
+                {
+                    Similarity = similarity
+                    Smoothness = smoothness
+                    Bending = bending
+                    LogJacobian = logJacobian
+                    Determinant = determinant
+                    Orthogonality = orthogonality
+                    Dice = dice
+                    LabelDistance = labelDistance
+                })
         |> Codec.optional "similarity" SimilarityMeasure.codec standard.Similarity _.Similarity
         |> Codec.optional "smoothness" Codec.notNegative standard.Smoothness _.Smoothness
         |> Codec.optional "bending" Codec.notNegative standard.Bending _.Bending

@@ -208,7 +208,8 @@ module Augmentation =
             displacement + (Field.coordinates (size[2], size[3], size[4])).``to`` device
 
         let half =
-            (torch.tensor([| float32 size[4]; float32 size[3]; float32 size[2] |], device = device)
+            (torch
+                .tensor([| float32 size[4]; float32 size[3]; float32 size[2] |], device = device)
                 .view(1L, 3L, 1L, 1L, 1L))
             / 2.0
 
@@ -237,8 +238,7 @@ module Augmentation =
         let labels =
             batch.Labels |> Option.map (fun (f, m) -> [ f; m ]) |> Option.defaultValue []
 
-        let parts =
-            warpParts field (batch.Fixed :: batch.Moving :: batch.Mask :: labels)
+        let parts = warpParts field (batch.Fixed :: batch.Moving :: batch.Mask :: labels)
 
         {
             Fixed = parts[0]
@@ -272,9 +272,7 @@ module Augmentation =
             let fixedParts =
                 warpParts
                     ofFixed
-                    (batch.Fixed
-                     :: batch.Mask
-                     :: (batch.Labels |> Option.map fst |> Option.toList))
+                    (batch.Fixed :: batch.Mask :: (batch.Labels |> Option.map fst |> Option.toList))
 
             let movingParts =
                 warpParts ofMoving (batch.Moving :: (batch.Labels |> Option.map snd |> Option.toList))
@@ -285,9 +283,7 @@ module Augmentation =
                 Fixed = keep fixedParts[0]
                 Moving = keep movingParts[0]
                 Mask = keep (fixedParts[1] * onGrid ofFixed)
-                Labels =
-                    batch.Labels
-                    |> Option.map (fun _ -> keep fixedParts[2], keep movingParts[1])
+                Labels = batch.Labels |> Option.map (fun _ -> keep fixedParts[2], keep movingParts[1])
             }
 
     /// Changes the intensities of images [N, 1, Z, Y, X] in [0, 1], each by draws of its own, and keeps them in [0, 1]; `name`

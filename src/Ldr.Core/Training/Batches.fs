@@ -157,7 +157,11 @@ module Batches =
             Fixed = fixedImage
             Moving = moving
             Mask = clean.Mask
-            Labels = if weights.Dice > 0.0 then clean.Labels |> Option.map (part 0L) else None
+            Labels =
+                if weights.Dice > 0.0 then
+                    clean.Labels |> Option.map (part 0L)
+                else
+                    None
             Depths =
                 if weights.LabelDistance > 0.0 then
                     clean.Labels |> Option.map (part (int64 ofLabels.Length - 1L))
@@ -196,4 +200,5 @@ module Batches =
         clock.Measure StepPart.Data (fun () ->
             subjects
             |> List.chunkBySize job.Options.Batch
-            |> List.mapi (fun part own -> batch job clock student index turn known (part * job.Options.Batch) own))
+            |> List.mapi (fun part own ->
+                batch job clock student index turn known (part * job.Options.Batch) own))

@@ -173,7 +173,9 @@ module KnownPairs =
             if reach = 0 then
                 image
             else
-                let weights = [| for k in -reach .. reach -> exp (-0.5 * float (k * k) / (sigma * sigma)) |]
+                let weights =
+                    [| for k in -reach .. reach -> exp (-0.5 * float (k * k) / (sigma * sigma)) |]
+
                 let total = Array.sum weights
 
                 let kernel =
@@ -181,12 +183,15 @@ module KnownPairs =
 
                 (image, [ 0; 1; 2 ])
                 ||> List.fold (fun (image: torch.Tensor) axis ->
-                    let shape = Array.init 5 (fun i -> if i = axis + 2 then int64 weights.Length else 1L)
+                    let shape =
+                        Array.init 5 (fun i -> if i = axis + 2 then int64 weights.Length else 1L)
 
                     // From the last axis to the first.
                     let padding =
-                        [| for a in [ 2; 1; 0 ] do
-                               for _ in 1..2 -> if a = axis then int64 reach else 0L |]
+                        [|
+                            for a in [ 2; 1; 0 ] do
+                                for _ in 1..2 -> if a = axis then int64 reach else 0L
+                        |]
 
                     let wider = torch.nn.functional.pad (image, padding, PaddingModes.Replicate)
                     torch.nn.functional.conv3d (wider, kernel.view shape))

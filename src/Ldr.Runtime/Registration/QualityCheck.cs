@@ -85,7 +85,7 @@ public static class QualityCheck
         Stopwatch clock = Stopwatch.StartNew();
 
         // Folding looks at every voxel; what else there is takes as long on another thread.
-        Task<FoldingMeasure> folding = Task.Run(() => Folding.Measure(field, fixedMask));
+        Task<(FoldingMeasure All, FoldingMeasure Content)> folding = Task.Run(() => FoldingOf(field, fixedScan, fixedMask));
         QualityLattice lattice = new(fixedScan, fixedMask);
         float[] before = lattice.Unmoved(movingScan, initial, out double overlap);
         float[] after = lattice.Moved(moved, field, movingScan.Grid, out double outside);
@@ -113,10 +113,45 @@ public static class QualityCheck
             MaxDisplacementMm = displaced.Max,
             InverseError = InverseErrorOf(deformation),
             OutsideTraining = training?.Outside(fixedScan, movingScan) ?? [],
-            Folding = folding.Result,
+            Folding = folding.Result.All,
+            ExtremeContentPercent = folding.Result.Content.ExtremePercent,
             Elapsed = clock.Elapsed,
         };
         return Judge(measured, fixedScan.Grid, training is not null);
+    }
+
+    /// <summary>
+    /// Whether a deformation spoils what was good: the scans agreed after the initial alignment alone
+    /// (<see cref="AgreeingDetail"/>), and agree less when they are deformed.
+    /// </summary>
+    /// <param name="fixedScan">The fixed scan.</param>
+    /// <param name="movingScan">The moving scan.</param>
+    /// <param name="initial">Fixed world to moving world, mm.</param>
+    /// <param name="moved">The moved scan.</param>
+    /// <param name="fixedMask">Where the fixed scan counts (above 0); everywhere when null.</param>
+    public static bool Spoils(Volume fixedScan, Volume movingScan, Affine initial, Volume moved, Volume? fixedMask = null)
+    {
+        ArgumentNullException.ThrowIfNull(fixedScan);
+        ArgumentNullException.ThrowIfNull(movingScan);
+        ArgumentNullException.ThrowIfNull(initial);
+        ArgumentNullException.ThrowIfNull(moved);
+        QualityLattice lattice = new(fixedScan, fixedMask);
+        double before = lattice.Detail(lattice.Unmoved(movingScan, initial, out _));
+        return before >= AgreeingDetail && lattice.DetailOf(moved) < before;
+    }
+
+    /// <summary>How regular a field is where it counts, and in the content of what counts.</summary>
+    private static (FoldingMeasure All, FoldingMeasure Content) FoldingOf(DisplacementField field, Volume fixedScan, Volume? mask)
+    {
+        Volume determinants = Jacobian.Determinants(field);
+        bool[] content = Content.Of(fixedScan);
+        float[] counts = new float[content.Length];
+        for (int i = 0; i < counts.Length; i++)
+        {
+            counts[i] = content[i] && (mask is null || mask.Values[i] > 0) ? 1 : 0;
+        }
+
+        return (Folding.OfDeterminants(determinants, mask), Folding.OfDeterminants(determinants, new Volume(fixedScan.Grid, counts)));
     }
 
     private static RegistrationQuality Judge(RegistrationQuality q, Grid grid, bool byModel)
@@ -124,6 +159,9 @@ public static class QualityCheck
         (double x, double y, double z) = grid.Spacing;
         bool finite = double.IsFinite(q.MeanDeformationMm);
         bool agree = q.DetailAfter >= AgreeingDetail;
+
+        // An alignment alone promises no deformation.
+        bool deformed = !(q.MaxDeformationMm == 0);
         List<string> failures = [];
         List<string> doubts = [];
         void When(bool holds, List<string> list, FormattableString reason)
@@ -175,7 +213,7 @@ public static class QualityCheck
             doubts,
             $"the field takes {q.OutsidePercent:F0} % of the voxels out of the moving scan");
         When(
-            finite && !agree && q.MeanDeformationMm < NearIdentity * Math.Min(x, Math.Min(y, z)),
+            finite && deformed && !agree && q.MeanDeformationMm < NearIdentity * Math.Min(x, Math.Min(y, z)),
             doubts,
             $"the field is near identity ({q.MeanDeformationMm:F3} mm on average)");
         When(
@@ -183,7 +221,7 @@ public static class QualityCheck
             doubts,
             $"the similarity cannot be measured: too few voxels are finite in both scans where they overlap and count");
         When(
-            failures.Count == 0 && !agree && q.SimilarityAfter < q.SimilarityBefore,
+            failures.Count == 0 && deformed && !agree && q.SimilarityAfter < q.SimilarityBefore,
             doubts,
             $"the scans are no more alike than before (correlation {q.SimilarityBefore:F4} before, {q.SimilarityAfter:F4} after)");
         doubts.AddRange(q.OutsideTraining);

@@ -189,6 +189,15 @@ internal sealed class QualityLattice
     /// <summary>Share of the fixed variance that a linear function of the other scan explains, box by box; NaN without boxes.</summary>
     internal double Detail(float[] other) => Explained(other, null);
 
+    /// <summary>The same of a scan on the fixed grid.</summary>
+    internal double DetailOf(Volume other)
+    {
+        float[] values = new float[Count];
+        Blocks(other.Values, values);
+        LeaveOut(values);
+        return Detail(values);
+    }
+
     /// <summary>
     /// The same over points that lie, with their six neighbours, in the content of both scans: what an outline against a dark
     /// surround explains does not count. NaN without boxes.

@@ -59,6 +59,12 @@ public sealed record RegistrationQuality
     /// <summary>How regular the field is: folded voxels, spread of the Jacobian determinants.</summary>
     public required FoldingMeasure Folding { get; init; }
 
+    /// <summary>
+    /// Share of the fixed scan's content (inside its mask, where there is one) whose volume shrinks to less than a third or grows to
+    /// more than three times, percent.
+    /// </summary>
+    public required double ExtremeContentPercent { get; init; }
+
     /// <summary>Mean length of the total displacement, the initial alignment included, mm.</summary>
     public required double MeanDisplacementMm { get; init; }
 
