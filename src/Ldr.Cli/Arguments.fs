@@ -90,6 +90,7 @@ type RegisterArguments =
     | [<Unique>] Control_Spacing of mm: float
     | [<Unique>] Log_Jacobian of weight: float
     | [<Unique>] Diffeomorphic
+    | [<Unique>] Jacobian_Bounds of least: float * most: float
     | [<Unique>] Fixed_Mask of file: string
     | [<Unique>] Moving_Mask of file: string
     | [<Unique>] Volume of index: int
@@ -129,6 +130,8 @@ type RegisterArguments =
             | Budget _ -> "refine, and begin no step after so many seconds."
             | Diffeomorphic ->
                 "bring the deformation that was found to one that folds nowhere and has an inverse: the flow of a stationary velocity, fitted to it and integrated by scaling and squaring."
+            | Jacobian_Bounds _ ->
+                "with --diffeomorphic: the least and the largest factor by which a voxel's volume may change, such as 0.33 3."
             | Fixed_Mask _ -> "where the fixed scan counts in alignment and refinement (above 0)."
             | Moving_Mask _ ->
                 "where the moving scan counts (above 0): for its intensities and its centre, and, without --fixed-mask, in the refinement."
@@ -228,6 +231,7 @@ type ShipArguments =
     | [<Unique>] Model of name: string
     | [<Unique>] Output of file: string
     | Note of text: string
+    | [<Unique>] Verdict of file: string
     | [<Unique>] Json
     | [<Unique>] Verbose
 
@@ -238,6 +242,8 @@ type ShipArguments =
             | Output _ -> "the copy, in half precision (.safetensors)."
             | Note _ ->
                 "a line for its card, which ldr-fs inspect prints: figures, what it is not for. May be given several times."
+            | Verdict _ ->
+                "the verdict.json that evaluate --verdict wrote: its thresholds become the model's own."
             | Json -> "print one JSON object to stdout: model, bytes."
             | Verbose -> "show where a fault happened."
 

@@ -41,7 +41,8 @@ type RegisterOptions =
         /// The weight of the refinement's penalty on changes of volume.
         LogJacobian: float option
         /// Bring the deformation to one without folds.
-        Diffeomorphic: bool
+        /// With these bounds of its Jacobian determinants.
+        Diffeomorphic: (float * float) option
         FixedMask: string option
         MovingMask: string option
         Volume: int option
@@ -52,7 +53,7 @@ type RegisterOptions =
 
     /// Whether nothing but an affine map comes out.
     member this.IsAlignmentOnly =
-        this.Model.IsNone && this.Refine = Some 0 && not this.Diffeomorphic
+        this.Model.IsNone && this.Refine = Some 0 && this.Diffeomorphic.IsNone
 
 /// What is timed.
 type BenchmarkOptions =
@@ -118,7 +119,7 @@ type Command =
     | OnTransforms of TransformCommand
     | Overlap of first: string * second: string
     | Inspect of file: string
-    | Ship of model: string * output: string * notes: string list
+    | Ship of model: string * output: string * notes: string list * verdict: string option
     | Doctor of dataset: string * assignments: string list
     | Validate of experiment: string * assignments: string list
     | Benchmark of BenchmarkOptions

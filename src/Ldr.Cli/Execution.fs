@@ -647,6 +647,7 @@ let private register (request: Request) (r: RegisterOptions) =
                             "detail_after", number quality.DetailAfter
                             "inner_detail_before", number quality.InnerDetailBefore
                             "inner_detail_after", number quality.InnerDetailAfter
+                            "half_detail_after", number quality.HalfDetailAfter
                             "content_percent", number quality.ContentPercent
                             "content_overlap_percent", number quality.ContentOverlapPercent
                             "content_mm", number quality.ContentMm
@@ -832,7 +833,7 @@ let private pairRegistration
                      ))
             FixedMask = None
             MovingMask = None
-            Diffeomorphic = false
+            Diffeomorphic = None
             Say = ignore
         }
 
@@ -865,7 +866,12 @@ let private tryVerdict
     e.Output
     |> Option.iter (fun folder ->
         AtomicFile.WriteText(Path.Combine(folder, "verdict.csv"), VerdictTrial.toCsv trials)
-        AtomicFile.WriteText(Path.Combine(folder, "verdict.md"), table + "\n"))
+        AtomicFile.WriteText(Path.Combine(folder, "verdict.md"), table + "\n")
+
+        AtomicFile.WriteText(
+            Path.Combine(folder, "verdict.json"),
+            (VerdictTrial.toJson trials).ToJsonString() + "\n"
+        ))
 
     if request.Json then
         printJson (VerdictTrial.toJson trials)
@@ -1255,12 +1261,25 @@ let private inspectRun (request: Request) (folder: string) =
             | Some path -> inspectModel request path
             | None -> Ok ExitCode.ok)
 
-let private ship (request: Request) (model: string) (output: string) (notes: string list) =
+/// The thresholds of a `verdict.json`.
+let private thresholdsOf (file: string) : Result<VerdictThresholds, Error> =
+    let codec =
+        Codec.record id
+        |> Codec.required "thresholds" RuntimeCodecs.thresholds id
+        |> Codec.lenient
+
+    Codec.ofFile file codec
+
+let private ship (request: Request) (model: string) (output: string) (notes: string list) (verdict: string option) =
     if not (output.EndsWith(".safetensors", StringComparison.Ordinal)) then
         Error(BadInput $"--output {output}: a model's name ends in .safetensors; give it that ending")
     else
         ModelFile.resolve model
-        |> Result.bind (fun source -> ModelFile.ship notes source output)
+        |> Result.bind (fun source ->
+            match verdict with
+            | None -> Ok None
+            | Some file -> thresholdsOf file |> Result.map Some
+            |> Result.bind (fun thresholds -> ModelFile.ship notes thresholds source output))
         |> Result.map (fun () ->
             let bytes = FileInfo(output).Length
 
@@ -1406,7 +1425,7 @@ let execute (request: Request) : int =
                 if request.Json then printJson json else printfn "%s" said
                 ExitCode.ok)
         | Inspect file -> inspect request file
-        | Ship(model, output, notes) -> ship request model output notes
+        | Ship(model, output, notes, verdict) -> ship request model output notes verdict
         | Doctor(dataset, assignments) -> DoctorExecution.run request.Json reporter dataset assignments
         | Validate(file, assignments) -> validate request file assignments
         | Benchmark options -> benchmark request options

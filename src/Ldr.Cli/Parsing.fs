@@ -159,6 +159,7 @@ let private register (r: ParseResults<RegisterArguments>) =
         let refine, budget = r.TryGetResult RegisterArguments.Refine, r.TryGetResult Budget
 
         let logJacobian = r.TryGetResult Log_Jacobian
+        let bounds = r.TryGetResult Jacobian_Bounds
 
         match
             labels,
@@ -186,6 +187,17 @@ let private register (r: ParseResults<RegisterArguments>) =
                 Error(Usage "--init and --affine centres: both say where to start; give one of them")
             elif refine |> Option.exists (fun n -> n < 0) then
                 Error(Usage "--refine: give a whole number, 0 or more")
+            elif bounds.IsSome && not (r.Contains Diffeomorphic) then
+                Error(Usage "--jacobian-bounds is of --diffeomorphic; add it")
+            elif
+                bounds
+                |> Option.exists (fun (least, most) ->
+                    not (least >= DiffeomorphicFit.LeastDeterminant && least < 1.0 && most > 1.0))
+            then
+                Error(
+                    Usage
+                        $"--jacobian-bounds: give a factor from {DiffeomorphicFit.LeastDeterminant} to below 1, and one above 1"
+                )
             elif logJacobian |> Option.exists (fun w -> not (w >= 0.0 && w <= 1000.0)) then
                 Error(Usage "--log-jacobian: give a weight, a number from 0 to 1000")
             elif budget |> Option.exists (fun s -> not (s > 0.0 && s < 1e6)) then
@@ -207,7 +219,11 @@ let private register (r: ParseResults<RegisterArguments>) =
                         BudgetSeconds = budget
                         ControlSpacingMm = controlSpacing
                         LogJacobian = logJacobian
-                        Diffeomorphic = r.Contains Diffeomorphic
+                        Diffeomorphic =
+                            if r.Contains Diffeomorphic then
+                                Some(Option.defaultValue (DiffeomorphicFit.LeastDeterminant, infinity) bounds)
+                            else
+                                Option.None
                         FixedMask = r.TryGetResult Fixed_Mask
                         MovingMask = r.TryGetResult Moving_Mask
                         Volume = r.TryGetResult RegisterArguments.Volume
@@ -358,7 +374,12 @@ let private ship (r: ParseResults<ShipArguments>) =
     |> Result.bind (fun model ->
         need "--output" (r.TryGetResult ShipArguments.Output)
         |> Result.bind (fun output ->
-            Command.Ship(model, output, r.GetResults ShipArguments.Note)
+            Command.Ship(
+                model,
+                output,
+                r.GetResults ShipArguments.Note,
+                r.TryGetResult ShipArguments.Verdict
+            )
             |> request
                 r
                 Option.None

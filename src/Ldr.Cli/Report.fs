@@ -59,8 +59,8 @@ let private numbers (result: PairResult) (quality: RegistrationQuality) =
             (String.Format(
                 Globalization.CultureInfo.InvariantCulture,
                 "Below {0:0} % look; below {1:0} % the scans do not show the same thing.",
-                100.0 * QualityCheck.LookDetail,
-                100.0 * QualityCheck.FailedDetail
+                100.0 * VerdictThresholds.Standard.LookDetail,
+                100.0 * VerdictThresholds.Standard.FailedDetail
             ))
         line
             "Folded voxels"
@@ -96,10 +96,15 @@ let private numbers (result: PairResult) (quality: RegistrationQuality) =
             "By how much the deformation and its inverse miss each other; large where it folds."
         line "There and back, largest" (fixedPoint 3 quality.InverseError.MaxMm) "mm" ""
         line
-            "Unevenness (SDlogJ)"
+            "Torn content"
+            (fixedPoint 2 quality.ExtremeContentPercent)
+            "%"
+            "Share of the content whose volume shrinks to less than a third or grows to more than three times; should be 0 or nearly so."
+        line
+            "Unevenness (SD log J)"
             (fixedPoint 3 quality.Folding.SdLogJ)
             ""
-            "How much the volume change differs from place to place, as Learn2Reg measures it."
+            "How much the volume change differs from place to place: the deviation of its logarithm."
         match result.Refined with
         | Some refined ->
             line

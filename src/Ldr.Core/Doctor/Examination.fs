@@ -455,6 +455,85 @@ module Examination =
                         "scores would flatter: keep a person's scans in one part"
         ]
 
+    /// Scans of one quantum, of up to so many scans, are taken for those of one person.
+    let private mostOfQuantum = 4
+
+    /// Thumbnails whose product is above this are of nearly equal scans.
+    let private nearlyEqual = 0.9999f
+
+    /// Scans that are probably of one person, though the data set takes them for two people's: their values are multiples of the same odd
+    /// number, or they are nearly equal.
+    let private ofTwins (inventory: Inventory) (examined: Examined list) : Finding list =
+        let scans =
+            [
+                for e in examined do
+                    match e.Image with
+                    | Ok facts when facts.Low < facts.High -> e.Case, facts
+                    | _ -> ()
+            ]
+
+        let byQuantum =
+            scans
+            |> List.choose (fun (case, facts) -> facts.Quantum |> Option.map (fun q -> q.ToString "G7", case))
+            |> List.groupBy fst
+            |> List.map (fun (_, group) -> group |> List.map snd |> List.distinctBy _.Name)
+            |> List.filter (fun group -> group.Length > 1 && group.Length <= mostOfQuantum)
+
+        let product (a: float32[]) (b: float32[]) =
+            if a.Length = b.Length && a.Length > 0 then
+                Array.fold2 (fun sum x y -> sum + x * y) 0.0f a b
+            else
+                0.0f
+
+        let byLook =
+            let all = Array.ofList scans
+
+            [
+                for i in 0 .. all.Length - 1 do
+                    for j in i + 1 .. all.Length - 1 do
+                        let (a, ofA), (b, ofB) = all[i], all[j]
+
+                        if
+                            ofA.Digest <> ofB.Digest
+                            && a.Name <> b.Name
+                            && product ofA.Thumbnail ofB.Thumbnail > nearlyEqual
+                        then
+                            [ a; b ]
+            ]
+
+        let report kind what (groups: Case list list) =
+            let apart =
+                groups
+                |> List.filter (fun group -> (group |> List.map _.Person |> List.distinct).Length > 1)
+
+            let torn =
+                apart
+                |> List.filter (fun group ->
+                    (group |> List.map _.Part |> List.filter ((<>) "") |> List.distinct).Length > 1)
+
+            let example (group: Case list) =
+                group |> List.map _.Name |> String.concat " and "
+
+            [
+                if not torn.IsEmpty then
+                    finding
+                        Spoils
+                        kind
+                        ""
+                        $"{torn.Length} groups of scans {what}, and are in different parts, such as {example torn.Head}"
+                        "scores would flatter: say by data.people who belongs together"
+                elif not apart.IsEmpty then
+                    finding
+                        Doubtful
+                        kind
+                        ""
+                        $"{apart.Length} groups of scans {what}, such as {example apart.Head}"
+                        "a random split may put them into different parts: say by data.people who belongs together"
+            ]
+
+        report "twins" "have the same odd step between their intensities, as two cut from one scan have" byQuantum
+        @ report "nearly-equal" "are nearly equal" byLook
+
     /// Labels that stand out among the subjects.
     let private ofLabelSets (inventory: Inventory) (examined: Examined list) : Finding list =
         let maps =
@@ -583,6 +662,7 @@ module Examination =
                     yield! examined |> List.collect (ofSubject inventory)
                     yield! ofAll inventory examined
                     yield! ofDuplicates inventory examined
+                    yield! ofTwins inventory examined
                     yield! ofLabelSets inventory examined
                     yield! ofCount inventory examined
                 ]

@@ -30,6 +30,11 @@ type ScanFacts =
         Census: LabelCensus
         /// SHA-256 of sizes and values.
         Digest: string
+        /// What all values are multiples of, where that is no whole number: the step of the scan's scaling, which two scans cut
+        /// from one share.
+        Quantum: float option
+        /// The scan as a few numbers of mean 0 and length 1, to find nearly equal ones; empty for a scan of one value.
+        Thumbnail: float32[]
     }
 
 /// Why nothing could be found: the kind of a finding, what is wrong and what would be right.
@@ -53,6 +58,58 @@ module ScanFacts =
         hash.AppendData(MemoryMarshal.AsBytes(ReadOnlySpan volume.Values))
         Convert.ToHexStringLower(hash.GetHashAndReset())
 
+    /// Scans with more different values than this are taken to have no quantum.
+    let private mostSteps = 20_000
+
+    let private quantum (volume: Volume) : float option =
+        let values =
+            volume.Values |> Array.filter (fun v -> Single.IsFinite v && v > 0.0f) |> Array.distinct
+
+        if values.Length < 8 || values.Length > mostSteps then
+            None
+        else
+            Array.sortInPlace values
+            let values = values |> Array.map float
+            let gaps = Array.pairwise values |> Array.map (fun (a, b) -> b - a)
+            // Rounding makes gaps a little unequal: what most multiples agree on.
+            let least = Array.min gaps
+            let isStep gap = gap < 1.5 * least
+            let step = gaps |> Array.filter isStep |> Array.average
+            let steps = values |> Array.map (fun v -> round (v / step))
+            let fitted = Array.sum values / Array.sum steps
+
+            let fits =
+                Array.forall2 (fun v n -> abs (v - n * fitted) < 0.02 * fitted) values steps
+
+            if fits && abs (fitted - round fitted) > 1e-3 * fitted then
+                Some fitted
+            else
+                None
+
+    /// Along each side of a thumbnail.
+    let private side = 12
+
+    let private thumbnail (volume: Volume) : float32[] =
+        let g = volume.Grid
+
+        let values =
+            Array.init (side * side * side) (fun i ->
+                let at place size =
+                    int ((float place + 0.5) * float size / float side)
+
+                let x, y, z = at (i % side) g.Nx, at (i / side % side) g.Ny, at (i / (side * side)) g.Nz
+                let v = volume.Values[x + g.Nx * (y + g.Ny * z)]
+                if Single.IsFinite v then float v else 0.0)
+
+        let mean = Array.average values
+        let rest = values |> Array.map (fun v -> v - mean)
+        let length = sqrt (rest |> Array.sumBy (fun v -> v * v))
+
+        if length > 0.0 then
+            rest |> Array.map (fun v -> float32 (v / length))
+        else
+            [||]
+
     let private ofVolume (disagree: bool) (noPosition: bool) (stored: string) (volume: Volume) : ScanFacts =
         let struct (low, high) = volume.Range
         let mutable notFinite = 0L
@@ -71,6 +128,8 @@ module ScanFacts =
             NotFinite = notFinite
             Census = LabelMap.census volume
             Digest = digest volume
+            Quantum = quantum volume
+            Thumbnail = thumbnail volume
         }
 
     /// Reads one file, and forgets its voxels. A file with several volumes, or that is a field, is not read.

@@ -102,7 +102,7 @@ module EvaluationReport =
         if isOverlap by then -change else change
 
     let private isFolded (_, after: PairScore) =
-        after.FoldedPercent > QualityCheck.FoldedPercent
+        after.FoldedPercent > VerdictThresholds.FoldedPercent
 
     let private section title intro body =
         $"<section>\n<h2>{title}</h2>\n<p class=\"intro\">{intro}</p>\n{body}\n</section>"
@@ -313,7 +313,7 @@ module EvaluationReport =
 
                 if compared < pairs.Length then
                     $"{pairs.Length - compared} could not be measured by it."
-            $"In {folded} more than {fixedPoint 0 QualityCheck.FoldedPercent} %% of the voxels fold."
+            $"In {folded} more than {fixedPoint 0 VerdictThresholds.FoldedPercent} %% of the voxels fold."
         ]
         |> String.concat " "
 

@@ -27,8 +27,8 @@ type PairOptions =
         Refinement: RefinementOptions option
         FixedMask: Volume option
         MovingMask: Volume option
-        /// At the end the deformation is brought to one without folds.
-        Diffeomorphic: bool
+        /// At the end the deformation is brought to one whose Jacobian determinants are within these bounds.
+        Diffeomorphic: (float * float) option
         /// Hears in words what begins.
         Say: string -> unit
     }
@@ -228,10 +228,11 @@ module PairRegistration =
         clock.Restart()
 
         let unfolded =
-            if options.Diffeomorphic && Double.IsFinite before.MeanLengthMm then
+            match options.Diffeomorphic with
+            | Some(least, most) when Double.IsFinite before.MeanLengthMm ->
                 options.Say "removing folds"
                 let folded = (Folding.Measure before).FoldedPercent
-                let fit = DiffeomorphicFit.To before
+                let fit = DiffeomorphicFit.To(before, 0, least, most)
 
                 Some
                     {
@@ -239,8 +240,7 @@ module PairRegistration =
                         FoldedBeforePercent = folded
                         Ms = clock.Elapsed.TotalMilliseconds
                     }
-            else
-                None
+            | _ -> None
 
         let registered =
             match predicted, refined, unfolded with

@@ -158,5 +158,6 @@ module Registration =
             registered.Deformation,
             registered.Initial,
             card |> Option.map trainingRange |> Option.toObj,
-            Option.toObj fixedMask
+            Option.toObj fixedMask,
+            card |> Option.bind _.Verdict |> Option.toObj
         )

@@ -2,6 +2,7 @@ namespace Ldr
 
 open System
 open System.Globalization
+open System.Text.Json.Nodes
 open System.Threading
 open Ldr.Runtime
 
@@ -226,6 +227,8 @@ module VerdictTrial =
                 progress (index + 1) pairs.Length
         ]
 
+    let private round3 (value: float) = Math.Round(value, 3)
+
     let private word (verdict: Verdict) = (string verdict).ToLowerInvariant()
 
     /// How many of some trials have each verdict: ok, look, failed.
@@ -247,7 +250,7 @@ module VerdictTrial =
     /// A Markdown table: a row a kind, in the order of the trials.
     let toTable (trials: Trial list) : string =
         let head =
-            "| pairs | ok / look / failed: chosen on | checked on | Dice: least, median, most | inner detail | J out in content (%) |\n|---|---|---|---|---|---|"
+            "| pairs | ok / look / failed: chosen on | checked on | Dice: least, median, most | detail | inner detail | half detail | J out in content (%) |\n|---|---|---|---|---|---|---|---|"
 
         let rows =
             trials
@@ -259,7 +262,7 @@ module VerdictTrial =
 
                 let measured digits pick = own |> List.map pick |> range digits
 
-                $"| {name} | {counts chosen} | {counts held} | {measured 2 _.Dice} | {measured 2 _.Quality.InnerDetailAfter} | {measured 1 _.Quality.ExtremeContentPercent} |")
+                $"| {name} | {counts chosen} | {counts held} | {measured 2 _.Dice} | {measured 2 _.Quality.DetailAfter} | {measured 2 _.Quality.InnerDetailAfter} | {measured 2 _.Quality.HalfDetailAfter} | {measured 1 _.Quality.ExtremeContentPercent} |")
 
         head :: rows |> String.concat "\n"
 
@@ -276,6 +279,7 @@ module VerdictTrial =
                 "detail_after", _.DetailAfter
                 "inner_detail_before", _.InnerDetailBefore
                 "inner_detail_after", _.InnerDetailAfter
+                "half_detail_after", _.HalfDetailAfter
                 "content_percent", _.ContentPercent
                 "content_overlap_percent", _.ContentOverlapPercent
                 "content_mm", _.ContentMm
@@ -308,15 +312,78 @@ module VerdictTrial =
         |> String.concat "\n"
         |> (fun t -> t + "\n")
 
-    /// Rates on the half that thresholds were not chosen on: how many pairs of each kind, and how many of them are ok.
-    let toJson (trials: Trial list) : Text.Json.Nodes.JsonObject =
-        let node = Text.Json.Nodes.JsonObject()
+    /// A pair made wrong counts as set right where its labels overlap at least so well, as a share of the good pairs' median: the
+    /// alignment undoes a turn, and what a cut leaves may lie where it belongs.
+    let private setRight = 2.0 / 3.0
+
+    /// The mirror images of symmetric bodies, which no similarity of images can tell.
+    let private mirrored = "flipped along x"
+
+    /// The pairs that were made wrong and came out wrong, and whose wrongness can be seen.
+    let trulyWrong (trials: Trial list) : Trial list =
+        let median =
+            trials
+            |> List.filter (fun t -> t.Kind = GoodPair && Double.IsFinite t.Dice)
+            |> List.map _.Dice
+            |> function
+                | [] -> nan
+                | known -> Statistics.median known
+
+        trials
+        |> List.filter (fun t -> t.Kind = WrongPair && t.Name <> mirrored && not (t.Dice >= setRight * median))
+
+    /// Thresholds chosen on one half of the trials: between what good and wrong pairs have, where that is apart; else where the
+    /// good pairs of this half just pass.
+    let thresholds (trials: Trial list) : VerdictThresholds =
+        let chosen = trials |> List.filter _.Chosen
+        let good = chosen |> List.filter (fun t -> t.Kind = GoodPair)
+        let wrong = trulyWrong trials |> List.filter _.Chosen
+
+        let finite pick trials =
+            trials |> List.map (fun t -> pick t.Quality) |> List.filter Double.IsFinite
+
+        let most values = if List.isEmpty values then 0.0 else List.max values
+
+        /// Between the least of the good pairs and the most of those wrong ones that lie below it.
+        let between (pick: RegistrationQuality -> float) =
+            let least = good |> finite pick |> List.min
+            let below = wrong |> finite pick |> List.filter (fun v -> v < 0.95 * least) |> most
+            let look = max (0.8 * least) ((least + below) / 2.0)
+            round3 (max 0.0 (2.0 * look - least)), round3 look
+
+        let failedDetail, lookDetail = between _.DetailAfter
+        let failedInner, lookInner = between _.InnerDetailAfter
+        let _, lookHalf = between _.HalfDetailAfter
+        let extreme = good |> finite _.ExtremeContentPercent |> most
+        let lookExtreme = max 1.0 (1.5 * extreme)
+
+        VerdictThresholds(
+            FailedDetail = failedDetail,
+            LookDetail = lookDetail,
+            FailedInnerDetail = failedInner,
+            LookInnerDetail = lookInner,
+            LookHalfDetail = lookHalf,
+            LookExtremePercent = round3 lookExtreme,
+            FailedExtremePercent = round3 (max 10.0 (3.0 * lookExtreme))
+        )
+
+    /// Rates on the half that thresholds were not chosen on: how many pairs of each kind, and how many of them are ok; and the
+    /// thresholds that the other half suggests.
+    let toJson (trials: Trial list) : JsonObject =
+        let node = JsonObject()
         let held = trials |> List.filter (_.Chosen >> not)
+        let wrong = trulyWrong trials |> List.filter (_.Chosen >> not)
 
-        for key, kind in [ "good", GoodPair; "self", SelfPair; "wrong", WrongPair ] do
-            let own = held |> List.filter (fun t -> t.Kind = kind)
+        for key, own in
+            [
+                "good", held |> List.filter (fun t -> t.Kind = GoodPair)
+                "self", held |> List.filter (fun t -> t.Kind = SelfPair)
+                "wrong", wrong
+                "mirrored", held |> List.filter (fun t -> t.Name = mirrored)
+            ] do
             let ok = own |> List.filter (fun t -> t.Quality.Verdict = Verdict.Ok)
-            node.Add($"{key}_pairs", Text.Json.Nodes.JsonValue.Create own.Length)
-            node.Add($"{key}_ok", Text.Json.Nodes.JsonValue.Create ok.Length)
+            node.Add($"{key}_pairs", JsonValue.Create own.Length)
+            node.Add($"{key}_ok", JsonValue.Create ok.Length)
 
+        node.Add("thresholds", RuntimeCodecs.thresholds.Encode(thresholds trials))
         node

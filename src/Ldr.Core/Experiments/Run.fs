@@ -340,6 +340,7 @@ module Run =
                             $"{StartModel.origin}{start}: {card.Steps} steps on {card.Data} ({card.Licence}), experiment {card.Experiment}"
                             :: (card.Notes |> List.filter _.StartsWith(StartModel.origin))
                         | None -> []
+                    Verdict = None
                 }
 
             let readModel path =

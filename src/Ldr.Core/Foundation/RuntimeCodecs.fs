@@ -61,3 +61,30 @@ module RuntimeCodecs =
         Codec.finite
         |> Codec.where "a number from 0.001 to 1000, mm" (fun v -> v >= 1e-3 && v <= 1e3)
         |> Codec.triple
+
+    /// The thresholds of the verdict; what is not said is as without a model.
+    let thresholds: Codec<VerdictThresholds> =
+        let standard = VerdictThresholds.Standard
+
+        Codec.record (fun failedDetail lookDetail failedInner lookInner half lookExtreme failedExtreme ->
+            VerdictThresholds(
+                FailedDetail = failedDetail,
+                LookDetail = lookDetail,
+                FailedInnerDetail = failedInner,
+                LookInnerDetail = lookInner,
+                LookHalfDetail = half,
+                LookExtremePercent = lookExtreme,
+                FailedExtremePercent = failedExtreme
+            ))
+        |> Codec.optional "failed_detail" Codec.notNegative standard.FailedDetail (fun (t: VerdictThresholds) -> t.FailedDetail)
+        |> Codec.optional "look_detail" Codec.notNegative standard.LookDetail (fun (t: VerdictThresholds) -> t.LookDetail)
+        |> Codec.optional "failed_inner_detail" Codec.notNegative standard.FailedInnerDetail (fun (t: VerdictThresholds) -> t.FailedInnerDetail)
+        |> Codec.optional "look_inner_detail" Codec.notNegative standard.LookInnerDetail (fun (t: VerdictThresholds) -> t.LookInnerDetail)
+        |> Codec.optional "look_half_detail" Codec.notNegative standard.LookHalfDetail (fun (t: VerdictThresholds) -> t.LookHalfDetail)
+        |> Codec.optional "look_extreme_percent" Codec.notNegative standard.LookExtremePercent (fun (t: VerdictThresholds) -> t.LookExtremePercent)
+        |> Codec.optional
+            "failed_extreme_percent"
+            Codec.notNegative
+            standard.FailedExtremePercent
+            (fun (t: VerdictThresholds) -> t.FailedExtremePercent)
+        |> Codec.seal

@@ -30,6 +30,8 @@ type ModelCard =
         Experiment: string
         /// What else a user should know, in words: figures, how it was trained, what it is not for.
         Notes: string list
+        /// The model's own thresholds of the verdict, chosen on pairs of its data; nothing: those of registration without a model.
+        Verdict: VerdictThresholds option
     }
 
 module ModelCard =
@@ -50,6 +52,7 @@ module ModelCard =
             Steps = 0
             Experiment = ""
             Notes = []
+            Verdict = None
         }
 
     let codec: Codec<ModelCard> =
@@ -68,7 +71,8 @@ module ModelCard =
                 ignored
                 steps
                 experiment
-                notes ->
+                notes
+                verdict ->
                 {
                     Architecture = architecture
                     Intensity = intensity
@@ -84,6 +88,7 @@ module ModelCard =
                     Steps = steps
                     Experiment = experiment
                     Notes = notes
+                    Verdict = verdict
                 })
         |> Codec.required "architecture" Architecture.codec _.Architecture
         |> Codec.required "intensity" RuntimeCodecs.intensity _.Intensity
@@ -99,6 +104,7 @@ module ModelCard =
         |> Codec.required "steps" Codec.countingInt _.Steps
         |> Codec.required "experiment" Codec.string _.Experiment
         |> Codec.optional "notes" (Codec.list Codec.string) [] _.Notes
+        |> Codec.maybe "verdict" RuntimeCodecs.thresholds _.Verdict
         |> Codec.seal
 
 /// A network with its card.
@@ -226,7 +232,12 @@ module ModelFile =
             card, file)
 
     /// Writes a copy of a model in half precision (IEEE binary16, half the size), with notes on its card.
-    let ship (notes: string list) (source: string) (target: string) : Result<unit, Error> =
+    let ship
+        (notes: string list)
+        (verdict: VerdictThresholds option)
+        (source: string)
+        (target: string)
+        : Result<unit, Error> =
         inspect source
         |> Result.bind (fun (card, file) ->
             Error.guard (fun () ->
@@ -243,7 +254,12 @@ module ModelFile =
 
                         SafeTensor.FromFloats(tensor.Name, tensor.Shape, System.ReadOnlySpan values, true)
                 ]
-                |> writeTensors target { card with Notes = card.Notes @ notes }))
+                |> writeTensors
+                    target
+                    { card with
+                        Notes = card.Notes @ notes
+                        Verdict = verdict |> Option.orElse card.Verdict
+                    }))
 
     /// Reads a model: the card first, then every tensor, checked against what the architecture needs.
     let read (path: string) : Result<Model, Error> =

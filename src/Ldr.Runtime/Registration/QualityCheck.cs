@@ -3,51 +3,10 @@ using System.Diagnostics;
 namespace Ldr.Runtime;
 
 /// <summary>
-/// Judges a registered pair. The thresholds, and how well they tell good pairs from wrong ones, are in <c>docs/verdict.md</c>.
+/// Judges a registered pair, by <see cref="VerdictThresholds"/>.
 /// </summary>
 public static class QualityCheck
 {
-    /// <summary>Detail after a registration below which the scans do not show the same thing: failed.</summary>
-    public const double FailedDetail = 0.28;
-
-    /// <summary>Detail after a registration below which it should be looked at.</summary>
-    public const double LookDetail = 0.36;
-
-    /// <summary>Detail above which the scans agree so well that the correlation may sink, and the field be near identity.</summary>
-    public const double AgreeingDetail = 0.8;
-
-    /// <summary>By how much the correlation may sink before a registration has failed: less is within what resampling changes.</summary>
-    public const double SimilarityTolerance = 0.002;
-
-    /// <summary>Folded voxels (percent) above which a field should be looked at.</summary>
-    public const double FoldedPercent = 1;
-
-    /// <summary>Share of the voxels (percent) that may leave the moving scan before the field should be looked at.</summary>
-    public const double OutsidePercent = 40;
-
-    /// <summary>Share of the smallest spacing below which a mean deformation counts as near identity.</summary>
-    public const double NearIdentity = 0.05;
-
-    /// <summary>
-    /// Content (percent of the fixed scan) below which a scan shows a whole thing against a dark surround; above, it is a crop.
-    /// </summary>
-    public const double WholePercent = 75;
-
-    /// <summary>Inner detail after a registration of a whole thing below which it should be looked at.</summary>
-    public const double LookInnerDetail = 0.45;
-
-    /// <summary>Overlap of the contents (percent) of a whole thing below which a registration should be looked at.</summary>
-    public const double ContentOverlapPercent = 85;
-
-    /// <summary>
-    /// Mean deformation, as a share of the side of a cube as large as the content, above which it should be looked at; not
-    /// of a model's fields, which contain what its alignment leaves.
-    /// </summary>
-    public const double FarDeformation = 0.075;
-
-    /// <summary>Change of volume by the initial alignment above which it should be looked at.</summary>
-    public const double VolumeFactor = 3;
-
     /// <summary>Points, about, that go through the deformation and back.</summary>
     private const double InversePoints = 8_000;
 
@@ -60,6 +19,7 @@ public static class QualityCheck
     /// <param name="initial">The initial alignment: fixed world to moving world, mm.</param>
     /// <param name="training">What the model was trained on; null when that is not known, and without a model.</param>
     /// <param name="fixedMask">Where the fixed scan counts (above 0), on its grid; everywhere when null.</param>
+    /// <param name="thresholds">The model's own; null: <see cref="VerdictThresholds.Standard"/>.</param>
     /// <exception cref="ArgumentException">The mask lies on another grid than the fixed scan.</exception>
     public static RegistrationQuality Run(
         Volume fixedScan,
@@ -69,7 +29,8 @@ public static class QualityCheck
         DisplacementField deformation,
         Affine initial,
         TrainingRange? training = null,
-        Volume? fixedMask = null)
+        Volume? fixedMask = null,
+        VerdictThresholds? thresholds = null)
     {
         ArgumentNullException.ThrowIfNull(fixedScan);
         ArgumentNullException.ThrowIfNull(movingScan);
@@ -101,6 +62,7 @@ public static class QualityCheck
             DetailAfter = lattice.Detail(after),
             InnerDetailBefore = lattice.InnerDetail(before),
             InnerDetailAfter = lattice.InnerDetail(after),
+            HalfDetailAfter = lattice.HalfDetail(after),
             ContentOverlapPercent = 100 * lattice.ContentOverlap(after),
             ContentPercent = 100 * lattice.ContentShare,
             ContentMm = lattice.ContentMm,
@@ -117,12 +79,12 @@ public static class QualityCheck
             ExtremeContentPercent = folding.Result.Content.ExtremePercent,
             Elapsed = clock.Elapsed,
         };
-        return Judge(measured, fixedScan.Grid, training is not null);
+        return Judge(measured, fixedScan.Grid, training is not null, thresholds);
     }
 
     /// <summary>
     /// Whether a deformation spoils what was good: the scans agreed after the initial alignment alone
-    /// (<see cref="AgreeingDetail"/>), and agree less when they are deformed.
+    /// (<see cref="VerdictThresholds.AgreeingDetail"/>), and agree less when they are deformed.
     /// </summary>
     /// <param name="fixedScan">The fixed scan.</param>
     /// <param name="movingScan">The moving scan.</param>
@@ -137,7 +99,7 @@ public static class QualityCheck
         ArgumentNullException.ThrowIfNull(moved);
         QualityLattice lattice = new(fixedScan, fixedMask);
         double before = lattice.Detail(lattice.Unmoved(movingScan, initial, out _));
-        return before >= AgreeingDetail && lattice.DetailOf(moved) < before;
+        return before >= VerdictThresholds.AgreeingDetail && lattice.DetailOf(moved) < before;
     }
 
     /// <summary>How regular a field is where it counts, and in the content of what counts.</summary>
@@ -154,11 +116,12 @@ public static class QualityCheck
         return (Folding.OfDeterminants(determinants, mask), Folding.OfDeterminants(determinants, new Volume(fixedScan.Grid, counts)));
     }
 
-    private static RegistrationQuality Judge(RegistrationQuality q, Grid grid, bool byModel)
+    private static RegistrationQuality Judge(RegistrationQuality q, Grid grid, bool byModel, VerdictThresholds? own)
     {
+        VerdictThresholds limits = own ?? VerdictThresholds.Standard;
         (double x, double y, double z) = grid.Spacing;
         bool finite = double.IsFinite(q.MeanDeformationMm);
-        bool agree = q.DetailAfter >= AgreeingDetail;
+        bool agree = q.DetailAfter >= VerdictThresholds.AgreeingDetail;
 
         // An alignment alone promises no deformation.
         bool deformed = !(q.MaxDeformationMm == 0);
@@ -175,45 +138,62 @@ public static class QualityCheck
         bool measurable = double.IsFinite(q.SimilarityAfter - q.SimilarityBefore);
         When(!finite, failures, $"the displacement field has numbers that are not finite");
         When(
-            finite && measurable && !agree && q.SimilarityAfter < q.SimilarityBefore - SimilarityTolerance,
+            finite && measurable && !agree && q.SimilarityAfter < q.SimilarityBefore - VerdictThresholds.SimilarityTolerance,
             failures,
             $"the scans are less alike than before (correlation {q.SimilarityBefore:F3} before, {q.SimilarityAfter:F3} after)");
         When(
-            q.DetailAfter < FailedDetail,
+            q.DetailAfter < limits.FailedDetail,
             failures,
             $"the scans do not show the same thing: the moved scan explains {100 * q.DetailAfter:F0} % of the fixed scan's detail");
         When(
-            q.DetailAfter is >= FailedDetail and < LookDetail,
+            q.DetailAfter >= limits.FailedDetail && q.DetailAfter < limits.LookDetail,
             doubts,
             $"the scans agree poorly: the moved scan explains {100 * q.DetailAfter:F0} % of the fixed scan's detail");
-        bool whole = q.ContentPercent < WholePercent;
+        bool whole = q.ContentPercent < VerdictThresholds.WholePercent;
+
+        // Of a crop inner detail says no more than detail, unless its limits were chosen for it.
+        bool judged = whole || own is not null;
         When(
-            whole && !(q.InnerDetailAfter >= FailedDetail),
+            judged && !(q.InnerDetailAfter >= limits.FailedInnerDetail),
             failures,
             $"the scans do not show the same thing inside: away from the outline, the moved scan explains {100 * q.InnerDetailAfter:F0} % of the fixed scan's detail");
         When(
-            whole ? q.InnerDetailAfter is >= FailedDetail and < LookInnerDetail : q.InnerDetailAfter < FailedDetail,
+            judged
+                ? q.InnerDetailAfter >= limits.FailedInnerDetail && q.InnerDetailAfter < limits.LookInnerDetail
+                : q.InnerDetailAfter < limits.FailedInnerDetail,
             doubts,
             $"the scans agree poorly inside: away from the outline, the moved scan explains {100 * q.InnerDetailAfter:F0} % of the fixed scan's detail");
         When(
-            whole && q.ContentOverlapPercent < ContentOverlapPercent,
+            whole && q.ContentOverlapPercent < VerdictThresholds.ContentOverlapPercent,
             doubts,
             $"the outlines differ: the contents of the scans overlap by {q.ContentOverlapPercent:F0} %");
         When(
-            !byModel && q.MeanDeformationMm > FarDeformation * q.ContentMm,
+            !byModel && q.MeanDeformationMm > VerdictThresholds.FarDeformation * q.ContentMm,
             doubts,
             $"the deformation is large: {q.MeanDeformationMm:F0} mm on average, for a content of about {q.ContentMm:F0} mm");
         When(
-            q.VolumeFactor > VolumeFactor,
+            q.VolumeFactor > VerdictThresholds.VolumeFactor,
             doubts,
             $"the initial alignment changes volumes by a factor of {q.VolumeFactor:F1}");
-        When(q.Folding.FoldedPercent > FoldedPercent, doubts, $"{q.Folding.FoldedPercent:F1} % of the voxels are folded");
         When(
-            q.OutsidePercent > OutsidePercent,
+            q.HalfDetailAfter < limits.LookHalfDetail,
+            doubts,
+            $"one half of the scans agrees poorly: there, the moved scan explains {100 * q.HalfDetailAfter:F0} % of the fixed scan's detail");
+        When(
+            q.ExtremeContentPercent > limits.FailedExtremePercent,
+            failures,
+            $"the field tears space: {q.ExtremeContentPercent:F0} % of the content shrinks to less than a third of its volume or grows to more than three times");
+        When(
+            q.ExtremeContentPercent > limits.LookExtremePercent && q.ExtremeContentPercent <= limits.FailedExtremePercent,
+            doubts,
+            $"volumes change strongly: {q.ExtremeContentPercent:F1} % of the content shrinks to less than a third of its volume or grows to more than three times");
+        When(q.Folding.FoldedPercent > VerdictThresholds.FoldedPercent, doubts, $"{q.Folding.FoldedPercent:F1} % of the voxels are folded");
+        When(
+            q.OutsidePercent > VerdictThresholds.OutsidePercent,
             doubts,
             $"the field takes {q.OutsidePercent:F0} % of the voxels out of the moving scan");
         When(
-            finite && deformed && !agree && q.MeanDeformationMm < NearIdentity * Math.Min(x, Math.Min(y, z)),
+            finite && deformed && !agree && q.MeanDeformationMm < VerdictThresholds.NearIdentity * Math.Min(x, Math.Min(y, z)),
             doubts,
             $"the field is near identity ({q.MeanDeformationMm:F3} mm on average)");
         When(

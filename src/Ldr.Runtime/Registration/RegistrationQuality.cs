@@ -38,6 +38,12 @@ public sealed record RegistrationQuality
     /// <summary>The same of the moved scan.</summary>
     public required double InnerDetailAfter { get; init; }
 
+    /// <summary>
+    /// Detail after, of the fixed scan's content alone, in the half (left or right, front or back, lower or upper, by voxel axes) where it is
+    /// least; NaN where that cannot be told.
+    /// </summary>
+    public required double HalfDetailAfter { get; init; }
+
     /// <summary>How far the contents (all that is not dark surround) of fixed and moved scan overlap: Dice, percent; NaN without any.</summary>
     public required double ContentOverlapPercent { get; init; }
 

@@ -33,7 +33,7 @@ public sealed record DiffeomorphicFit
         MaxChangeMm = maxChange;
     }
 
-    /// <summary>The flow of the velocity after unit time. No voxel's Jacobian determinant is below <see cref="LeastDeterminant"/>.</summary>
+    /// <summary>The flow of the velocity after unit time. No voxel's Jacobian determinant is out of the bounds that were asked for.</summary>
     public DisplacementField Field { get; }
 
     /// <summary>The velocity, in voxels of the same grid per unit time. The flow of its negative undoes the field.</summary>
@@ -55,10 +55,19 @@ public sealed record DiffeomorphicFit
     /// </summary>
     /// <param name="field">The displacement field, on any grid.</param>
     /// <param name="threads">How many threads at most; 0 for all. The result does not depend on it.</param>
-    /// <exception cref="ArgumentException">A vector is not finite.</exception>
-    public static DiffeomorphicFit To(DisplacementField field, int threads = 0)
+    /// <param name="least">The least Jacobian determinant that a voxel keeps, <see cref="LeastDeterminant"/> to below 1.</param>
+    /// <param name="most">The largest Jacobian determinant that a voxel keeps, above 1.</param>
+    /// <exception cref="ArgumentException">A vector is not finite, or a bound is not as said.</exception>
+    public static DiffeomorphicFit To(
+        DisplacementField field, int threads = 0, double least = LeastDeterminant, double most = double.PositiveInfinity)
     {
         ArgumentNullException.ThrowIfNull(field);
+        if (!(least is >= LeastDeterminant and < 1 && most > 1))
+        {
+            throw new ArgumentException(
+                FormattableString.Invariant($"the bounds of the determinants are {least} and {most}; give one from {LeastDeterminant} to below 1, and one above 1"));
+        }
+
         if (!double.IsFinite(field.MeanLengthMm))
         {
             throw new ArgumentException("the field has numbers that are not finite", nameof(field));
@@ -67,7 +76,7 @@ public sealed record DiffeomorphicFit
         Grid grid = field.Grid;
         Grid coarse = WorkGrid(grid);
         DisplacementField velocity = Logarithm(field.ResampleTo(coarse, threads), threads).ResampleTo(grid, threads);
-        (DisplacementField flow, int squarings) = Unfold(ref velocity, threads);
+        (DisplacementField flow, int squarings) = Unfold(ref velocity, threads, least, most);
         float[] change = new float[field.Vectors.Length];
         for (int i = 0; i < change.Length; i++)
         {
@@ -139,14 +148,15 @@ public sealed record DiffeomorphicFit
     }
 
     /// <summary>Smooths a velocity where its flow folds until it folds nowhere; the flow, and the doublings that it takes.</summary>
-    private static (DisplacementField Flow, int Squarings) Unfold(ref DisplacementField velocity, int threads)
+    private static (DisplacementField Flow, int Squarings) Unfold(
+        ref DisplacementField velocity, int threads, double least, double most)
     {
         Grid grid = velocity.Grid;
         for (int repair = 0; ; repair++)
         {
             int squarings = StationaryVelocity.SquaringsFor(velocity);
             DisplacementField flow = StationaryVelocity.Flow(velocity, 1, squarings, threads);
-            float[] near = PathsOfFolds(flow, threads);
+            float[] near = PathsOfFolds(flow, threads, least, most);
             if (near.Length == 0)
             {
                 return (flow, squarings);
@@ -174,8 +184,8 @@ public sealed record DiffeomorphicFit
         }
     }
 
-    /// <summary>1 for the voxels that lie on the way of one that folds, 0 elsewhere; empty when none folds.</summary>
-    private static float[] PathsOfFolds(DisplacementField flow, int threads)
+    /// <summary>1 for the voxels that lie on the way of one whose determinant is out of bounds, 0 elsewhere; empty when none is.</summary>
+    private static float[] PathsOfFolds(DisplacementField flow, int threads, double least, double most)
     {
         Grid grid = flow.Grid;
         float[] determinants = Jacobian.Determinants(flow, threads).Values;
@@ -188,7 +198,7 @@ public sealed record DiffeomorphicFit
             {
                 for (int x = 0; x < grid.Nx; x++, i++)
                 {
-                    if (determinants[i] >= LeastDeterminant)
+                    if (determinants[i] >= least && determinants[i] <= most)
                     {
                         continue;
                     }
