@@ -232,6 +232,7 @@ type ShipArguments =
     | [<Unique>] Output of file: string
     | Note of text: string
     | [<Unique>] Verdict of file: string
+    | Figures of file: string
     | [<Unique>] Json
     | [<Unique>] Verbose
 
@@ -242,6 +243,8 @@ type ShipArguments =
             | Output _ -> "the copy, in half precision (.safetensors)."
             | Note _ ->
                 "a line for its card, which ldr-fs inspect prints: figures, what it is not for. May be given several times."
+            | Figures _ ->
+                "a summary.json that evaluate --output wrote: its figures go to the card (may be repeated)."
             | Verdict _ ->
                 "the verdict.json that evaluate --verdict wrote: its thresholds become the model's own."
             | Json -> "print one JSON object to stdout: model, bytes."

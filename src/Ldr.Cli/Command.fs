@@ -65,6 +65,18 @@ type BenchmarkOptions =
         Rounds: int
     }
 
+/// A model to pass on, in half precision.
+type ShipOptions =
+    {
+        Model: string
+        Output: string
+        Notes: string list
+        /// The verdict.json whose thresholds become its own.
+        Verdict: string option
+        /// The summary.json files whose figures go to its card.
+        Figures: string list
+    }
+
 /// What is scored, on what.
 type EvaluateOptions =
     {
@@ -119,7 +131,7 @@ type Command =
     | OnTransforms of TransformCommand
     | Overlap of first: string * second: string
     | Inspect of file: string
-    | Ship of model: string * output: string * notes: string list * verdict: string option
+    | Ship of ShipOptions
     | Doctor of dataset: string * assignments: string list
     | Validate of experiment: string * assignments: string list
     | Benchmark of BenchmarkOptions

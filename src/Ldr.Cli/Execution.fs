@@ -1179,6 +1179,16 @@ let private inspectModel (request: Request) (path: string) =
 
             printfn "training    %d steps, experiment %s" card.Steps card.Experiment
 
+            for own in card.Figures do
+                printfn
+                    "measured    %d test pairs: Dice %s ± %s; %s %% of the voxels in labels change their volume more than threefold; known field %s mm off (of %s)"
+                    own.Pairs
+                    (fixedPoint 3 own.Dice)
+                    (fixedPoint 3 own.DiceSd)
+                    (fixedPoint 2 own.ExtremeLabelPercent)
+                    (fixedPoint 2 (Option.defaultValue nan own.KnownFieldMm))
+                    (fixedPoint 2 (Option.defaultValue nan own.KnownFieldBeforeMm))
+
             for note in card.Notes do
                 printfn "note        %s" note
 
@@ -1270,16 +1280,21 @@ let private thresholdsOf (file: string) : Result<VerdictThresholds, Error> =
 
     Codec.ofFile file codec
 
-let private ship (request: Request) (model: string) (output: string) (notes: string list) (verdict: string option) =
+let private ship (request: Request) (asked: ShipOptions) =
+    let output = asked.Output
+
     if not (output.EndsWith(".safetensors", StringComparison.Ordinal)) then
         Error(BadInput $"--output {output}: a model's name ends in .safetensors; give it that ending")
     else
-        ModelFile.resolve model
-        |> Result.bind (fun source ->
-            match verdict with
-            | None -> Ok None
-            | Some file -> thresholdsOf file |> Result.map Some
-            |> Result.bind (fun thresholds -> ModelFile.ship notes thresholds source output))
+        Error.guard (fun () ->
+            let source = ModelFile.resolve asked.Model |> Error.orRaise
+            let verdict = asked.Verdict |> Option.map (thresholdsOf >> Error.orRaise)
+
+            let figures =
+                asked.Figures
+                |> List.map (fun file -> Codec.ofFile file ModelFigures.ofSummary |> Error.orRaise)
+
+            ModelFile.ship asked.Notes verdict figures source output |> Error.orRaise)
         |> Result.map (fun () ->
             let bytes = FileInfo(output).Length
 
@@ -1425,7 +1440,7 @@ let execute (request: Request) : int =
                 if request.Json then printJson json else printfn "%s" said
                 ExitCode.ok)
         | Inspect file -> inspect request file
-        | Ship(model, output, notes, verdict) -> ship request model output notes verdict
+        | Ship asked -> ship request asked
         | Doctor(dataset, assignments) -> DoctorExecution.run request.Json reporter dataset assignments
         | Validate(file, assignments) -> validate request file assignments
         | Benchmark options -> benchmark request options

@@ -374,12 +374,14 @@ let private ship (r: ParseResults<ShipArguments>) =
     |> Result.bind (fun model ->
         need "--output" (r.TryGetResult ShipArguments.Output)
         |> Result.bind (fun output ->
-            Command.Ship(
-                model,
-                output,
-                r.GetResults ShipArguments.Note,
-                r.TryGetResult ShipArguments.Verdict
-            )
+            Command.Ship
+                {
+                    Model = model
+                    Output = output
+                    Notes = r.GetResults ShipArguments.Note
+                    Verdict = r.TryGetResult ShipArguments.Verdict
+                    Figures = r.GetResults Figures
+                }
             |> request
                 r
                 Option.None

@@ -341,6 +341,7 @@ module Run =
                             :: (card.Notes |> List.filter _.StartsWith(StartModel.origin))
                         | None -> []
                     Verdict = None
+                    Figures = []
                 }
 
             let readModel path =

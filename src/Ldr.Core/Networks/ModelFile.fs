@@ -6,6 +6,69 @@ open System.Text.Json.Nodes
 open TorchSharp
 open Ldr.Runtime
 
+/// What a model reached on pairs of its test subjects that were drawn by a seed: the keys of `evaluate --json`.
+type ModelFigures =
+    {
+        Pairs: int
+        /// Of the pairs, and of the known fields.
+        DrawSeed: int
+        DiceBefore: float
+        Dice: float
+        DiceSd: float
+        Hd95Mm: float
+        Carried95Mm: float
+        ExtremeLabelPercent: float
+        ExtremeContentPercent: float
+        VolumeErrorPercent: float
+        FoldedPercent: float
+        SdLogJ: float
+        InverseMm: float option
+        KnownFieldBeforeMm: float option
+        KnownFieldMm: float option
+    }
+
+module ModelFigures =
+    let private fields: Fields<ModelFigures, ModelFigures> =
+        Codec.record
+            (fun pairs seed before dice sd hd95 carried inLabels content volumes folded sdlogj inverse knownBefore known ->
+                {
+                    Pairs = pairs
+                    DrawSeed = seed
+                    DiceBefore = before
+                    Dice = dice
+                    DiceSd = sd
+                    Hd95Mm = hd95
+                    Carried95Mm = carried
+                    ExtremeLabelPercent = inLabels
+                    ExtremeContentPercent = content
+                    VolumeErrorPercent = volumes
+                    FoldedPercent = folded
+                    SdLogJ = sdlogj
+                    InverseMm = inverse
+                    KnownFieldBeforeMm = knownBefore
+                    KnownFieldMm = known
+                })
+        |> Codec.required "pairs" Codec.positiveInt _.Pairs
+        |> Codec.required "draw_seed" Codec.int _.DrawSeed
+        |> Codec.required "dice_before" Codec.finite _.DiceBefore
+        |> Codec.required "dice" Codec.finite _.Dice
+        |> Codec.required "dice_sd" Codec.finite _.DiceSd
+        |> Codec.required "hd95_mm" Codec.finite _.Hd95Mm
+        |> Codec.required "carried95_mm" Codec.finite _.Carried95Mm
+        |> Codec.required "extreme_label_percent" Codec.finite _.ExtremeLabelPercent
+        |> Codec.required "extreme_content_percent" Codec.finite _.ExtremeContentPercent
+        |> Codec.required "volume_error_percent" Codec.finite _.VolumeErrorPercent
+        |> Codec.required "folded_percent" Codec.finite _.FoldedPercent
+        |> Codec.required "sdlogj" Codec.finite _.SdLogJ
+        |> Codec.maybe "inverse_mm" Codec.finite _.InverseMm
+        |> Codec.maybe "known_field_before_mm" Codec.finite _.KnownFieldBeforeMm
+        |> Codec.maybe "known_field_mm" Codec.finite _.KnownFieldMm
+
+    let codec: Codec<ModelFigures> = Codec.seal fields
+
+    /// From a `summary.json` of `evaluate`, which says more.
+    let ofSummary: Codec<ModelFigures> = Codec.lenient fields
+
 /// What a model file says about its network: how scans are prepared for it, and what it was trained on.
 type ModelCard =
     {
@@ -32,6 +95,8 @@ type ModelCard =
         Notes: string list
         /// The model's own thresholds of the verdict, chosen on pairs of its data; nothing: those of registration without a model.
         Verdict: VerdictThresholds option
+        /// What it reaches, measured on the file that is passed on; a test measures those of the fewest pairs again.
+        Figures: ModelFigures list
     }
 
 module ModelCard =
@@ -53,6 +118,7 @@ module ModelCard =
             Experiment = ""
             Notes = []
             Verdict = None
+            Figures = []
         }
 
     let codec: Codec<ModelCard> =
@@ -72,7 +138,8 @@ module ModelCard =
                 steps
                 experiment
                 notes
-                verdict ->
+                verdict
+                figures ->
                 {
                     Architecture = architecture
                     Intensity = intensity
@@ -89,6 +156,7 @@ module ModelCard =
                     Experiment = experiment
                     Notes = notes
                     Verdict = verdict
+                    Figures = figures
                 })
         |> Codec.required "architecture" Architecture.codec _.Architecture
         |> Codec.required "intensity" RuntimeCodecs.intensity _.Intensity
@@ -105,6 +173,7 @@ module ModelCard =
         |> Codec.required "experiment" Codec.string _.Experiment
         |> Codec.optional "notes" (Codec.list Codec.string) [] _.Notes
         |> Codec.maybe "verdict" RuntimeCodecs.thresholds _.Verdict
+        |> Codec.optional "figures" (Codec.list ModelFigures.codec) [] _.Figures
         |> Codec.seal
 
 /// A network with its card.
@@ -235,6 +304,7 @@ module ModelFile =
     let ship
         (notes: string list)
         (verdict: VerdictThresholds option)
+        (figures: ModelFigures list)
         (source: string)
         (target: string)
         : Result<unit, Error> =
@@ -259,6 +329,7 @@ module ModelFile =
                     { card with
                         Notes = card.Notes @ notes
                         Verdict = verdict |> Option.orElse card.Verdict
+                        Figures = if figures.IsEmpty then card.Figures else figures
                     }))
 
     /// Reads a model: the card first, then every tensor, checked against what the architecture needs.
