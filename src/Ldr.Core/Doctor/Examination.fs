@@ -531,7 +531,10 @@ module Examination =
                         "a random split may put them into different parts: say by data.people who belongs together"
             ]
 
-        report "twins" "have the same odd step between their intensities, as two cut from one scan have" byQuantum
+        report
+            "twins"
+            "have the same odd step between their intensities, as two cut from one scan have"
+            byQuantum
         @ report "nearly-equal" "are nearly equal" byLook
 
     /// Labels that stand out among the subjects.

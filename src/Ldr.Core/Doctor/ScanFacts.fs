@@ -63,7 +63,9 @@ module ScanFacts =
 
     let private quantum (volume: Volume) : float option =
         let values =
-            volume.Values |> Array.filter (fun v -> Single.IsFinite v && v > 0.0f) |> Array.distinct
+            volume.Values
+            |> Array.filter (fun v -> Single.IsFinite v && v > 0.0f)
+            |> Array.distinct
 
         if values.Length < 8 || values.Length > mostSteps then
             None
@@ -97,7 +99,9 @@ module ScanFacts =
                 let at place size =
                     int ((float place + 0.5) * float size / float side)
 
-                let x, y, z = at (i % side) g.Nx, at (i / side % side) g.Ny, at (i / (side * side)) g.Nz
+                let x, y, z =
+                    at (i % side) g.Nx, at (i / side % side) g.Ny, at (i / (side * side)) g.Nz
+
                 let v = volume.Values[x + g.Nx * (y + g.Ny * z)]
                 if Single.IsFinite v then float v else 0.0)
 

@@ -330,7 +330,8 @@ module VerdictTrial =
                 | known -> Statistics.median known
 
         trials
-        |> List.filter (fun t -> t.Kind = WrongPair && t.Name <> mirrored && not (t.Dice >= setRight * median))
+        |> List.filter (fun t ->
+            t.Kind = WrongPair && t.Name <> mirrored && not (t.Dice >= setRight * median))
 
     /// Thresholds chosen on one half of the trials: between what good and wrong pairs have, where that is apart; else where the
     /// good pairs of this half just pass.
@@ -342,7 +343,8 @@ module VerdictTrial =
         let finite pick trials =
             trials |> List.map (fun t -> pick t.Quality) |> List.filter Double.IsFinite
 
-        let most values = if List.isEmpty values then 0.0 else List.max values
+        let most values =
+            if List.isEmpty values then 0.0 else List.max values
 
         /// Between the least of the good pairs and the most of those wrong ones that lie below it.
         let between (pick: RegistrationQuality -> float) =

@@ -76,12 +76,33 @@ module RuntimeCodecs =
                 LookExtremePercent = lookExtreme,
                 FailedExtremePercent = failedExtreme
             ))
-        |> Codec.optional "failed_detail" Codec.notNegative standard.FailedDetail (fun (t: VerdictThresholds) -> t.FailedDetail)
-        |> Codec.optional "look_detail" Codec.notNegative standard.LookDetail (fun (t: VerdictThresholds) -> t.LookDetail)
-        |> Codec.optional "failed_inner_detail" Codec.notNegative standard.FailedInnerDetail (fun (t: VerdictThresholds) -> t.FailedInnerDetail)
-        |> Codec.optional "look_inner_detail" Codec.notNegative standard.LookInnerDetail (fun (t: VerdictThresholds) -> t.LookInnerDetail)
-        |> Codec.optional "look_half_detail" Codec.notNegative standard.LookHalfDetail (fun (t: VerdictThresholds) -> t.LookHalfDetail)
-        |> Codec.optional "look_extreme_percent" Codec.notNegative standard.LookExtremePercent (fun (t: VerdictThresholds) -> t.LookExtremePercent)
+        |> Codec.optional
+            "failed_detail"
+            Codec.notNegative
+            standard.FailedDetail
+            (fun (t: VerdictThresholds) -> t.FailedDetail)
+        |> Codec.optional "look_detail" Codec.notNegative standard.LookDetail (fun (t: VerdictThresholds) ->
+            t.LookDetail)
+        |> Codec.optional
+            "failed_inner_detail"
+            Codec.notNegative
+            standard.FailedInnerDetail
+            (fun (t: VerdictThresholds) -> t.FailedInnerDetail)
+        |> Codec.optional
+            "look_inner_detail"
+            Codec.notNegative
+            standard.LookInnerDetail
+            (fun (t: VerdictThresholds) -> t.LookInnerDetail)
+        |> Codec.optional
+            "look_half_detail"
+            Codec.notNegative
+            standard.LookHalfDetail
+            (fun (t: VerdictThresholds) -> t.LookHalfDetail)
+        |> Codec.optional
+            "look_extreme_percent"
+            Codec.notNegative
+            standard.LookExtremePercent
+            (fun (t: VerdictThresholds) -> t.LookExtremePercent)
         |> Codec.optional
             "failed_extreme_percent"
             Codec.notNegative

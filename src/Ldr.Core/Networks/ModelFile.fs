@@ -30,7 +30,22 @@ type ModelFigures =
 module ModelFigures =
     let private fields: Fields<ModelFigures, ModelFigures> =
         Codec.record
-            (fun pairs seed before dice sd hd95 carried inLabels content volumes folded sdlogj inverse knownBefore known ->
+            (fun
+                pairs
+                seed
+                before
+                dice
+                sd
+                hd95
+                carried
+                inLabels
+                content
+                volumes
+                folded
+                sdlogj
+                inverse
+                knownBefore
+                known ->
                 {
                     Pairs = pairs
                     DrawSeed = seed

@@ -94,6 +94,47 @@ public static class Refinement
         ArgumentNullException.ThrowIfNull(initial);
         ArgumentNullException.ThrowIfNull(options);
         Stopwatch clock = Stopwatch.StartNew();
+        double control = options.ControlSpacingMm ?? ControlSpacingFor(fixedScan, options.FixedMask);
+        Refined found = From(fixedScan, movingScan, initial, start, control, options, clock);
+        if (start is not null)
+        {
+            // What a network gets wrong on a small scale, splines cannot undo: so what is coarse of its field is a start too, and the
+            // better end is kept.
+            (double x, double y, double z) = start.Grid.Spacing;
+            DisplacementField coarse = Smoothed(start, (control / x, control / y, control / z), options.Threads);
+            Refined other = From(fixedScan, movingScan, initial, coarse, control, options, clock);
+            found = (other.After > found.After ? other : found) with { Before = found.Before, Steps = found.Steps + other.Steps };
+        }
+
+        return found with { Elapsed = clock.Elapsed };
+    }
+
+    private static DisplacementField Smoothed(DisplacementField field, (double X, double Y, double Z) sigma, int threads)
+    {
+        int plane = (int)field.Grid.Count;
+        float[] vectors = new float[3 * plane];
+        for (int channel = 0; channel < 3; channel++)
+        {
+            float[] own = field.Vectors[(channel * plane)..((channel + 1) * plane)];
+            own = Gaussian.BlurAxis(own, field.Grid, 0, sigma.X, threads);
+            own = Gaussian.BlurAxis(own, field.Grid, 1, sigma.Y, threads);
+            own = Gaussian.BlurAxis(own, field.Grid, 2, sigma.Z, threads);
+            own.CopyTo(vectors, channel * plane);
+        }
+
+        return new DisplacementField(field.Grid, vectors);
+    }
+
+    /// <summary>Refines from one start.</summary>
+    private static Refined From(
+        Volume fixedScan,
+        Volume movingScan,
+        Affine initial,
+        DisplacementField? start,
+        double control,
+        RefinementOptions options,
+        Stopwatch clock)
+    {
         (Volume moving, Volume? movingMask, Affine map) = (movingScan, options.MovingMask, initial);
         if (start is not null)
         {
@@ -105,7 +146,6 @@ public static class Refinement
         }
 
         double finest = WorkImage.SpacingFor(fixedScan.Grid, options.MostVoxels);
-        double control = options.ControlSpacingMm ?? ControlSpacingFor(fixedScan, options.FixedMask);
         List<(Volume Fixed, Volume Moving)> levels = [];
         for (int level = 0; level < options.Levels; level++)
         {

@@ -21,7 +21,9 @@ let private models =
     ]
 
 let private cardOf (model: string) =
-    ModelFile.inspect (Path.Combine(shelf, model + ".safetensors")) |> Error.orRaise |> fst
+    ModelFile.inspect (Path.Combine(shelf, model + ".safetensors"))
+    |> Error.orRaise
+    |> fst
 
 let private json (outcome: Outcome) =
     Expect.equal outcome.Code 0 outcome.Errors
