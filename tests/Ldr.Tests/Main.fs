@@ -21,6 +21,8 @@ let private all =
                     Runtime.WarpTests.tests
                     Runtime.FieldTests.tests
                     Runtime.MetricsTests.tests
+                    Runtime.LogJacobianTests.tests
+                    Runtime.KnownFieldTests.tests
                     Runtime.TransformTests.tests
                     Runtime.VelocityTests.tests
                     Runtime.FormatTests.tests
@@ -29,6 +31,7 @@ let private all =
                     Runtime.KernelTests.tests
                     Runtime.SurfaceTests.tests
                     Runtime.AlignmentTests.tests
+                    Runtime.RefinementTests.tests
                     Runtime.VerdictTests.tests
                 ]
             testList
@@ -41,6 +44,7 @@ let private all =
                     Core.LossTests.tests
                     Core.CodecTests.tests
                     Core.DataTests.tests
+                    Core.PeopleTests.tests
                     Core.PairingTests.tests
                     Core.VolumeCacheTests.tests
                     Core.DataFormTests.tests
@@ -49,6 +53,7 @@ let private all =
                     Core.AldkTests.tests
                     Core.AugmentationTests.tests
                     Core.TrainerTests.tests
+                    Core.KnownPairsTests.tests
                     Core.TrainingOptionTests.tests
                     Core.ModelFileTests.tests
                     Core.RegistrationTests.tests
@@ -64,6 +69,8 @@ let private all =
                 [
                     Cli.CliTests.tests
                     Cli.RegisterTests.tests
+                    Cli.OverlapTests.tests
+                    Cli.EvaluateTests.tests
                     Cli.DoctorCliTests.tests
                     Cli.EngineCliTests.tests
                     Cli.TransformVerbTests.tests

@@ -239,6 +239,107 @@ let tests =
                 Expect.equal (startedBy said) "centres" "start"
                 Expect.isGreaterThan (value said "similarity_after") 0.99 "the same scan"
 
+            testInFolder "--refine 0 is alignment alone: an affine map can be written, and its inverse"
+            <| fun folder ->
+                let fixedScan, _, moving = scene folder
+
+                for name, affine in [ "x.tfm", "rigid"; "x.txt", "full"; "x.mat", "auto" ] do
+                    let outcome =
+                        register
+                            folder
+                            [
+                                "--refine"
+                                "0"
+                                "--affine"
+                                affine
+                                "--transform"
+                                folder </> name
+                                "--inverse-transform"
+                                folder </> "back.tfm"
+                                "--moved"
+                                folder </> "aligned.nii"
+                            ]
+
+                    Expect.isTrue (outcome.Code = 0 || outcome.Code = 3) outcome.Errors
+                    let said = json outcome
+                    Expect.equal (value said "mean_deformation_mm") 0. "nothing is deformed"
+                    Expect.isFalse (said.ContainsKey "refinement_steps") "nothing is refined"
+                    let map = TransformStore.read None None (folder </> name)
+                    let back = TransformStore.read None None (folder </> "back.tfm")
+                    Expect.isTrue (map :? Transform.Linear) "an affine map"
+
+                    let rows =
+                        (nonNull said["affine"]).AsArray()
+                        |> Seq.map (fun v -> (nonNull v).GetValue<float>())
+                        |> Array.ofSeq
+
+                    for x, y, z in [ 0., 0., 0.; 30., 10., 5.; 3., 35., 31. ] do
+                        let struct (mx, my, mz) = map.MapPoint(x, y, z)
+                        let struct (ex, ey, ez) = (Affine.FromRows rows).Apply(x, y, z)
+
+                        Expect.isLessThan
+                            (abs (mx - ex) + abs (my - ey) + abs (mz - ez))
+                            1e-3
+                            "the map that is told"
+
+                        let struct (bx, by, bz) = back.MapPoint(mx, my, mz)
+                        Expect.isLessThan (abs (bx - x) + abs (by - y) + abs (bz - z)) 1e-3 "there and back"
+
+                    if affine = "rigid" then
+                        Expect.floatClose Accuracy.medium (Affine.FromRows rows).Determinant 1. "rigid"
+
+                    let again = Resampler.Apply(moving, map, fixedScan.Grid, Interpolation.Linear)
+                    let written = ImageFile.Read(folder </> "aligned.nii")
+
+                    let off =
+                        Array.map2 (fun a b -> abs (float a - float b)) again.Values written.Values
+                        |> Array.average
+
+                    Expect.isLessThan off 1e-3 "the map moves the scan as the moved scan shows"
+
+                // A field holds an alignment too.
+                let outcome =
+                    register
+                        folder
+                        [ "--refine"; "0"; "--affine"; "rigid"; "--transform"; folder </> "x.nii.gz" ]
+
+                Expect.equal outcome.Code 0 outcome.Errors
+                Expect.isGreaterThan (Nifti.ReadField(folder </> "x.nii.gz")).MeanLengthMm 20. "the alignment"
+
+                // Whatever deforms needs a field.
+                for more in [ [ "--refine"; "2" ]; []; [ "--refine"; "0"; "--diffeomorphic" ] ] do
+                    let refused =
+                        register folder ([ "--affine"; "rigid"; "--transform"; folder </> "y.tfm" ] @ more)
+
+                    Expect.equal refused.Code 1 refused.Errors
+                    Expect.stringContains refused.Errors "can hold an affine map only" "why"
+                    Expect.hasLength (refused.Errors.TrimEnd('\n').Split '\n') 1 refused.Errors
+                    Expect.isFalse (File.Exists(folder </> "y.tfm")) "nothing is written"
+
+            testInFolder "--log-jacobian and --control-spacing make a refinement stiffer"
+            <| fun folder ->
+                let _ = scene folder
+
+                let spread more =
+                    let outcome =
+                        register folder ([ "--moved"; folder </> "m.nii"; "--refine"; "10" ] @ more)
+
+                    Expect.isTrue (outcome.Code = 0 || outcome.Code = 3) outcome.Errors
+                    let said = json outcome
+                    Expect.isTrue (said.ContainsKey "sdlogj_learn2reg") "Learn2Reg's"
+                    Expect.isTrue (said.ContainsKey "extreme_percent") "extreme"
+                    Expect.isTrue (said.ContainsKey "extreme_content_percent") "in the content"
+                    Expect.isLessThan (value said "sdlogj_learn2reg") (value said "sdlogj") "which is damped"
+                    value said "sdlogj"
+
+                let fine = spread [ "--control-spacing"; "3" ]
+                Expect.isLessThan (spread [ "--control-spacing"; "12" ]) (0.8 * fine) "control points"
+
+                Expect.isLessThan
+                    (spread [ "--control-spacing"; "3"; "--log-jacobian"; "1" ])
+                    (0.8 * fine)
+                    "log² J"
+
             testInFolder "a mask guides the alignment of a model that aligns by itself"
             <| fun folder ->
                 let scans = needData "Brain_IXI" </> "imagesTr"
@@ -427,6 +528,10 @@ let tests =
                     (moved @ [ "--init"; folder </> "start.tfm"; "--affine"; "centres" ])
 
                 refused "did you mean \"rigid\"?" 2 (moved @ [ "--affine"; "rigd" ])
-                refused "--refine" 2 (moved @ [ "--refine"; "0" ])
+                refused "--refine" 2 (moved @ [ "--refine"; "-1" ])
+                refused "--control-spacing" 2 (moved @ [ "--control-spacing"; "0" ])
+                refused "--control-spacing" 2 (moved @ [ "--control-spacing"; "1e9" ])
+                refused "--log-jacobian" 2 (moved @ [ "--log-jacobian"; "-1" ])
+                refused "--log-jacobian" 2 (moved @ [ "--log-jacobian"; "nan" ])
                 refused "--budget" 2 (moved @ [ "--budget"; "-1" ])
         ]

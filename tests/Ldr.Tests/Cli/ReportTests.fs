@@ -209,6 +209,13 @@ let tests =
                             PerLabel = []
                             FoldedPercent = 0.0
                             SdLogJ = 0.1
+                            SdLogJLearn2Reg = 0.02
+                            ExtremePercent = 0.5
+                            ExtremeContentPercent = 0.4
+                            ExtremeLabelPercent = 0.2
+                            VolumeErrorPercent = 5.0
+                            Carried95Mm = nan
+                            InverseMm = nan
                             Milliseconds = 1.0
                         }
 

@@ -114,6 +114,7 @@ let private bench objective =
                         Moving = moving
                         Mask = mask
                         Labels = None
+                        Depths = None
                         Student = prediction
                         StudentField = lazy prediction.Value.Field.detach ()
                         TeacherField =
@@ -139,9 +140,11 @@ let private silent =
         Similarity = Correlation
         Smoothness = 0.0
         Bending = 0.0
+        LogJacobian = 0.0
         Determinant = 0.0
         Orthogonality = 0.0
         Dice = 0.0
+        LabelDistance = 0.0
     }
 
 let private adversarial =
@@ -383,6 +386,9 @@ let tests =
 
                     let plain, _ = after id
                     let weighted, _ = after (fun d -> { d with FieldWeights = Strain })
+                    let content, _ = after (fun d -> { d with FieldWeights = Content })
+                    Expect.notEqual content plain "by content"
+                    Expect.notEqual content weighted "which is not strain"
                     let derived, report = after (fun d -> { d with FieldDerivatives = 1.0 })
                     Expect.notEqual weighted plain "by strain"
                     Expect.notEqual derived plain "with derivatives"
@@ -434,6 +440,141 @@ let tests =
 
                 let losses = List.init 41 step
                 Expect.isLessThan (List.last losses) (0.95 * losses.Head) "1 − Dice falls"
+            }
+
+            test "the weight of log² J is a factor of the student's loss, and 0 leaves it out" {
+                let after weight =
+                    let b = bench Off
+                    use _ = torch.NewDisposeScope()
+
+                    let report =
+                        Aldk.studentStep
+                            b.Student
+                            { silent with LogJacobian = weight }
+                            None
+                            None
+                            0
+                            (b.Iteration 1.0)
+
+                    report, values b.Student.Network
+
+                let without, alone = after 0.0
+                Expect.isFalse (without |> List.map fst |> List.contains "log_jacobian") "not worked out"
+
+                for weight in [ 0.5; 3.0 ] do
+                    let report, weights = after weight
+                    let term = find "log_jacobian" report
+                    Expect.isGreaterThan term 1e-4 "there is something to see"
+
+                    Expect.floatClose
+                        Accuracy.medium
+                        (find "loss" report)
+                        (find "similarity" report + weight * term)
+                        "the loss"
+
+                    Expect.notEqual weights alone "the student moves otherwise"
+            }
+
+            test "the penalty on log² J is on the total field, and falls" {
+                let b = bench Off
+                use _ = torch.NewDisposeScope()
+                let expected = Regularity.logJacobian (b.Iteration 1.0).Head.Student.Value.Field
+
+                let terms =
+                    [
+                        for step in 0..30 do
+                            use _ = torch.NewDisposeScope()
+
+                            Aldk.studentStep
+                                b.Student
+                                { silent with LogJacobian = 10.0 }
+                                None
+                                None
+                                step
+                                (b.Iteration 1.0)
+                            |> find "log_jacobian"
+                    ]
+
+                Expect.floatClose Accuracy.medium terms.Head (number expected) "the first"
+                Expect.isLessThan (List.last terms) (0.5 * terms.Head) "it falls"
+            }
+
+            test
+                "the weight of the depth in labels is a factor of the student's loss, and the depths are moved" {
+                let b = bench Off
+                let depths seed = image seed * 2.0 - 1.0
+                let fixedDepths, movingDepths = depths 6, depths 7
+
+                let step weight depths =
+                    let b = bench Off
+                    use _ = torch.NewDisposeScope()
+
+                    let iteration =
+                        { (b.Iteration 1.0).Head with
+                            Depths = depths
+                        }
+
+                    let expected =
+                        Similarity.depthDifference
+                            fixedDepths
+                            (Field.warp iteration.Student.Value.Field movingDepths)
+                        |> number
+
+                    let report =
+                        Aldk.studentStep
+                            b.Student
+                            { silent with LabelDistance = weight }
+                            None
+                            None
+                            0
+                            [ iteration ]
+
+                    report, values b.Student.Network, expected
+
+                let without, alone, _ = step 2.0 None
+
+                Expect.isFalse
+                    (without |> List.map fst |> List.contains "label_distance")
+                    "no labels, no term"
+
+                for weight in [ 2.0; 7.0 ] do
+                    let report, weights, expected = step weight (Some(fixedDepths, movingDepths))
+
+                    Expect.floatClose
+                        Accuracy.medium
+                        (find "label_distance" report)
+                        expected
+                        "moved by the field"
+
+                    Expect.floatClose
+                        Accuracy.medium
+                        (find "loss" report)
+                        (find "similarity" report + weight * expected)
+                        "the loss"
+
+                    Expect.notEqual weights alone "the student moves otherwise"
+
+                let falling =
+                    [
+                        for index in 0..40 do
+                            use _ = torch.NewDisposeScope()
+
+                            let iteration =
+                                { (b.Iteration 1.0).Head with
+                                    Depths = Some(fixedDepths, movingDepths)
+                                }
+
+                            Aldk.studentStep
+                                b.Student
+                                { silent with LabelDistance = 10.0 }
+                                None
+                                None
+                                index
+                                [ iteration ]
+                            |> find "label_distance"
+                    ]
+
+                Expect.isLessThan (List.last falling) (0.95 * falling.Head) "it falls"
             }
 
             test "a gradient is cut to its norm" {

@@ -154,7 +154,8 @@ let tests =
                 | Ok _ -> failtest "seven of six"
                 | Error e -> Expect.stringContains (String.concat "" (Error.lines e)) "asks for 7" "message"
             }
-            test "a data set that lists its pairs, or has two scans of a person, is not split behind its back" {
+            test
+                "a data set that lists its pairs is not split behind its back; one with two scans of a person is, whole" {
                 let scan name person =
                     { Subject.ofImage name (Stored.made (fun () -> invalidOp "reads no scan")) with
                         Person = person
@@ -191,7 +192,9 @@ let tests =
                 Expect.equal (message (dataset AllOrdered [ "a"; "b" ])) "" "nothing against it"
                 let listed = message (dataset (Listed [ "0", "1" ]) [ "a"; "b" ])
                 Expect.stringContains listed "lists the pairs" "pairs"
-                Expect.stringContains (message (dataset AllOrdered [ "a"; "a" ])) "2 scans of a" "persons"
+                Expect.stringContains listed "name its parts" "what would be right"
+                Expect.stringContains listed "\"train\"" "and which there are"
+                Expect.equal (message (dataset AllOrdered [ "a"; "a" ])) "" "two scans of a person"
             }
             test "preparing a pair on the fixed scan's own grid changes nothing" {
                 let a, _ = Anatomy.subject anatomy 0

@@ -434,6 +434,7 @@ let tests =
                             {
                                 Source = Msd ""
                                 Root = folder
+                                People = None
                                 Split =
                                     Cut
                                         {

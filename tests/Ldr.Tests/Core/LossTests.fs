@@ -442,6 +442,189 @@ let private regularity =
                     "orthogonality's")
         ]
 
+/// Depths in a ball of voxels, mm of 1 each, in units of 4 mm and cut at ± 1: [1, 1, 20, 20, 20].
+let private ballDepth (cx, cy, cz) radius =
+    let values =
+        Array.init 8000 (fun i ->
+            let x, y, z = float (i % 20), float (i / 20 % 20), float (i / 400)
+            let away = sqrt ((x - cx) ** 2.0 + (y - cy) ** 2.0 + (z - cz) ** 2.0)
+            (radius - away) / 4.0 |> max -1.0 |> min 1.0)
+
+    (ofNumbers values [| 1L; 1L; 20L; 20L; 20L |]).``to`` torch.float32
+
+let private depth =
+    testList
+        "depth in labels"
+        [
+            testCase "is the mean squared difference over samples, labels and voxels"
+            <| scoped (fun () ->
+                let f, m =
+                    precise 1 (-1.0, 1.0) [ 2; 3; 2; 4; 5 ], precise 2 (-1.0, 1.0) [ 2; 3; 2; 4; 5 ]
+
+                let expected =
+                    Array.map2 (fun a b -> (a - b) ** 2.0) (numbers f) (numbers m) |> Array.average
+
+                Expect.floatClose Accuracy.high (number (Similarity.depthDifference f m)) expected "by hand"
+                Expect.equal (number (Similarity.depthDifference f f)) 0.0 "equal depths"
+
+                expectClose
+                    1e-9
+                    (gradient (Similarity.depthDifference f) m)
+                    (slope (Similarity.depthDifference f) m)
+                    "gradient")
+
+            testCase "rises when a structure goes into its middle, with which soft Dice is content"
+            <| scoped (fun () ->
+                let centre, away = (9.0, 9.0, 9.0), (12.0, 9.0, 9.0)
+                let fixedDepth, movingDepth = ballDepth centre 6.0, ballDepth away 6.0
+
+                let label (depth: torch.Tensor) =
+                    depth.ge(0.0.ToScalar()).``to`` torch.float32
+
+                let fixedLabel, movingLabel = label fixedDepth, label movingDepth
+
+                /// Inside the fixed ball, to so much of the distance from the moving ball's middle.
+                let towards (share: float) =
+                    let field = Array.zeroCreate<float>(3 * 8000)
+
+                    for i in 0..7999 do
+                        let place = [| float (i % 20); float (i / 20 % 20); float (i / 400) |]
+                        let rest = Array.map2 (-) place [| 9.0; 9.0; 9.0 |]
+
+                        if (rest |> Array.sumBy (fun r -> r * r)) <= 36.0 then
+                            for c in 0..2 do
+                                let goal = [| 12.0; 9.0; 9.0 |][c] + share * rest[c]
+                                field[c * 8000 + i] <- goal - place[c]
+
+                    (ofNumbers field [| 1L; 3L; 20L; 20L; 20L |]).``to`` torch.float32
+
+                let still = torch.zeros [| 1L; 3L; 20L; 20L; 20L |]
+
+                let dice field =
+                    number (Similarity.dice fixedLabel (Field.warp field movingLabel))
+
+                let depths field =
+                    number (Similarity.depthDifference fixedDepth (Field.warp field movingDepth))
+
+                let collapse = towards 0.1
+                Expect.isGreaterThan (dice collapse) (dice still + 0.05) "Dice improves"
+                Expect.isGreaterThan (depths collapse) (1.2 * depths still) "depth does not"
+                let right = towards 1.0
+                Expect.isLessThan (depths right) (0.8 * depths still) "where all goes along, it falls")
+        ]
+
+/// log² of a determinant, below 0.05 along its tangent.
+let private penalty j =
+    if j >= 0.05 then
+        log j ** 2.0
+    else
+        log 0.05 ** 2.0 + 2.0 * log 0.05 / 0.05 * (j - 0.05)
+
+let private volumes =
+    testList
+        "log² J"
+        [
+            testPropertyWithConfig
+                few
+                "of a linear field is log² of its determinant, the mean over the samples"
+            <| fun (seed: int) ->
+                scoped
+                    (fun () ->
+                        let w = precise seed (-0.3, 0.3) [ 2; 3; 3 ]
+                        let field = torch.zeros ([| 2L; 3L; 4L; 3L; 5L |], dtype = torch.float64)
+
+                        for n in 0L .. 1L do
+                            for c in 0L .. 2L do
+                                for z in 0L .. 3L do
+                                    for y in 0L .. 2L do
+                                        for x in 0L .. 4L do
+                                            field[n, c, z, y, x] <-
+                                                w[n, c, 0L] * float x
+                                                + w[n, c, 1L] * float y
+                                                + w[n, c, 2L] * float z
+
+                        let identity = torch.eye (3L, dtype = torch.float64)
+
+                        let expected = numbers (torch.linalg.det (w + identity)) |> Array.averageBy penalty
+
+                        Expect.isLessThan
+                            (abs (number (Regularity.logJacobian field) - expected))
+                            1e-10
+                            "by tensors"
+
+                        Expect.isLessThan
+                            (abs (number (Regularity.logJacobian (field.``to`` torch.float32)) - expected))
+                            (1e-4 * (1.0 + expected))
+                            "by the kernels")
+                    ()
+
+            for z, y, x in [ 5, 4, 6; 3, 1, 4; 1, 5, 2; 1, 1, 7; 9, 10, 3 ] do
+                for size in [ 0.15; 1.5 ] do
+                    testCase
+                        $"kernels and tensors agree, value and gradient: {z} × {y} × {x}, numbers up to {size}"
+                    <| scoped (fun () ->
+                        let shape = [ 2L; 3L; int64 z; int64 y; int64 x ]
+                        let single' = single (z + x) (-size, size) shape
+                        let double' = single'.``to`` torch.float64
+                        let value = number (Regularity.logJacobian double')
+                        Expect.isGreaterThan value 0.0 "there is something to see"
+
+                        Expect.isLessThan
+                            (abs (number (Regularity.logJacobian single') - value))
+                            (1e-5 * value)
+                            "value"
+
+                        // With a factor behind it, which the kernels have to take along.
+                        let scaled field =
+                            Regularity.logJacobian field * 3.0.ToScalar()
+
+                        let expected = gradient scaled double'
+
+                        expectClose
+                            (2e-5 * largest expected)
+                            ((gradient scaled single').``to`` torch.float64)
+                            expected
+                            "gradient")
+
+            testCase "the gradient by tensors is that of finite differences"
+            <| scoped (fun () ->
+                let field = precise 3 (-0.15, 0.15) [ 2; 3; 3; 4; 2 ]
+                let expected = slope Regularity.logJacobian field
+                Expect.isGreaterThan (largest expected) 1e-3 "there is a slope"
+
+                expectClose
+                    (1e-6 * largest expected)
+                    (gradient Regularity.logJacobian field)
+                    expected
+                    "gradient")
+
+            testCase "a tensor that is not in order in memory gives what one in order gives"
+            <| scoped (fun () ->
+                let field = single 4 (-0.4, 0.4) [ 1; 3; 5; 4; 6 ]
+                let turned = field.transpose (2L, 4L)
+                Expect.isFalse (turned.is_contiguous ()) "out of order"
+
+                expectSame
+                    (Regularity.logJacobian turned)
+                    (Regularity.logJacobian (turned.contiguous ()))
+                    "value"
+
+                let through (f: torch.Tensor) =
+                    Regularity.logJacobian (f.transpose (2L, 4L))
+
+                let expected =
+                    (gradient Regularity.logJacobian (turned.contiguous ())).transpose(2L, 4L)
+
+                expectClose 1e-7 (gradient through field) (expected.contiguous ()) "gradient")
+
+            testCase "a NaN is not hidden"
+            <| scoped (fun () ->
+                for dtype in [ torch.float32; torch.float64 ] do
+                    let field = uniform dtype 5 (-0.1, 0.1) [ 1; 3; 3; 3; 3 ]
+                    field[0L, 1L, 1L, 1L, 1L] <- torch.tensor (nan, dtype = dtype)
+                    Expect.isTrue (Double.IsNaN(number (Regularity.logJacobian field))) $"{dtype}")
+        ]
+
 /// The cubic B-spline.
 let private spline (x: float) =
     match abs x with
@@ -990,8 +1173,61 @@ let private discrimination =
                     (strainAt 12 8 10 / strainAt 8 9 9)
                     "by its definition")
 
+            testPropertyWithConfig few "content is what lies inside, near something bright, by a slow loop"
+            <| fun (seed: int) ->
+                scoped
+                    (fun () ->
+                        let n, z, y, x = 2, 6, 5, 7
+                        let random = Random seed
+                        // A few bright voxels; the second sample has them outside the mask alone.
+                        let image =
+                            Array.init (n * z * y * x) (fun _ -> if random.Next 60 = 0 then 0.06 else 0.05)
+
+                        let mask =
+                            Array.init (n * z * y * x) (fun i ->
+                                if i < z * y * x then float (random.Next 2) else 0.5)
+
+                        let shape = [| int64 n; 1L; int64 z; int64 y; int64 x |]
+                        let found = Discrimination.content (ofNumbers mask shape) (ofNumbers image shape)
+                        let at k c b a = a + x * (b + y * (c + z * k))
+
+                        let near k c b a =
+                            List.exists
+                                id
+                                [
+                                    for c' in max 0 (c - 2) .. min (z - 1) (c + 2) do
+                                        for b' in max 0 (b - 2) .. min (y - 1) (b + 2) do
+                                            for a' in max 0 (a - 2) .. min (x - 1) (a + 2) ->
+                                                image[at k c' b' a'] > 0.05
+                                ]
+
+                        let inside =
+                            [|
+                                for k in 0 .. n - 1 do
+                                    for c in 0 .. z - 1 do
+                                        for b in 0 .. y - 1 do
+                                            for a in 0 .. x - 1 ->
+                                                if near k c b a && mask[at k c b a] > 0.5 then 1.0 else 0.0
+                            |]
+
+                        let expected =
+                            inside
+                            |> Array.chunkBySize (z * y * x)
+                            |> Array.collect (fun own ->
+                                let mean = Array.average own
+
+                                if mean = 0.0 then
+                                    Array.create own.Length 1.0
+                                else
+                                    own |> Array.map (fun v -> v / mean))
+
+                        expectClose 1e-9 found (ofNumbers expected shape) "weights")
+                    ()
+
             testCase "words"
             <| fun () ->
+                let weights = Codec.ofText "test.json" FieldWeights.codec
+                Expect.equal (weights "\"content\"") (Ok Content) "content"
                 let read = Codec.ofText "test.json" Objective.codec
                 Expect.equal (read "\"squared-gap\"") (Ok SquaredGap) "squared-gap"
                 Expect.equal (read "\"critic\"") (Ok Critic) "critic"
@@ -1013,7 +1249,9 @@ let tests =
             localSimilarity
             otherMeasures
             overlap
+            depth
             regularity
+            volumes
             bending
             discrimination
         ]

@@ -138,6 +138,168 @@ let tests =
                     let struct (x, _, _) = far.Field.MapPoint(16, 16, 16)
                     Expect.isGreaterThan x 250.0 "the translation is part of the field")
 
+            test "a deformation spoils what agreed already, and nothing else" {
+                let fixedScan, moving = scan 0, scan 1
+                let grid = fixedScan.Grid
+
+                let shifted by =
+                    let n = int grid.Count
+
+                    Warp.Linear(
+                        fixedScan,
+                        DisplacementField(grid, Array.init (3 * n) (fun i -> if i < n then by else 0f))
+                    )
+
+                let spoils moving moved =
+                    QualityCheck.Spoils(fixedScan, moving, Affine.Identity, moved)
+
+                Expect.isTrue (spoils fixedScan (shifted 1f)) "a scan and itself, moved"
+                Expect.isFalse (spoils fixedScan fixedScan) "left as it is"
+                Expect.isTrue (spoils (shifted 0.25f) (shifted 1f)) "a scan that nearly agrees, moved away"
+                Expect.isFalse (spoils (shifted 0.25f) fixedScan) "and one that is moved the right way"
+                Expect.isFalse (spoils moving (shifted 3f)) "scans that do not agree may become worse"
+                Expect.isFalse (spoils (shifted 3f) (shifted 4f)) "however alike they are otherwise"
+
+                // The alignment comes first.
+                let far =
+                    Volume(Grid(32, 32, 32, Affine.Translation(80., 0., 0.)), fixedScan.Values)
+
+                let back = Affine.Translation(80., 0., 0.)
+                Expect.isTrue (QualityCheck.Spoils(fixedScan, far, back, shifted 1f)) "by its map"
+
+                Expect.isFalse
+                    (QualityCheck.Spoils(fixedScan, far, Affine.Identity, shifted 1f))
+                    "not without"
+
+                // Only what is inside the mask counts.
+                let mask =
+                    Volume(grid, Array.init fixedScan.Values.Length (fun i -> if i % 32 < 16 then 1f else 0f))
+
+                let half (moved: Volume) =
+                    Volume(
+                        grid,
+                        Array.mapi2 (fun i a b -> if i % 32 < 16 then a else b) fixedScan.Values moved.Values
+                    )
+
+                Expect.isTrue (spoils fixedScan (half (shifted 2f))) "on the other side, without a mask"
+
+                Expect.isFalse
+                    (QualityCheck.Spoils(fixedScan, fixedScan, Affine.Identity, half (shifted 2f), mask))
+                    "outside the mask"
+            }
+
+            testInFolder
+                "a scan and itself are left as they are, whatever the network would do; others are deformed"
+                (fun folder ->
+                    let model = model folder
+
+                    let options =
+                        {
+                            Prealignment = ByHeader None
+                            Start = None
+                            StartField = None
+                            Refinement = None
+                            FixedMask = None
+                            MovingMask = None
+                            Diffeomorphic = false
+                            Say = ignore
+                        }
+
+                    let network = Some(Registration.run torch.CPU model)
+                    let fixedScan, moving = scan 0, scan 1
+
+                    let quality (result: PairResult) (moving: Volume) =
+                        Registration.quality (Some model.Card) None fixedScan moving result.Registered
+
+                    let untouched = Registration.run torch.CPU model None fixedScan fixedScan
+                    Expect.isGreaterThan untouched.Deformation.MeanLengthMm 0.2 "the network would deform"
+
+                    let itself = PairRegistration.run network options fixedScan fixedScan
+                    Expect.isTrue itself.LeftAsTheyWere "left as they were"
+                    Expect.equal itself.Registered.Deformation.MaxLengthMm 0.0 "no deformation"
+                    Expect.equal itself.Registered.Field.MaxLengthMm 0.0 "no displacement"
+                    Expect.equal itself.Registered.Moved.Values fixedScan.Values "the scan as it is"
+                    let judged = quality itself fixedScan
+                    Expect.equal (judged.Verdict, List.ofSeq judged.Reasons) (Verdict.Ok, []) "ok"
+
+                    let other = PairRegistration.run network options fixedScan moving
+                    Expect.isFalse other.LeftAsTheyWere "another subject"
+                    Expect.isGreaterThan other.Registered.Deformation.MeanLengthMm 0.2 "is deformed"
+
+                    // The alignment stays: the same scan, 50 mm away.
+                    let away =
+                        Volume(Grid(32, 32, 32, Affine.Translation(50., 0., -20.)), fixedScan.Values)
+
+                    let far = PairRegistration.run network options fixedScan away
+                    Expect.isTrue far.LeftAsTheyWere "left as aligned"
+                    Expect.equal far.Registered.Deformation.MaxLengthMm 0.0 "no deformation"
+
+                    Expect.isLessThan
+                        (worst fixedScan far.Registered.Moved.Values)
+                        1e-3f
+                        "moved by the alignment"
+
+                    let struct (x, y, z) = far.Registered.Field.MapPoint(3., 4., 5.)
+
+                    Expect.isLessThan
+                        (abs (x - 53.) + abs (y - 4.) + abs (z + 15.))
+                        1e-3
+                        "which the field contains"
+
+                    // What is refined goes on from there.
+                    let refined =
+                        PairRegistration.run
+                            network
+                            { options with
+                                Refinement = Some(RefinementOptions(Steps = 4))
+                            }
+                            fixedScan
+                            fixedScan
+
+                    Expect.isTrue refined.LeftAsTheyWere "before the refinement"
+
+                    Expect.isLessThan
+                        refined.Registered.Deformation.MeanLengthMm
+                        0.1
+                        "which has nothing to do"
+
+                    let none = PairRegistration.run None options fixedScan fixedScan
+                    Expect.isFalse none.LeftAsTheyWere "without a network nothing is left out")
+
+            testCase "a real scan and itself are ok with every model that is shipped"
+            <| fun () ->
+                for name, folder, file in
+                    [
+                        "hippocampus", "Task04_Hippocampus", "hippocampus_001"
+                        "hippocampus-labels", "Task04_Hippocampus", "hippocampus_008"
+                    ] do
+                    let data = DataTests.needData folder
+                    let path = ModelFile.resolve name |> Error.orRaise
+                    let scan = ImageFile.Read(data </> "imagesTr" </> $"{file}.nii.gz")
+                    let card, _ = ModelFile.inspect path |> Error.orRaise
+                    use registrar = new Registrar(StudentModel.Load path)
+
+                    let options =
+                        {
+                            Prealignment = ByHeader None
+                            Start = None
+                            StartField = None
+                            Refinement = None
+                            FixedMask = None
+                            MovingMask = None
+                            Diffeomorphic = false
+                            Say = ignore
+                        }
+
+                    let result =
+                        PairRegistration.run (Some(Registration.managed registrar)) options scan scan
+
+                    let quality = Registration.quality (Some card) None scan scan result.Registered
+
+                    Expect.equal (quality.Verdict, List.ofSeq quality.Reasons) (Verdict.Ok, []) name
+                    Expect.isTrue result.LeftAsTheyWere name
+                    Expect.isLessThan (worst scan result.Registered.Moved.Values) 1e-3f name
+
             test "ok, look and failed by what the scans show" {
                 let fixedScan, moving = scan 0, scan 1
                 let grid = fixedScan.Grid

@@ -18,6 +18,13 @@ let private score name dice jaccard hd95 perLabel folded sd milliseconds : PairS
         PerLabel = perLabel
         FoldedPercent = folded
         SdLogJ = sd
+        SdLogJLearn2Reg = sd / 4.0
+        ExtremePercent = 10.0 * sd
+        ExtremeContentPercent = 20.0 * sd
+        ExtremeLabelPercent = 30.0 * sd
+        VolumeErrorPercent = 40.0 * sd
+        Carried95Mm = 2.0 * hd95
+        InverseMm = nan
         Milliseconds = milliseconds
     }
 
@@ -27,6 +34,10 @@ let private label number dice jaccard hd95 : LabelScore =
         Dice = dice
         Jaccard = jaccard
         Hd95Mm = hd95
+        Carried95Mm = 3.0 * hd95
+        MedianJacobian = 1.0 + dice
+        ExtremePercent = 8.0 * dice
+        VolumeRatio = 2.0 * dice
     }
 
 /// The first pair has labels 1 and 2, the second 2 and 7.
@@ -77,7 +88,26 @@ let tests =
                 close summary.Hd95Mm 2.0 "HD95 of the pair that has one"
                 close summary.TreMm 1.5 "TRE of the pair that has one"
                 close summary.FoldedPercent 1.5 "folded"
-                close summary.SdLogJ 0.2 "SDlogJ"
+                close summary.SdLogJ 0.2 "SD log J"
+                close summary.SdLogJLearn2Reg 0.05 "Learn2Reg's"
+                close summary.ExtremePercent 2.0 "extreme"
+                close summary.ExtremeContentPercent 4.0 "in the content"
+                close summary.ExtremeLabelPercent 6.0 "in the labels"
+                close summary.VolumeErrorPercent 8.0 "volumes"
+                close summary.Carried95Mm 4.0 "carried surfaces, of the pair that has one"
+                Expect.isTrue (Double.IsNaN summary.InverseMm) "no pair was turned round"
+
+                let turned = pairs |> List.mapi (fun i s -> { s with InverseMm = float (i + 1) })
+
+                close (Scores.summarise "x" (0L, 0.0) before turned).InverseMm 1.5 "both were"
+
+                Expect.equal
+                    summary.ExtremePerLabel
+                    [ 1, 8.0; 2, 4.0; 7, 0.0 ]
+                    "extreme, each label over the pairs that have it"
+
+                Expect.equal summary.MedianJacobianPerLabel [ 1, 2.0; 2, 1.5; 7, 1.0 ] "median determinants"
+                Expect.equal summary.VolumeRatioPerLabel [ 1, 2.0; 2, 1.0; 7, 0.0 ] "ratios of volumes"
                 close summary.Milliseconds 30.0 "median of two"
 
                 Expect.equal
@@ -165,10 +195,18 @@ let tests =
             test "CSV: a column per label and measure, names in quotes where they must be" {
                 Expect.equal
                     (Scores.toCsv pairs)
-                    ("fixed,moving,dice,jaccard,hd95_mm,tre_mm,folded_percent,sdlogj,milliseconds,"
-                     + "dice_1,dice_2,dice_7,jaccard_1,jaccard_2,jaccard_7,hd95_mm_1,hd95_mm_2,hd95_mm_7\n"
-                     + "\"a, left\",m,0.75,0.6,2,1.5,0,0.1,10,1,0.5,,1,0.2,,0,4,\n"
-                     + "\"b\"\"c\",m,0.25,0.2,,,3,0.3,50,,0.5,0,,0.4,0,,,\n")
+                    ("fixed,moving,dice,jaccard,hd95_mm,tre_mm,folded_percent,sdlogj,sdlogj_learn2reg,"
+                     + "extreme_percent,extreme_content_percent,extreme_label_percent,volume_error_percent,"
+                     + "carried95_mm,inverse_mm,milliseconds,"
+                     + "dice_1,dice_2,dice_7,jaccard_1,jaccard_2,jaccard_7,hd95_mm_1,hd95_mm_2,hd95_mm_7,"
+                     + "carried95_mm_1,carried95_mm_2,carried95_mm_7,"
+                     + "median_jacobian_1,median_jacobian_2,median_jacobian_7,"
+                     + "volume_ratio_1,volume_ratio_2,volume_ratio_7,"
+                     + "extreme_percent_1,extreme_percent_2,extreme_percent_7\n"
+                     + "\"a, left\",m,0.75,0.6,2,1.5,0,0.1,0.025,1,2,3,4,4,,10,1,0.5,,1,0.2,,0,4,,"
+                     + "0,12,,2,1.5,,2,1,,8,4,\n"
+                     + "\"b\"\"c\",m,0.25,0.2,,,3,0.3,0.075,3,6,9,12,,,50,,0.5,0,,0.4,0,,,,"
+                     + ",,,,1.5,1,,1,0,,4,0\n")
                     "text"
             }
             test "a score sheet: JSON and back" {
@@ -186,8 +224,166 @@ let tests =
                 | Ok back ->
                     Expect.equal (Codec.toLine Scores.sheet back) text "text"
                     Expect.isTrue (Double.IsNaN back.Scores[1].Hd95Mm) "a distance that is not known"
-                    Expect.equal back.Scores[0] pairs[0] "the first pair"
+
+                    Expect.equal
+                        (sprintf "%A" back.Scores[0])
+                        (sprintf "%A" pairs[0])
+                        "the first pair, its numbers and what is none"
                 | Error e -> failtest (String.concat " " (Error.lines e))
+            }
+            test "a sheet of before has Learn2Reg's deviation under the plain one's name" {
+                let read fields =
+                    $$"""{"parameters": 1, "macs": 1, "pairs": [{"fixed": "a", "moving": "b", "folded_percent": 0.1,
+                        {{fields}} "milliseconds": 12.5, "labels": []}]}"""
+                    |> Codec.ofText "test.json" Scores.sheet
+                    |> Error.orRaise
+                    |> fun sheet -> sheet.Scores.Head
+
+                let old = read "\"sdlogj\": 0.05,"
+                Expect.isTrue (Double.IsNaN old.SdLogJ) "nobody measured it"
+                close old.SdLogJLearn2Reg 0.05 "what was measured"
+                let now = read "\"sdlogj\": 0.2, \"sdlogj_learn2reg\": 0.05,"
+                close now.SdLogJ 0.2 "plain"
+                close now.SdLogJLearn2Reg 0.05 "Learn2Reg's"
+                let bare = read ""
+                Expect.isTrue (Double.IsNaN bare.SdLogJ && Double.IsNaN bare.SdLogJLearn2Reg) "neither"
+            }
+            test "a pair's measures of volumes: in the content, in its labels, in each of them" {
+                // J = 1.25 · 1 · 1 but for a folded sheet.
+                let grid = Grid(8, 8, 8, Affine.Identity)
+                let vectors = Array.zeroCreate<float32>(3 * 512)
+
+                for i in 0..511 do
+                    vectors[i] <- 0.25f * float32 (i % 8)
+
+                // Between x = 5 and 6 space is torn: there J = −0.05.
+                for i in 0..511 do
+                    if i % 8 >= 6 then
+                        vectors[i] <- vectors[i] - 2.6f
+
+                let field = DisplacementField(grid, vectors)
+                let by pick = Volume(grid, Array.init 512 pick)
+
+                // Bright, and label 1, for x ≤ 3; label 2 for x of 4 and more, label 9 at one plane.
+                let labels =
+                    by (fun i ->
+                        if i / 64 = 4 then 9f
+                        elif i % 8 <= 3 then 1f
+                        else 2f)
+
+                let image = by (fun i -> if i % 8 <= 3 then 100f else 0f)
+
+                let scored =
+                    Scores.ofPair
+                        [ 9 ]
+                        true
+                        { scan labels None None with
+                            Image = image
+                        }
+                        (scan (by (fun i -> if i < 256 then 1f else 2f)) None None)
+                        field
+                        0.0
+
+                let jacobian = Jacobian.Determinants field
+
+                let share inside =
+                    let counted =
+                        [
+                            for z in 1..6 do
+                                for y in 1..6 do
+                                    for x in 1..6 do
+                                        if inside labels[x, y, z] x then
+                                            jacobian[x, y, z]
+                        ]
+
+                    let out = counted |> List.filter (fun j -> j < 0.3333f || j > 3f)
+                    100.0 * float out.Length / float counted.Length
+
+                close scored.ExtremePercent (share (fun _ _ -> true)) "everywhere"
+                Expect.isGreaterThan scored.ExtremePercent 20.0 "the sheet"
+                Expect.equal scored.ExtremeContentPercent 0.0 "not where something is to be seen"
+                close scored.ExtremeLabelPercent (share (fun l _ -> l <> 9f)) "in labels that count"
+                let first = scored.PerLabel |> List.find (fun s -> s.Label = 1)
+                Expect.isLessThan (abs (first.MedianJacobian - 1.25)) 1e-6 "stretched"
+                close first.VolumeRatio (256.0 / 224.0) "voxels"
+                Expect.equal first.ExtremePercent 0.0 "nothing of label 1"
+                let second = scored.PerLabel |> List.find (fun s -> s.Label = 2)
+                Expect.isGreaterThan second.ExtremePercent 40.0 "half of label 2"
+
+                close
+                    scored.VolumeErrorPercent
+                    ([ first; second ]
+                     |> List.averageBy (fun s -> 100.0 * abs (s.MedianJacobian / s.VolumeRatio - 1.0)))
+                    "mean over the labels"
+
+                close
+                    scored.Carried95Mm
+                    ((first.Carried95Mm + second.Carried95Mm) / 2.0)
+                    "mean over the labels"
+
+                Expect.isGreaterThan scored.Carried95Mm 0.0 "surfaces are apart"
+
+                let bare =
+                    Scores.ofPair
+                        []
+                        false
+                        { scan labels None None with
+                            Image = image
+                            Labels = None
+                        }
+                        (scan labels None None)
+                        field
+                        0.0
+
+                Expect.isTrue (Double.IsNaN bare.ExtremeLabelPercent) "no labels"
+                Expect.isTrue (Double.IsNaN bare.Carried95Mm) "no surfaces"
+                Expect.equal bare.ExtremeContentPercent 0.0 "content all the same"
+            }
+            test "there and back: how far points end from where they began, in the labels that count" {
+                let grid =
+                    Grid(
+                        10,
+                        9,
+                        8,
+                        Affine.FromRows [| 2.0; 0.0; 0.0; 0.0; 0.0; 1.0; 0.0; 0.0; 0.0; 0.0; 1.5; 0.0 |]
+                    )
+
+                let shift x =
+                    DisplacementField(grid, Array.init (3 * 720) (fun i -> if i < 720 then float32 x else 0f))
+
+                let labels =
+                    Volume(
+                        grid,
+                        Array.init 720 (fun i ->
+                            if i % 10 = 4 then 1f
+                            elif i % 10 = 9 then 5f
+                            else 0f)
+                    )
+
+                let off ignored forward backward =
+                    Scores.inverseMm ignored (scan labels None None) forward backward
+
+                close (off [ 5 ] (shift 1.5) (shift -1.5)) 0.0 "undone"
+                close (off [ 5 ] (shift 1.5) (shift -1.0)) 1.0 "half a voxel of 2 mm"
+                close (off [ 5 ] (shift 0.0) (shift -1.0)) 2.0 "one way only"
+
+                // Where label 5 is, the field goes another voxel.
+                let torn =
+                    DisplacementField(
+                        grid,
+                        Array.init (3 * 720) (fun i -> if i < 720 && i % 10 = 9 then 1f else 0f)
+                    )
+
+                close (off [ 5 ] torn (shift 0.0)) 0.0 "ignored"
+                close (off [] torn (shift 0.0)) 1.0 "one of two labels"
+
+                let bare =
+                    { scan labels None None with
+                        Image = Volume(grid, Array.init 720 (fun i -> if i % 10 = 9 then 100f else 0f))
+                        Labels = None
+                    }
+
+                close (Scores.inverseMm [] bare torn (shift 0.0)) 2.0 "without labels, the content"
             }
             test "several seeds are averaged pair by pair" {
                 let other =
@@ -196,11 +392,27 @@ let tests =
                         { s with
                             Dice = s.Dice + 0.2
                             Hd95Mm = nan
+                            SdLogJ = s.SdLogJ + 0.2
+                            SdLogJLearn2Reg = s.SdLogJLearn2Reg + 0.1
+                            ExtremePercent = s.ExtremePercent + 1.0
+                            ExtremeContentPercent = s.ExtremeContentPercent + 2.0
+                            ExtremeLabelPercent = s.ExtremeLabelPercent + 3.0
+                            VolumeErrorPercent = s.VolumeErrorPercent + 4.0
+                            Carried95Mm = s.Carried95Mm + 5.0
+                            InverseMm = 6.0
                         })
 
                 let mean = Scores.overSeeds [ pairs; other ]
                 close mean[0].Dice 0.85 "Dice"
                 close mean[0].Hd95Mm 2.0 "what is known"
+                close mean[0].SdLogJ 0.2 "SD log J"
+                close mean[0].SdLogJLearn2Reg 0.075 "Learn2Reg's"
+                close mean[0].ExtremePercent 1.5 "extreme"
+                close mean[0].ExtremeContentPercent 3.0 "in the content"
+                close mean[0].ExtremeLabelPercent 4.5 "in the labels"
+                close mean[0].VolumeErrorPercent 6.0 "volumes"
+                close mean[0].Carried95Mm 6.5 "carried surfaces"
+                close mean[0].InverseMm 6.0 "there and back, where it is known"
                 Expect.equal (mean |> List.map _.Fixed) (pairs |> List.map _.Fixed) "pairs"
             }
             test "Wilcoxon's signed-rank test against known answers" {
@@ -233,10 +445,10 @@ let tests =
                     (String.concat
                         "\n"
                         [
-                            "|         |          Dice | Jaccard | HD95 (mm) | folded (%) | SDlogJ | parameters | GMAC | ms per pair |"
-                            "| ------- | ------------: | ------: | --------: | ---------: | -----: | ---------: | ---: | ----------: |"
-                            "| student | 0.500 ± 0.250 |   0.400 |      2.00 |      1.500 |  0.200 |  1,234,567 | 2.50 |          30 |"
-                            "| x       | 0.500 ± 0.250 |   0.400 |         – |      1.500 |  0.200 |  1,234,567 | 2.50 |          30 |"
+                            "|         |          Dice | HD95 (mm) | carried (mm) | J out (%) | volume error (%) | folded (%) | SD log J | parameters | GMAC | ms per pair |"
+                            "| ------- | ------------: | --------: | -----------: | --------: | ---------------: | ---------: | -------: | ---------: | ---: | ----------: |"
+                            "| student | 0.500 ± 0.250 |      2.00 |         4.00 |      6.00 |                8 |      1.500 |    0.200 |  1,234,567 | 2.50 |          30 |"
+                            "| x       | 0.500 ± 0.250 |         – |         4.00 |      6.00 |                8 |      1.500 |    0.200 |  1,234,567 | 2.50 |          30 |"
                         ])
                     "text"
             }
@@ -246,6 +458,23 @@ let tests =
                 Expect.equal (string node["dice_sd"]) "0.25" "deviation"
                 Expect.equal (string node["tre_mm"]) "1.5" "TRE"
                 Expect.equal (node["dice_per_label"].ToJsonString()) """{"1":1,"2":0.5,"7":0}""" "labels"
+
+                for key, expected in
+                    [
+                        "sdlogj", "0.2"
+                        "sdlogj_learn2reg", "0.05"
+                        "extreme_percent", "2"
+                        "extreme_content_percent", "4"
+                        "extreme_label_percent", "6"
+                        "extreme_percent_per_label", """{"1":8,"2":4,"7":0}"""
+                        "median_jacobian_per_label", """{"1":2,"2":1.5,"7":1}"""
+                        "volume_ratio_per_label", """{"1":2,"2":1,"7":0}"""
+                        "volume_error_percent", "8"
+                        "carried95_mm", "4"
+                    ] do
+                    Expect.equal ((nonNull node[key]).ToJsonString()) expected key
+
+                Expect.isTrue (node.ContainsKey "inverse_mm" && isNull node["inverse_mm"]) "not turned round"
             }
             test "the report has every pair as a dot, what became worse and what folds first" {
                 let about =

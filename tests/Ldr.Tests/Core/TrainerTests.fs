@@ -40,6 +40,7 @@ let private set =
                 |]
             Masks = Array.create 5 None
             Labels = lazy [||]
+            Depths = lazy [||]
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (1.0, 1.0, 1.0), struct (32, 32, 32))
             Alignment = Alignment.World
             Affine = ConcurrentDictionary()
@@ -64,6 +65,7 @@ let options: TrainingOptions =
         Accumulate = 1
         Pairs = None
         Augmentation = None
+        Known = None
         LearningRate =
             {
                 Initial = 1e-3

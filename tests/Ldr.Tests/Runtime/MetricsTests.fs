@@ -204,7 +204,7 @@ let private folding =
         testCase "no displacement: nothing folds, nothing varies"
         <| fun () ->
             let found = Folding.Measure(DisplacementField.Zero(gridOf 4 5 6))
-            Expect.equal found (FoldingMeasure(0., 0.)) "zero"
+            Expect.equal found (FoldingMeasure(0., 0., 0., 0.)) "zero"
 
         testCase "a mirrored axis folds everywhere"
         <| fun () ->
@@ -213,7 +213,9 @@ let private folding =
 
             let found = Folding.Measure(DisplacementField(gridOf 4 4 4, vectors))
             Expect.equal found.FoldedPercent 100. "percent"
+            Expect.equal found.ExtremePercent 100. "no volume is kept"
             Expect.isLessThan found.SdLogJ 1e-6 "all alike"
+            Expect.isLessThan found.SdLogJLearn2Reg 1e-6 "all alike, damped too"
 
         testCase "only the interior counts; a determinant of 0 is folded"
         <| fun () ->
@@ -235,7 +237,7 @@ let private folding =
             // Two values deviate by half their difference: here log(1 + 3) and the one given.
             let expect inner shifted what =
                 let expected = abs (log shifted - log 4.) / 2.
-                Expect.floatClose Accuracy.medium (measure inner).SdLogJ expected what
+                Expect.floatClose Accuracy.medium (measure inner).SdLogJLearn2Reg expected what
 
             expect 0f 3. "Learn2Reg's + 3"
             expect -1f 2. "also of a folded voxel"
@@ -244,8 +246,104 @@ let private folding =
             expect 1e20f 1e9 "clamped from above"
             expect nanf 1e-9 "not a number is the worst"
 
-            let damped = (measure 1.02f).SdLogJ / (log 1.02 / 2.)
+            let damped = (measure 1.02f).SdLogJLearn2Reg / (measure 1.02f).SdLogJ
             Expect.isTrue (abs (4. * damped - 1.) < 0.01) "near J = 1 a fourth of the deviation of log J"
+
+        testCase "the deviation of log J is plain, and J below 0.001 or no number counts as 0.001"
+        <| fun () ->
+            let measure inner =
+                let values = Array.create 36 1f
+                values[17] <- 1f
+                values[18] <- inner
+                Folding.OfDeterminants(Volume(gridOf 4 3 3, values))
+
+            for inner, counted in
+                [
+                    2f, 2.
+                    0.5f, 0.5
+                    0.002f, 0.002
+                    0.001f, 0.001
+                    0.0009f, 0.001
+                    0f, 0.001
+                    -3f, 0.001
+                    nanf, 0.001
+                    1e6f, 1e6
+                ] do
+                Expect.floatClose
+                    Accuracy.medium
+                    (measure inner).SdLogJ
+                    (abs (log counted) / 2.)
+                    $"J = {inner}"
+
+        testSeeds "agrees with a slow loop over the interior and a mask" 30
+        <| fun random ->
+            let size () = random.Next(1, 7)
+            let grid = gridOf (size ()) (size ()) (size ())
+            let border = if List.min [ grid.Nx; grid.Ny; grid.Nz ] < 3 then 0 else 1
+
+            let determinants =
+                Volume(
+                    grid,
+                    Array.init (int grid.Count) (fun _ -> float32 (exp (4. * random.NextDouble() - 2.) - 0.2))
+                )
+
+            let mask =
+                Volume(grid, Array.init (int grid.Count) (fun _ -> float32 (random.Next 3)))
+
+            let counted =
+                [|
+                    for z in border .. grid.Nz - 1 - border do
+                        for y in border .. grid.Ny - 1 - border do
+                            for x in border .. grid.Nx - 1 - border do
+                                if mask[x, y, z] <> 0f then
+                                    float determinants[x, y, z]
+                |]
+
+            let deviation f =
+                let values = Array.map f counted
+                let mean = Array.average values
+                values |> Array.averageBy (fun v -> pown (v - mean) 2) |> sqrt
+
+            let percent f =
+                100. * float (counted |> Array.filter f |> Array.length) / float counted.Length
+
+            let found = Folding.OfDeterminants(determinants, mask)
+
+            if counted.Length > 0 then
+                Expect.floatClose Accuracy.medium found.FoldedPercent (percent (fun j -> j <= 0.)) "folded"
+                let extreme j = j < 1. / 3. || j > 3.
+                Expect.floatClose Accuracy.medium found.ExtremePercent (percent extreme) "extreme"
+                let close a b = Expect.isLessThan (abs (a - b)) 1e-6
+                close found.SdLogJ (deviation (fun j -> log (max j 1e-3))) "plain"
+                close found.SdLogJLearn2Reg (deviation (fun j -> log (j + 3.))) "Learn2Reg's"
+            else
+                Expect.isTrue (Double.IsNaN found.SdLogJ) "nothing counts"
+                Expect.isTrue (Double.IsNaN found.SdLogJLearn2Reg) "nothing counts"
+                Expect.equal found.ExtremePercent 0. "nothing is extreme"
+
+        testCase "a volume is extreme below a third and above three times, and where it is no number"
+        <| fun () ->
+            let percent inner =
+                Folding
+                    .OfDeterminants(
+                        Volume(gridOf 3 3 3, Array.init 27 (fun i -> if i = 13 then inner else 1f))
+                    )
+                    .ExtremePercent
+
+            for inner in [ 1f; 0.334f; 3f; 2.99f ] do
+                Expect.equal (percent inner) 0. $"{inner}"
+
+            for inner in [ 0.333f; 3.001f; 0f; -1f; nanf; infinityf ] do
+                Expect.equal (percent inner) 100. $"{inner}"
+
+        testCase "the field itself and its determinants give one measure"
+        <| fun () ->
+            let field = randomField (Random 3) (gridOf 7 6 5) 0.6
+
+            Expect.equal
+                (Folding.Measure field)
+                (Folding.OfDeterminants(Jacobian.Determinants field))
+                "measure"
 
         testCase "all voxels count when an axis is short"
         <| fun () ->
@@ -255,6 +353,340 @@ let private folding =
                 )
 
             Expect.equal found.FoldedPercent 25. "percent"
+    ]
+
+/// Displacements in voxels, from those in mm at each voxel's place in the world.
+let private fieldOf (grid: Grid) (millimetres: float * float * float -> float * float * float) =
+    let plane = int grid.Count
+    let vectors = Array.zeroCreate<float32>(3 * plane)
+
+    for i in 0 .. plane - 1 do
+        let struct (x, y, z) =
+            grid.VoxelToWorld.Apply(
+                float (i % grid.Nx),
+                float (i / grid.Nx % grid.Ny),
+                float (i / (grid.Nx * grid.Ny))
+            )
+
+        let struct (u, v, w) = grid.WorldToVoxel.ApplyLinear(millimetres (x, y, z))
+        vectors[i] <- float32 u
+        vectors[plane + i] <- float32 v
+        vectors[2 * plane + i] <- float32 w
+
+    DisplacementField(grid, vectors)
+
+/// 1 within a ball of the world.
+let private ballOn (grid: Grid) (cx, cy, cz) radius =
+    Volume(
+        grid,
+        Array.init (int grid.Count) (fun i ->
+            let struct (x, y, z) =
+                grid.VoxelToWorld.Apply(
+                    float (i % grid.Nx),
+                    float (i / grid.Nx % grid.Ny),
+                    float (i / (grid.Nx * grid.Ny))
+                )
+
+            if sqrt (pown (x - cx) 2 + pown (y - cy) 2 + pown (z - cz) 2) <= radius then
+                1f
+            else
+                0f)
+    )
+
+let private only (volume: Volume) label =
+    let dice = Overlap.Measure(volume, label, ResizeArray [ 1 ])
+    dice[0].Dice
+
+/// The world's places of the voxels of a label that have one of their six neighbours outside it.
+let private surfaceOf (volume: Volume) label =
+    let grid = volume.Grid
+
+    let inside (x, y, z) =
+        x >= 0
+        && y >= 0
+        && z >= 0
+        && x < grid.Nx
+        && y < grid.Ny
+        && z < grid.Nz
+        && volume[x, y, z] = float32 label
+
+    [|
+        for z in 0 .. grid.Nz - 1 do
+            for y in 0 .. grid.Ny - 1 do
+                for x in 0 .. grid.Nx - 1 do
+                    let neighbours =
+                        [ x - 1, y, z; x + 1, y, z; x, y - 1, z; x, y + 1, z; x, y, z - 1; x, y, z + 1 ]
+
+                    if inside (x, y, z) && not (List.forall inside neighbours) then
+                        grid.VoxelToWorld.Apply(float x, float y, float z)
+    |]
+
+let private between struct (a, b, c) struct (x, y, z) =
+    sqrt (pown (a - x) 2 + pown (b - y) 2 + pown (c - z) 2)
+
+/// Distances of all points to all others, both ways, by the definition.
+let private slowCarried95 (fixedLabels: Volume) (movingLabels: Volume) (field: DisplacementField) label =
+    let carried =
+        surfaceOf fixedLabels label
+        |> Array.map (fun struct (x, y, z) -> field.MapPoint(x, y, z))
+
+    let target = surfaceOf movingLabels label
+
+    let nearest others p =
+        others |> Array.map (between p) |> Array.min
+
+    let pooled =
+        Array.append (Array.map (nearest target) carried) (Array.map (nearest carried) target)
+        |> Array.sort
+
+    let position = 0.95 * float (pooled.Length - 1)
+    let low = int position
+    let high = min (low + 1) (pooled.Length - 1)
+    pooled[low] + (pooled[high] - pooled[low]) * (position - float low)
+
+let private carried =
+    [
+        testCase "a surface that goes nowhere is where it was; one that is moved by 3 mm is 3 mm away"
+        <| fun () ->
+            let grid =
+                Grid(26, 24, 22, Affine.Scaling(1., 1.2, 1.1).Then(Affine.Translation(-5., 3., 2.)))
+
+            let centre = 7., 16., 13.
+            let ball = ballOn grid centre 7.
+            let still = SurfaceDistance.Carried95(ball, ball, DisplacementField.Zero grid, 1)
+            Expect.isLessThan still 1e-6 "itself"
+            let shifted = fieldOf grid (fun _ -> 3., 0., 0.)
+            let off = SurfaceDistance.Carried95(ball, ball, shifted, 1)
+            // The poles go 3 mm, the equator slides along itself.
+            Expect.isTrue (off > 2.3 && off <= 3.1) $"{off} mm"
+
+            // On another grid, where it lies 3 mm further.
+            let other =
+                Grid(40, 40, 40, Affine.Scaling(0.8, 0.8, 0.8).Then(Affine.Translation(-8., 0., -2.)))
+
+            let away = ballOn other (10., 16., 13.) 7.
+            let half = 0.5 * sqrt (1. + 1.44 + 1.21)
+            let met = SurfaceDistance.Carried95(ball, away, shifted, 1)
+            Expect.isLessThan met half $"{met} mm: half a voxel"
+
+            Expect.isGreaterThan
+                (SurfaceDistance.Carried95(ball, away, DisplacementField.Zero grid, 1))
+                2.
+                "not carried"
+
+        testSeeds "agrees with all distances of all points, to half a voxel" 12
+        <| fun random ->
+            let grid, other =
+                Grid(13, 12, 11, Affine.Scaling(0.9, 1.2, 1.5)),
+                Grid(12, 14, 16, Affine.Scaling(1.1, 1.0, 0.9).Then(Affine.Translation(-1., 0.5, 1.)))
+
+            let number low high =
+                low + (high - low) * random.NextDouble()
+
+            let centre () =
+                number 4. 8., number 5. 8., number 6. 9.
+
+            let a, b =
+                ballOn grid (centre ()) (number 2. 5.), ballOn other (centre ()) (number 2. 5.)
+
+            let step = number -1.5 1.5
+
+            let field =
+                fieldOf grid (fun (x, y, z) ->
+                    step * sin (x / 3.), 0.7 * step * cos (y / 2.), step * sin (z / 4.))
+
+            let found, slow =
+                SurfaceDistance.Carried95(a, b, field, 1), slowCarried95 a b field 1
+
+            Expect.isLessThan (abs (found - slow)) (0.5 * sqrt (1.21 + 1. + 0.81)) $"{found} mm, {slow} mm"
+
+        testCase "a field that collapses a ball into its middle is far, although the resampled labels agree"
+        <| fun () ->
+            let grid = gridOf 24 24 24
+            let centre = 11.5, 11.5, 11.5
+            let ball = ballOn grid centre 8.
+
+            let collapse =
+                fieldOf grid (fun (x, y, z) ->
+                    let dx, dy, dz = x - 11.5, y - 11.5, z - 11.5
+
+                    if sqrt (dx * dx + dy * dy + dz * dz) <= 8. then
+                        -0.8 * dx, -0.8 * dy, -0.8 * dz
+                    else
+                        0., 0., 0.)
+
+            let moved = Warp.Nearest(ball, collapse)
+            Expect.equal (only ball moved) 1. "Dice sees nothing"
+            Expect.equal (SurfaceDistance.Hd95(ball, moved, 1)) 0. "nor do the resampled surfaces"
+            // The surface goes from a radius of 8 to one of 1.6.
+            let off = SurfaceDistance.Carried95(ball, ball, collapse, 1)
+            Expect.isTrue (off > 5.5 && off < 7.) $"{off} mm"
+
+        testCase "what is not reached counts as what is not hit"
+        <| fun () ->
+            let grid = gridOf 20 20 20
+            let centre = 10., 10., 10.
+            let large = ballOn grid centre 6.
+            // Its pole alone, which lies on the large surface.
+            let pole = ballOn grid (4., 10., 10.) 0.1
+            let still = DisplacementField.Zero grid
+
+            Expect.isGreaterThan
+                (SurfaceDistance.Carried95(pole, large, still, 1))
+                8.
+                "the rest is not reached"
+
+            Expect.isGreaterThan (SurfaceDistance.Carried95(large, pole, still, 1)) 8. "the rest does not hit"
+
+        testCase "a structure that a map lacks has none, and what is lost is infinitely far"
+        <| fun () ->
+            let grid = gridOf 12 12 12
+            let ball, none = ballOn grid (6., 6., 6.) 3., Volume(grid, Array.zeroCreate 1728)
+            let still = DisplacementField.Zero grid
+            Expect.isTrue (Double.IsNaN(SurfaceDistance.Carried95(ball, none, still, 1))) "moving"
+            Expect.isTrue (Double.IsNaN(SurfaceDistance.Carried95(none, ball, still, 1))) "fixed"
+
+            let lost =
+                DisplacementField(grid, Array.init (3 * 1728) (fun i -> if i < 1728 then nanf else 0f))
+
+            Expect.equal (SurfaceDistance.Carried95(ball, ball, lost, 1)) infinity "not a number"
+            // Far out of the scan is far, whatever the box.
+            let away = fieldOf grid (fun _ -> 1e7, 0., 0.)
+            Expect.isGreaterThan (SurfaceDistance.Carried95(ball, ball, away, 1)) 10. "out of the scan"
+    ]
+
+let private volumes =
+    [
+        testCase "a stretched structure: the median determinant, and the ratio of the volumes in mm³"
+        <| fun () ->
+            let fixedGrid = Grid(12, 11, 10, Affine.Scaling(1., 2., 1.5))
+            let movingGrid = Grid(20, 20, 20, Affine.Scaling(0.5, -1., 1.))
+            // J = 1.5 · 1.2 · 0.9 everywhere.
+            let field = fieldOf fixedGrid (fun (x, y, z) -> 0.5 * x, 0.2 * y, -0.1 * z)
+
+            let labels (grid: Grid) first second =
+                Volume(
+                    grid,
+                    Array.init (int grid.Count) (fun i ->
+                        if i < first then 1f
+                        elif i < first + second then 2f
+                        else 0f)
+                )
+
+            let found =
+                VolumeChange.OfLabels(
+                    Jacobian.Determinants field,
+                    labels fixedGrid 100 40,
+                    labels movingGrid 600 0,
+                    [| 2; 7; 1 |]
+                )
+
+            Expect.equal
+                [ for c in found -> c.Label, c.Voxels ]
+                [ 2, 40L; 1, 100L ]
+                "as asked for; 7 is not there"
+
+            let second, first = found[0], found[1]
+            Expect.floatClose Accuracy.medium first.MedianJacobian (1.5 * 1.2 * 0.9) "median"
+
+            Expect.floatClose
+                Accuracy.high
+                first.VolumeRatio
+                (600. * 0.5 / (100. * 3.))
+                "600 voxels of 0.5 mm³"
+
+            Expect.floatClose
+                Accuracy.medium
+                first.ErrorPercent
+                (100. * (1.5 * 1.2 * 0.9 - 1.))
+                "of the median from the ratio"
+
+            Expect.isTrue (Double.IsNaN second.VolumeRatio) "the moving map lacks it"
+            Expect.isTrue (Double.IsNaN second.ErrorPercent) "and nothing is told"
+            Expect.equal (first.ExtremePercent, second.ExtremePercent) (0., 0.) "nothing is extreme"
+
+        testCase "the median and the extreme share are those of the label's own voxels"
+        <| fun () ->
+            let labels = line [ 1; 1; 1; 1; 2; 2; 0; 1 ]
+            let determinants = line [ 0.2; 1.1; 0.9; 4.0; 3.5; nan; -7; 1.0 ]
+            let found = VolumeChange.OfLabels(determinants, labels, labels, [| 1; 2 |])
+            Expect.floatClose Accuracy.medium found[0].MedianJacobian 1.0 "of 0.2, 0.9, 1, 1.1, 4"
+            Expect.equal found[0].ExtremePercent 40. "0.2 and 4"
+            Expect.equal found[1].ExtremePercent 100. "3.5 and no number"
+            Expect.equal found[0].VolumeRatio 1. "the same map"
+            Expect.floatClose Accuracy.low found[0].ErrorPercent 0. "no error"
+
+        testCase "a halved volume is as wrong as the ratio says"
+        <| fun () ->
+            let labels = line [ 1; 1 ]
+            let found = VolumeChange.OfLabels(line [ 0.5; 0.5 ], labels, labels, [| 1 |])
+            Expect.floatClose Accuracy.medium found[0].ErrorPercent 50. "|0.5 − 1|"
+
+        testCase "sizes must agree"
+        <| fun () ->
+            Expect.throwsT<ArgumentException>
+                (fun () ->
+                    VolumeChange.OfLabels(line [ 1 ], line [ 1; 1 ], line [ 1; 1 ], [| 1 |])
+                    |> ignore)
+                "determinants of another size"
+    ]
+
+/// To the nearest voxel of the other kind, less half the least spacing, by the definition.
+let private slowDepth (labels: Volume) label limit =
+    let grid = labels.Grid
+    let struct (sx, sy, sz) = grid.Spacing
+
+    let place i =
+        float (i % grid.Nx) * sx, float (i / grid.Nx % grid.Ny) * sy, float (i / (grid.Nx * grid.Ny)) * sz
+
+    let inside i = labels.Values[i] = float32 label
+    let half = (min sx (min sy sz)) / 2.
+
+    Array.init (int grid.Count) (fun i ->
+        let x, y, z = place i
+
+        let nearest =
+            [ 0 .. int grid.Count - 1 ]
+            |> List.filter (fun j -> inside j <> inside i)
+            |> List.map (fun j ->
+                let p, q, r = place j
+                sqrt (pown (x - p) 2 + pown (y - q) 2 + pown (z - r) 2))
+            |> List.fold min infinity
+
+        let depth = nearest - half
+        (if inside i then depth else -depth) |> max -limit |> min limit)
+
+let private depths =
+    [
+        testSeeds "depth agrees with a slow loop, and is cut" 25
+        <| fun random ->
+            let size () = random.Next(1, 7)
+            let grid = Grid(size (), size (), size (), Affine.Scaling(0.8, 1.5, 2.2))
+            let density = random.NextDouble()
+
+            let labels =
+                Volume(
+                    grid,
+                    Array.init (int grid.Count) (fun _ -> if random.NextDouble() < density then 3f else 1f)
+                )
+
+            for limit in [ 100.; 1.5 ] do
+                let found, slow = SignedDistance.Of(labels, 3, limit), slowDepth labels 3 limit
+
+                for a, b in Array.zip found.Values slow do
+                    Expect.isLessThan (abs (float a - b)) 1e-5 $"{a} instead of {b}"
+
+        testCase "a label that is not there is nowhere deep, one that fills the map is everywhere"
+        <| fun () ->
+            let ones = line [ 1; 1; 1 ]
+            Expect.equal (SignedDistance.Of(ones, 2, 4.)).Values [| -4f; -4f; -4f |] "not there"
+            Expect.equal (SignedDistance.Of(ones, 1, 4.)).Values [| 4f; 4f; 4f |] "everywhere"
+
+        testCase "the surface lies halfway between the voxels"
+        <| fun () ->
+            let found = SignedDistance.Of(line [ 0; 0; 1; 1; 1; 0 ], 1, 4.)
+            Expect.equal found.Values [| -1.5f; -0.5f; 0.5f; 1.5f; 0.5f; -0.5f |] "mm"
+            Expect.isTrue (found.Grid.SameAs(gridOf 6 1 1)) "its grid"
     ]
 
 let private similarity =
@@ -315,6 +747,9 @@ let tests =
         [
             testList "overlap" overlap
             testList "surface distance" surfaces
+            testList "carried surface" carried
             testList "folding" folding
+            testList "volume change" volumes
+            testList "depth" depths
             testList "similarity" similarity
         ]
