@@ -18,6 +18,9 @@ HIPPOCAMPUS = ("experiments/hippocampus.json", [
 BRAIN = ("experiments/brain-known.json", [
     "CT_torso/example_ct.nii.gz", "Lung_CT/3DCT_lung_baseline.mha", "Task04_Hippocampus/imagesTr/hippocampus_003.nii.gz"])
 
+# Pairs whose figures a test measures again.
+SAMPLE = 10
+
 # name, model, further options, data, pairs that are scored, pairs that are tried for the verdict (0: not tried)
 ROWS = [
     ("hippocampus", "hippocampus", [], HIPPOCAMPUS, 200, 40),
@@ -41,16 +44,22 @@ def evaluate(model, options, data, pairs, output):
     return json.loads(done.stdout)
 
 
+def try_verdict(model, options, data, tried, folder):
+    experiment, others = data
+    wrong = [word for other in others for word in ("--other", f"{DATA}/{other}")]
+    evaluate(model, [*options, "--verdict", *wrong], experiment, tried, folder)
+    (folder / "verdict.csv").unlink()
+
+
 def measure(name, model, options, data, pairs, tried):
     folder = KEPT / name.replace(", ", "-").replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)
-    experiment, others = data
+    experiment, _ = data
     evaluate(model, [*options, "--known-field", "--inverse"], experiment, pairs, folder)
     for made in ("scores.csv", "report.html"):
         (folder / made).unlink()
     if tried:
-        wrong = [word for other in others for word in ("--other", f"{DATA}/{other}")]
-        evaluate(model, [*options, "--verdict", *wrong], experiment, tried, folder)
+        try_verdict(model, options, data, tried, folder)
     print(f"{name}: measured", file=sys.stderr)
 
 
@@ -89,6 +98,15 @@ def insert(page, start, end, made):
 
 def main():
     wanted = sys.argv[1:]
+    if wanted[:1] in (["--verdict-only"], ["--sample"]):
+        # For benchmarks/truth/ship: one part of a row, into another folder.
+        what, name, folder = wanted
+        _, model, options, data, _, tried = next(row for row in ROWS if row[0] == name)
+        if what == "--sample":
+            evaluate(model, [*options, "--known-field"], data[0], SAMPLE, folder)
+        else:
+            try_verdict(model, options, data, tried, pathlib.Path(folder))
+        return
     names = [row[0] for row in ROWS]
     for name in wanted:
         if name not in names:
