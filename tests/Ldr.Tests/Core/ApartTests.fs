@@ -108,7 +108,7 @@ let tests =
                             Refinement = None
                             FixedMask = None
                             MovingMask = None
-                            Diffeomorphic = false
+                            Diffeomorphic = None
                             Say = ignore
                         }
 

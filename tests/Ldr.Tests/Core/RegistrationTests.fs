@@ -201,7 +201,7 @@ let tests =
                             Refinement = None
                             FixedMask = None
                             MovingMask = None
-                            Diffeomorphic = false
+                            Diffeomorphic = None
                             Say = ignore
                         }
 
@@ -287,7 +287,7 @@ let tests =
                             Refinement = None
                             FixedMask = None
                             MovingMask = None
-                            Diffeomorphic = false
+                            Diffeomorphic = None
                             Say = ignore
                         }
 

@@ -454,6 +454,27 @@ let tests =
                         Steps = 5
                         Experiment = "00ff"
                         Notes = [ "a line" ]
+                        Verdict = Some(VerdictThresholds(LookDetail = 0.41, FailedExtremePercent = 12.5))
+                        Figures =
+                            [
+                                {
+                                    Pairs = 20
+                                    DrawSeed = 3
+                                    DiceBefore = 0.5
+                                    Dice = 0.8
+                                    DiceSd = 0.05
+                                    Hd95Mm = 1.5
+                                    Carried95Mm = 1.75
+                                    ExtremeLabelPercent = 0.25
+                                    ExtremeContentPercent = 0.5
+                                    VolumeErrorPercent = 7.0
+                                    FoldedPercent = 0.125
+                                    SdLogJ = 0.3
+                                    InverseMm = None
+                                    KnownFieldBeforeMm = Some 2.0
+                                    KnownFieldMm = Some 0.75
+                                }
+                            ]
                     }
 
                 let path = folder </> "model.safetensors"
