@@ -85,8 +85,13 @@ let tests =
                             $"{name}, {steps} steps of {length}"
 
                         if steps = 0 then
-                            Expect.equal refined.Field.Vectors start.Vectors $"{name}: nothing is done"
-                            Expect.equal (refined.After, refined.Steps) (refined.Before, 0) $"{name}: nothing"
+                            Expect.equal refined.Steps 0 $"{name}: no steps"
+
+                            // As it is, or what is coarse of it where that is better.
+                            if refined.After = refined.Before then
+                                Expect.equal refined.Field.Vectors start.Vectors $"{name}: nothing is done"
+                            else
+                                Expect.notEqual name "the truth" "which nothing is better than"
 
             testCase "what is told of the start and the end is what the fields give"
             <| fun () ->
@@ -131,15 +136,49 @@ let tests =
 
             testCase "a start on another grid is the same start"
             <| fun () ->
-                let one, two = scan 14 0, scan 14 1
-                let g = one.Grid
+                let scan = scan 14 0
                 let coarse = Grid(21, 19, 17, Affine.Scaling(2., 2., 2.))
-                let start = smoothField (Random 5) coarse 2.
+                let start = smoothField (Random 5) coarse 4.
+                let same = start.ResampleTo scan.Grid
+                // The start is right, so that nothing is better.
+                let fixedScan = Warp.Linear(scan, same)
 
                 let from field =
-                    (Refinement.Run(one, two, Affine.Identity, field, RefinementOptions(Steps = 0))).Field
+                    (Refinement.Run(fixedScan, scan, Affine.Identity, field, RefinementOptions(Steps = 0)))
+                        .Field
 
-                Expect.equal (from start).Vectors (start.ResampleTo g).Vectors "on the fixed grid"
+                Expect.equal (from start).Vectors same.Vectors "on the fixed grid"
+                Expect.equal (from same).Vectors same.Vectors "as it is"
+
+            testCase "what a start has wrong on a small scale is smoothed away, and the better end is kept"
+            <| fun () ->
+                let scan = scan 18 0
+
+                let pair =
+                    KnownField.Of(scan, null, KnownFieldOptions(Noise = 0., AmplitudeMm = Nullable 3.))
+
+                let random = Random 4
+
+                let rough =
+                    DisplacementField(
+                        scan.Grid,
+                        pair.Truth.Vectors
+                        |> Array.map (fun v -> v + float32 (4. * random.NextDouble() - 2.))
+                    )
+
+                let run start steps =
+                    Refinement.Run(pair.Fixed, scan, Affine.Identity, start, RefinementOptions(Steps = steps))
+
+                let wrong = pair.ErrorMm rough
+                Expect.isGreaterThan wrong 1.5 "mm off"
+                let smoothed = run rough 0
+                Expect.isGreaterThan smoothed.After smoothed.Before "more alike"
+                Expect.isLessThan (pair.ErrorMm smoothed.Field) (0.7 * wrong) "nearer without a step"
+                let refined = run rough 20
+                Expect.isGreaterThan refined.After smoothed.After "steps bring more"
+                Expect.isLessThan (pair.ErrorMm refined.Field) (0.4 * wrong) "and bring it nearer"
+                // From both: 20 at each of two coarse levels and 10 at the finest.
+                Expect.equal refined.Steps 100 "steps"
 
             testCase "the penalty on volumes makes them change less, at a price"
             <| fun () ->
