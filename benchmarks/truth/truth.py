@@ -24,13 +24,13 @@ SAMPLE = 10
 # name, model, further options, data, pairs that are scored, pairs that are tried for the verdict (0: not tried)
 ROWS = [
     ("hippocampus", "hippocampus", [], HIPPOCAMPUS, 200, 40),
-    ("hippocampus, refined", "hippocampus", ["--refine", "40"], HIPPOCAMPUS, 60, 0),
+    ("hippocampus, refined", "hippocampus", ["--refine", "40"], HIPPOCAMPUS, 40, 0),
     ("hippocampus-labels", "hippocampus-labels", [], HIPPOCAMPUS, 200, 40),
-    ("hippocampus-labels, refined", "hippocampus-labels", ["--refine", "40"], HIPPOCAMPUS, 60, 0),
-    ("hippocampus, no model", "none", [], HIPPOCAMPUS, 60, 20),
-    ("brain", "brain", [], BRAIN, 60, 14),
-    ("brain, refined", "brain", ["--refine", "40"], BRAIN, 20, 0),
-    ("brain, no model", "none", [], BRAIN, 20, 10),
+    ("hippocampus-labels, refined", "hippocampus-labels", ["--refine", "40"], HIPPOCAMPUS, 40, 0),
+    ("hippocampus, no model", "none", [], HIPPOCAMPUS, 40, 10),
+    ("brain", "brain", [], BRAIN, 20, 10),
+    ("brain, refined", "brain", ["--refine", "40"], BRAIN, 10, 0),
+    ("brain, no model", "none", [], BRAIN, 10, 5),
 ]
 
 

@@ -920,6 +920,7 @@ let private evaluate (request: Request) (reporter: Progress.Reporter) (e: Evalua
                 let size = card |> Option.map ModelFile.sizeOf |> Option.defaultValue (0L, 0.0)
                 let summary = Scores.summarise name size before scores
                 let json = Scores.toJson summary
+                json.Add("draw_seed", JsonValue.Create e.Seed)
 
                 for errors in Option.toList known do
                     json.Add("known_field_scans", JsonValue.Create errors.Length)

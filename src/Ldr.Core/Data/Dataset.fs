@@ -507,7 +507,11 @@ module Dataset =
 
             let names = [| "train"; "validation"; "test" |]
 
-            match parts |> Array.tryFindIndex (fun part -> part.Count < 2) with
+            let tooFew =
+                Array.zip wanted parts
+                |> Array.tryFindIndex (fun (size, part) -> part.Count < min 2 size)
+
+            match tooFew with
             | Some index ->
                 Error(
                     BadInput

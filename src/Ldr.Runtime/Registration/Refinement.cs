@@ -74,8 +74,10 @@ public static class Refinement
     /// <summary>The largest distance of control points that is derived, mm: people differ at that scale, however large the scan.</summary>
     private const double MostControlMm = 8;
 
-    /// <summary>The least distance of control points that is derived, voxels of the finest axis.</summary>
-    private const double LeastControlVoxels = 3;
+    /// <summary>The least distance of control points that is derived, voxels of the coarsest axis, but no more than so many mm.</summary>
+    private const double LeastControlVoxels = 4;
+
+    private const double MostLeastControlMm = 10;
 
     /// <summary>Refines.</summary>
     /// <param name="fixedScan">The fixed scan.</param>
@@ -201,7 +203,7 @@ public static class Refinement
 
     /// <summary>
     /// The distance of control points (mm) that suits a scan: an eighth of the side of a cube as large as what it shows, at most 8 mm,
-    /// but at least three voxels of its finest axis.
+    /// but at least four voxels of its coarsest axis (up to 10 mm): thick slices show no more.
     /// </summary>
     /// <param name="fixedScan">The scan.</param>
     /// <param name="mask">Where it counts (above 0); everywhere when null.</param>
@@ -217,7 +219,8 @@ public static class Refinement
 
         (double x, double y, double z) = fixedScan.Grid.Spacing;
         double side = Math.Cbrt(count * Math.Abs(fixedScan.Grid.VoxelToWorld.Determinant));
-        return Math.Max(Math.Min(side / AlongContent, MostControlMm), LeastControlVoxels * Math.Min(x, Math.Min(y, z)));
+        double least = Math.Min(LeastControlVoxels * Math.Max(x, Math.Max(y, z)), MostLeastControlMm);
+        return Math.Max(Math.Min(side / AlongContent, MostControlMm), least);
     }
 
     private static float[]? Weights(Grid grid, Affine initial, Volume? movingMask, RefinementOptions options)

@@ -472,7 +472,8 @@ let tests =
 
             realData "Task04_Hippocampus" (fun found ->
                 Expect.equal found.Examined.Length 200 "subjects"
-                Expect.equal (kinds found) [ "intensity-scales"; "types" ] "findings")
+                // Scans 2k − 1 and 2k are the two sides of one person.
+                Expect.equal (kinds found) [ "intensity-scales"; "twins"; "types" ] "findings")
             realData "Brain_IXI" (fun found ->
                 Expect.equal found.Examined.Length 145 "subjects"
                 Expect.equal (kinds found) [ "label-names"; "label-volume"; "missing-label" ] "findings")

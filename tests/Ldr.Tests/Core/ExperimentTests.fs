@@ -20,7 +20,7 @@ let tests =
                 test $"{Path.GetFileName file} is read, and written as it was resolved" {
                     // A teacher's model is made by another experiment: another file stands in for it.
                     let assignments =
-                        if (File.ReadAllText file).Contains "\"runs/" then
+                        if (File.ReadAllText file).Contains "\"teacher\": \"runs/" then
                             [ $"train.student-aldk.distillation.teacher={file}" ]
                         else
                             []

@@ -218,21 +218,21 @@ let tests =
                 Expect.equal (run 2) (run 1) "threads"
 
             testCase
-                "control points suit what the scan shows: an eighth of its side, up to 8 mm, from 3 voxels on"
+                "control points suit what the scan shows: an eighth of its side, up to 8 mm, but 4 voxels of its coarsest axis at least"
             <| fun () ->
                 let grid = gridOf 60 60 60
                 let of' scan = Refinement.ControlSpacingFor scan
                 Expect.floatClose Accuracy.high (of' (cube grid 40)) 5. "40 mm"
                 Expect.floatClose Accuracy.high (of' (cube grid 56)) 7. "56 mm"
-                Expect.floatClose Accuracy.high (of' (cube grid 12)) 3. "three voxels"
+                Expect.floatClose Accuracy.high (of' (cube grid 12)) 4. "four voxels"
                 let wide = Grid(60, 60, 60, Affine.Scaling(2., -2., 2.))
                 Expect.floatClose Accuracy.high (of' (cube wide 40)) 8. "80 mm: no more than 8"
-                Expect.floatClose Accuracy.high (of' (cube wide 20)) 6. "three voxels of 2 mm"
+                Expect.floatClose Accuracy.high (of' (cube wide 20)) 8. "four voxels of 2 mm"
                 let flat = Grid(60, 60, 60, Affine.Scaling(0.5, 1., 2.))
-                Expect.floatClose Accuracy.high (of' (cube flat 32)) 4. "the side of a cube as large"
-                Expect.floatClose Accuracy.high (of' (cube flat 10)) 1.5 "three voxels of the finest axis"
+                Expect.floatClose Accuracy.high (of' (cube flat 32)) 8. "four voxels of the coarsest axis"
+                Expect.floatClose Accuracy.high (of' (cube flat 10)) 8. "however small the content"
                 let coarse = Grid(30, 30, 30, Affine.Scaling(3., 3., 3.))
-                Expect.floatClose Accuracy.high (of' (cube coarse 20)) 9. "but three voxels at least"
+                Expect.floatClose Accuracy.high (of' (cube coarse 20)) 10. "but no more than 10 mm for that"
 
                 // A mask leaves a part of the content: 20 × 40 × 40 mm.
                 let mask =
