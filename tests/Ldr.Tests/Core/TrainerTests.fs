@@ -435,6 +435,86 @@ let tests =
                 for KeyValue(name, bytes) in whole do
                     Expect.isTrue (bytes = cut[name]) name)
 
+            testInFolder
+                "what a loss asks of labels reaches its step: each label's map, how deep voxels lie in it, or both"
+                (fun folder ->
+                    use _ = torch.NewDisposeScope()
+
+                    let data =
+                        """{"source": {"kind": "synthetic", "size": [24, 20, 22], "subjects": 6, "structures": 3},
+                            "split": {"train": 2, "validation": 2, "test": 2}, "size": [24, 20, 22], "ignored_labels": [2]}"""
+                        |> Codec.ofText "" DataOptions.codec
+                        |> Error.orRaise
+
+                    let dataset = Dataset.load data |> Error.orRaise
+                    let scans = TrainingSet.load data (SubjectGroup.free dataset.Subjects)
+                    use student = Network.create (Seed.ofInt 1) options.Architecture
+
+                    let batch dice distance =
+                        let job = job folder false CancellationToken.None ignoreEvents
+
+                        (Batches.ofStep
+                            { job with
+                                Set = scans
+                                Options =
+                                    { options with
+                                        Loss =
+                                            { options.Loss with
+                                                Dice = dice
+                                                LabelDistance = distance
+                                            }
+                                    }
+                            }
+                            (StepClock())
+                            student
+                            0
+                            { Gamma = 1.0; DiscriminatorMoves = 0 }
+                            [ 0, 3 ])
+                            .Head
+
+                    let expected make =
+                        [
+                            for subject in [ 0; 3 ] ->
+                                let map = (Option.get dataset.Subjects[subject].Labels).Read()
+                                [| for label in [ 1; 3 ] -> make map label |] |> Array.concat
+                        ]
+
+                    let maps =
+                        expected (fun map label ->
+                            map.Values |> Array.map (fun v -> if v = float32 label then 1.0f else 0.0f))
+
+                    let depths =
+                        expected (fun map label ->
+                            (SignedDistance.Of(map, label, 4.0)).Values |> Array.map (fun d -> d / 4.0f))
+
+                    let both (pair: (torch.Tensor * torch.Tensor) option) =
+                        pair |> Option.map (fun (f, m) -> [ Bridge.toArray f; Bridge.toArray m ])
+
+                    for dice, distance in [ 0.0, 0.0; 1.0, 0.0; 0.0, 1.0; 0.5, 2.0 ] do
+                        let batch = batch dice distance
+
+                        let wanted weight values =
+                            if weight > 0.0 then Some values else None
+
+                        Expect.equal (both batch.Labels) (wanted dice maps) $"maps, {dice} and {distance}"
+
+                        Expect.equal
+                            (both batch.Depths)
+                            (wanted distance depths)
+                            $"depths, {dice} and {distance}"
+
+                    let bare =
+                        TrainingSet.load
+                            data
+                            (SubjectGroup.free (
+                                dataset.Subjects |> List.map (fun s -> { s with Labels = None })
+                            ))
+
+                    match Error.guard (fun () -> bare.Depths.Force()) with
+                    | Ok _ -> failtest "accepted"
+                    | Error e ->
+                        Expect.stringContains (String.Join("", Error.lines e)) "\"label_distance\"" "the key")
+
             testInFolder "a model file comes back as it was, and a wrong one is refused" (fun folder ->
                 let network = Network.create (Seed.ofInt 7) options.Architecture
 
