@@ -472,8 +472,10 @@ let tests =
 
             realData "Task04_Hippocampus" (fun found ->
                 Expect.equal found.Examined.Length 200 "subjects"
-                // Scans 2k − 1 and 2k are the two sides of one person.
-                Expect.equal (kinds found) [ "intensity-scales"; "twins"; "types" ] "findings")
+                Expect.equal (kinds found) [ "intensity-scales"; "twins"; "types" ] "findings"
+                let twins = found.Findings |> List.filter (fun f -> f.Kind = "twins")
+                Expect.equal (twins |> List.map _.Severity) [ Doubtful ] "a random split may tear them"
+                Expect.stringContains (string twins.Head) "data.people" "what would be right")
             realData "Brain_IXI" (fun found ->
                 Expect.equal found.Examined.Length 145 "subjects"
                 Expect.equal (kinds found) [ "label-names"; "label-volume"; "missing-label" ] "findings")

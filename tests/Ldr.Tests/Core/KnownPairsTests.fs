@@ -328,19 +328,20 @@ let private image =
 
                 Expect.isTrue (fields none |> List.forall (Array.forall ((=) 0.0))) "nothing"
 
-                for name, options, most in
+                for name, options, most, least in
                     [
-                        "shift", { none with Shift = 4.0 }, 4.0
+                        "shift", { none with Shift = 4.0 }, 4.0, 0.5
                         "elastic",
                         { none with
                             Elastic = [ { Spacing = 12.0; Amplitude = 3.0 } ]
                         },
-                        3.0
+                        3.0,
+                        0.1
                     ] do
                     let found = fields options |> List.map Array.max
                     Expect.isLessThanOrEqual (List.max found) (most + 1e-3) $"{name}: at most"
                     Expect.isGreaterThan (List.max found) (0.5 * most) $"{name}: as far as that"
-                    Expect.isLessThan (List.min found) (0.5 * most) $"{name}: drawn"
+                    Expect.isLessThan (List.min found) (least * most) $"{name}: drawn"
 
                 // The affine map and every scale, each composed with what comes before.
                 let coarse, fine =
