@@ -25,7 +25,7 @@ SAMPLE = 10
 ROWS = [
     ("hippocampus", "hippocampus", [], HIPPOCAMPUS, 200, 40),
     ("hippocampus, refined", "hippocampus", ["--refine", "40"], HIPPOCAMPUS, 40, 0),
-    ("hippocampus-labels", "hippocampus-labels", [], HIPPOCAMPUS, 200, 40),
+    ("hippocampus-labels", "hippocampus-labels", [], HIPPOCAMPUS, 100, 16),
     ("hippocampus-labels, refined", "hippocampus-labels", ["--refine", "40"], HIPPOCAMPUS, 40, 0),
     ("hippocampus, no model", "none", [], HIPPOCAMPUS, 40, 10),
     ("brain", "brain", [], BRAIN, 20, 10),
