@@ -234,14 +234,14 @@ let tests =
                 let coarse = Grid(30, 30, 30, Affine.Scaling(3., 3., 3.))
                 Expect.floatClose Accuracy.high (of' (cube coarse 20)) 10. "but no more than 10 mm for that"
 
-                // A mask leaves a part of the content: 20 × 40 × 40 mm.
+                // A mask leaves a part of the content, too little for more than four voxels.
                 let mask =
                     Volume(grid, Array.init (int grid.Count) (fun i -> if i % 60 < 23 then 1f else 0f))
 
                 Expect.floatClose
                     Accuracy.high
                     (Refinement.ControlSpacingFor(cube grid 40, mask))
-                    (Math.Cbrt 32000. / 8.)
+                    4.
                     "inside the mask"
 
             testCase "without a distance of control points, that of the scan is taken"
