@@ -1,8 +1,23 @@
-// register MODEL FIXED MOVING MOVED FIELD
+// register FIXED MOVING OUTPUT [MODEL] [FIXED-MASK]: two scans, with or without a model, to files in a folder.
 using Ldr.Runtime;
 
-using Registrar registrar = new(StudentModel.Load(args[0]));
-RegistrationResult result = registrar.Register(Volume.Read(args[1]), Volume.Read(args[2]));
-result.Moved.Write(args[3]);
-result.Field.Write(args[4]);
-Console.WriteLine($"{result.Field.MeanLengthMm:F2} mm moved on average, {result.TotalTime.TotalMilliseconds:F0} ms");
+if (args.Length is < 3 or > 5)
+{
+    Console.Error.WriteLine("register FIXED MOVING OUTPUT [MODEL|none] [FIXED-MASK]");
+    return 2;
+}
+
+using Registrar registrar = args.Length > 3 && args[3] != "none" ? new(StudentModel.Load(args[3])) : new();
+RegistrationOptions options = new()
+{
+    Prealignment = Prealignment.Auto,
+    FixedMask = args.Length > 4 ? ImageFile.Read(args[4]) : null,
+};
+RegistrationResult result = registrar.Register(ImageFile.Read(args[0]), ImageFile.Read(args[1]), options);
+Directory.CreateDirectory(args[2]);
+ImageFile.Write(Path.Combine(args[2], "moved.nii.gz"), result.Moved);
+TransformFile.WriteField(Path.Combine(args[2], "field.nii.gz"), result.Field);
+TransformFile.WriteField(Path.Combine(args[2], "inverse.nii.gz"), result.Inverse());
+result.WriteReport(Path.Combine(args[2], "report.html"));
+Console.WriteLine($"{result.Verdict}: {string.Join("; ", result.Quality.Reasons)}");
+return result.Verdict == Verdict.Failed ? 3 : 0;

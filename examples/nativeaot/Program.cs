@@ -25,7 +25,7 @@ try
 
     Console.WriteLine(string.Create(
         CultureInfo.InvariantCulture,
-        $"network {result.NetworkTime.TotalMilliseconds:F0} ms, warp {result.WarpTime.TotalMilliseconds:F0} ms, registration {result.TotalTime.TotalMilliseconds:F0} ms, with files {Stopwatch.GetElapsedTime(start).TotalMilliseconds:F0} ms"));
+        $"network {result.Times.Network.TotalMilliseconds:F0} ms, warp {result.Times.Warp.TotalMilliseconds:F0} ms, registration {result.Times.Total.TotalMilliseconds:F0} ms, with files {Stopwatch.GetElapsedTime(start).TotalMilliseconds:F0} ms"));
     return 0;
 }
 catch (InvalidFileException error)

@@ -63,7 +63,7 @@ let private withEngine
     (choice: EngineChoice)
     (path: string)
     (file: SafetensorsFile)
-    (action: (Alignment option -> Volume -> Volume -> Registered) -> Result<'r, Error>)
+    (action: Registrar -> Result<'r, Error>)
     : Result<'r, Error> =
     let byTorch () =
         compute request
@@ -71,7 +71,8 @@ let private withEngine
             ModelFile.read path
             |> Result.bind (fun model ->
                 model.Network.``to`` device |> ignore
-                action (Registration.run device model)))
+                use registrar = new Registrar(TorchPredictor(device, model))
+                action registrar))
 
     let kind =
         match StudentModel.Supports file.Metadata with
@@ -89,7 +90,7 @@ let private withEngine
         Error.guard (fun () -> StudentModel.Load(file, path))
         |> Result.bind (fun model ->
             use registrar = new Registrar(model, request.Threads |> Option.defaultValue 0)
-            action (Registration.managed registrar))
+            action registrar)
 
 /// A token that the first Ctrl-C (or a scheduler's SIGTERM) cancels, so that work ends at a good place; a second one ends the
 /// program.
@@ -279,6 +280,8 @@ let private verdictWord verdict =
     | Verdict.Look -> "look"
     | _ -> "failed"
 
+let private startWord (start: StartedBy) = (string start).ToLowerInvariant()
+
 /// Reads the files of a pair: --volume is for those that hold several volumes, and one of them must.
 let private volumeReader (r: RegisterOptions) : string -> Volume =
     match r.Volume with
@@ -300,9 +303,7 @@ let private volumeReader (r: RegisterOptions) : string -> Volume =
 
 /// What is done with the pair beside the network: files read, sizes checked.
 let private pairOptions
-    (request: Request)
     (r: RegisterOptions)
-    (card: ModelCard option)
     (fixedScan: Volume)
     (moving: Volume)
     =
@@ -355,57 +356,57 @@ let private pairOptions
         | None, None, None -> Some(RefinementOptions().Steps)
         | None, None, Some _ -> None
 
-    {
+    RegistrationOptions(
         Prealignment =
-            match r.Affine with
-            | _ when startField.IsSome -> ByHeader None
-            // What a model that aligns would do by itself, with the masks.
-            | Header None when
-                (fixedMask.IsSome || movingMask.IsSome)
-                && card |> Option.exists (fun card -> card.Alignment = Alignment.Affine)
-                ->
-                Optimised AffineFreedom.Full
-            | Header alignment -> ByHeader alignment
-            | Optimise freedom -> Optimised freedom
-            | KeepWhereItHelps -> WhereItHelps
-            | FromFile file ->
-                match read file with
-                | :? Transform.Linear as linear -> Given linear.World
-                | _ ->
-                    raise (
-                        Error.Raised(
-                            BadFile(
-                                file,
-                                "is no affine map",
-                                "give auto, none, centres, rigid, full, or an affine map's file"
-                            )
-                        )
-                    )
-        Start = start
-        StartField = startField
+            (match r.Affine with
+             | _ when startField.IsSome -> Prealignment.Default
+             | Header alignment -> Prealignment.ByHeader(Option.toNullable alignment)
+             | Optimise freedom -> Prealignment.Optimised freedom
+             | KeepWhereItHelps -> Prealignment.Auto
+             | FromFile file ->
+                 match read file with
+                 | :? Transform.Linear as linear -> Prealignment.Given linear.World
+                 | _ ->
+                     raise (
+                         Error.Raised(
+                             BadFile(
+                                 file,
+                                 "is no affine map",
+                                 "give auto, none, centres, rigid, full, or an affine map's file"
+                             )
+                         )
+                     )),
+        Start = Option.toObj start,
+        StartField = Option.toObj startField,
         Refinement =
-            steps
-            |> Option.map (fun steps ->
-                RefinementOptions(
-                    Steps = steps,
-                    ControlSpacingMm = Option.toNullable r.ControlSpacingMm,
-                    LogJacobian = Option.defaultValue 0.0 r.LogJacobian,
-                    Budget = (r.BudgetSeconds |> Option.map TimeSpan.FromSeconds |> Option.toNullable),
-                    FixedMask = Option.toObj fixedMask,
-                    MovingMask = Option.toObj movingMask,
-                    Progress =
-                        (if request.Json then
-                             null
-                         else
-                             // The similarity of one level says nothing of another's.
-                             Action<int, int, float>(fun level step _ ->
-                                 if step = 0 then
-                                     eprintfn "refining, level %d" level))
-                ))
-        FixedMask = fixedMask
-        MovingMask = movingMask
-        Diffeomorphic = r.Diffeomorphic
-        Say = say request
+            (match steps with
+             | None -> RefinementOptions.None
+             | Some steps ->
+                 RefinementOptions(
+                     Steps = steps,
+                     ControlSpacingMm = Option.toNullable r.ControlSpacingMm,
+                     LogJacobian = Option.defaultValue 0.0 r.LogJacobian,
+                     Budget = (r.BudgetSeconds |> Option.map TimeSpan.FromSeconds |> Option.toNullable)
+                 )),
+        FixedMask = Option.toObj fixedMask,
+        MovingMask = Option.toObj movingMask,
+        Diffeomorphic = (r.Diffeomorphic |> Option.map JacobianBounds |> Option.toNullable)
+    )
+
+/// Says what a registration does.
+let private stages (request: Request) =
+    { new IProgress<RegistrationProgress> with
+        member _.Report progress =
+            say
+                request
+                (match progress.Stage, Option.ofNullable progress.Level with
+                 | RegistrationStage.Aligning, _ -> "aligning the scans as a whole"
+                 | RegistrationStage.Predicting, _ -> "running the network"
+                 | RegistrationStage.Refining, Some level -> $"refining, level {level}"
+                 | RegistrationStage.Refining, None -> "refining the deformation"
+                 | RegistrationStage.Unfolding, _ -> "removing folds"
+                 | RegistrationStage.Resampling, _ -> "resampling the moving scan"
+                 | _ -> "checking the result")
     }
 
 /// How well the structures of two label maps agree after the initial alignment alone, and in the end.
@@ -415,7 +416,7 @@ let private labelScores
     (fixedLabels: Volume option)
     (movingLabels: Volume option)
     (fixedMask: Volume option)
-    (registered: Registered)
+    (registered: RegistrationResult)
     : (PairScore * PairScore) option =
     match fixedLabels, movingLabels with
     | Some _, Some _ ->
@@ -527,7 +528,7 @@ let private register (request: Request) (r: RegisterOptions) =
         let fixedScan, moving = read r.Fixed, read r.Moving
 
         modelFile
-        |> Option.iter (fun (_, card) -> Registration.grid card r.Fixed fixedScan.Grid |> ignore)
+        |> Option.iter (fun (_, card) -> ModelGrids.check card r.Fixed fixedScan.Grid)
 
         let labelsOf (scan: Volume) name file =
             let labels = read file
@@ -554,75 +555,73 @@ let private register (request: Request) (r: RegisterOptions) =
         moving,
         labels,
         fixedLabels,
-        pairOptions request r (Option.map snd modelFile) fixedScan moving
+        pairOptions r fixedScan moving
 
     let withNetwork model action =
         match model with
-        | None -> action None
-        | Some((path, file), _) ->
-            withEngine request r.Engine path file (fun registering -> action (Some registering))
+        | None -> action (new Registrar())
+        | Some((path, file), _) -> withEngine request r.Engine path file action
 
     Error.guard inputs
     |> Result.bind (fun (model, fixedScan, moving, labels, fixedLabels, options) ->
-        withNetwork model (fun network ->
+        withNetwork model (fun registrar ->
             Error.guard (fun () ->
-                let result = PairRegistration.run network options fixedScan moving
-                let registered = result.Registered
+                let result =
+                    registrar.Register(fixedScan, moving, options, stages request, CancellationToken.None)
 
-                say request "checking the result"
-
-                let quality =
-                    Registration.quality
-                        (Option.map snd model)
-                        options.FixedMask
-                        fixedScan
-                        moving
-                        registered
-
+                let quality = result.Quality
                 let word, reasons = verdictWord quality.Verdict, List.ofSeq quality.Reasons
 
                 let overlap =
-                    labelScores fixedScan moving fixedLabels labels options.FixedMask registered
+                    labelScores fixedScan moving fixedLabels labels (Option.ofObj options.FixedMask) result
 
                 say request "writing"
-                r.Moved |> Option.iter (fun file -> ImageFile.Write(file, registered.Moved))
+                r.Moved |> Option.iter (fun file -> ImageFile.Write(file, result.Moved))
 
-                let whole =
-                    Transform.Compose(
-                        Transform.Linear registered.Initial,
-                        Transform.Dense registered.Deformation
-                    )
+                let whole = result.Transform
 
                 r.Transform
                 |> Option.iter (fun file ->
                     if TransformFile.IsAffineName file then
-                        TransformStore.write None false file (Transform.Linear registered.Initial)
+                        TransformStore.write None false file (Transform.Linear result.Initial)
                     elif TransformStore.isCompositeName file then
                         TransformStore.write None false file whole
                     else
-                        TransformStore.write None false file (Transform.Dense registered.Field))
+                        TransformStore.write None false file (Transform.Dense result.Field))
 
                 let inverse =
                     r.InverseTransform
                     |> Option.map (fun file ->
-                        let field = Transform.Dense(whole.Inverse().ToField moving.Grid)
+                        let mutable residual = InverseConsistency()
+                        let field = result.Inverse(&residual)
 
                         if TransformFile.IsAffineName file then
-                            let map = registered.Initial.Inverse()
-                            TransformStore.write None false file (Transform.Linear map)
+                            TransformStore.write
+                                None
+                                false
+                                file
+                                (Transform.Linear(result.Initial.Inverse()))
                         else
-                            TransformStore.write None false file field
+                            TransformStore.write None false file (Transform.Dense field)
 
-                        InverseConsistency.Measure(whole, field, moving.Grid))
+                        residual)
 
                 match labels, r.Labels with
-                | Some map, Some(_, Some file) ->
-                    ImageFile.Write(file, Warp.Nearest(map, registered.Field))
+                | Some map, Some(_, Some file) -> ImageFile.Write(file, result.MoveLabels map)
                 | _ -> ()
 
                 r.Report
                 |> Option.iter (fun file ->
-                    Report.write file request.CommandLine r fixedScan moving labels result word quality)
+                    result.WriteReport(
+                        file,
+                        ReportOptions(
+                            FixedName = nonNull (Path.GetFileName r.Fixed),
+                            MovingName = nonNull (Path.GetFileName r.Moving),
+                            MovingLabels = Option.toObj labels,
+                            Command = Report.command request.CommandLine,
+                            Folder = Directory.GetCurrentDirectory()
+                        )
+                    ))
 
                 if request.Json then
                     object
@@ -659,32 +658,31 @@ let private register (request: Request) (r: RegisterOptions) =
                             "inverse_error_mean_mm", number quality.InverseError.MeanMm
                             "inverse_error_max_mm", number quality.InverseError.MaxMm
                             "check_milliseconds", number quality.Elapsed.TotalMilliseconds
-                            "initial_alignment", text result.StartedBy
+                            "initial_alignment", text (startWord result.StartedBy)
                             if model.IsSome then
-                                "network_left_out", JsonValue.Create result.LeftAsTheyWere
-                            "affine", JsonArray(registered.Initial.ToRows() |> Array.map number)
+                                "network_left_out", JsonValue.Create result.NetworkLeftOut
+                            "affine", JsonArray(result.Initial.ToRows() |> Array.map number)
                             "milliseconds",
                             object
                                 [
-                                    "affine", number result.AffineMs
-                                    "network", number registered.NetworkMs
-                                    "refinement", number result.RefinementMs
-                                    match result.Unfolded with
-                                    | Some unfolded -> "diffeomorphic", number unfolded.Ms
-                                    | None -> ()
-                                    "warp", number registered.WarpMs
-                                    "total", number registered.TotalMs
+                                    "affine", number result.Times.Alignment.TotalMilliseconds
+                                    "network", number result.Times.Network.TotalMilliseconds
+                                    "refinement", number result.Times.Refinement.TotalMilliseconds
+                                    if not (isNull result.Unfolded) then
+                                        "diffeomorphic", number result.Times.Unfolding.TotalMilliseconds
+                                    "warp", number result.Times.Warp.TotalMilliseconds
+                                    "total", number result.Times.Total.TotalMilliseconds
                                 ]
                             match overlap with
                             | Some scores -> "labels", overlapNode scores
                             | None -> ()
-                            match result.Refined with
+                            match Option.ofObj result.Refined with
                             | Some refined ->
                                 "local_correlation_before", number refined.Before
                                 "local_correlation_after", number refined.After
                                 "refinement_steps", JsonValue.Create refined.Steps
                             | None -> ()
-                            match result.Unfolded with
+                            match Option.ofObj result.Unfolded with
                             | Some unfolded ->
                                 "folded_percent_before", number unfolded.FoldedBeforePercent
                                 "diffeomorphic_change_mean_mm", number unfolded.Fit.MeanChangeMm
@@ -709,8 +707,8 @@ let private register (request: Request) (r: RegisterOptions) =
                         (fixedPoint 3 quality.SimilarityAfter)
                         (fixedPoint 2 quality.Folding.FoldedPercent)
                         (fixedPoint 2 quality.MeanDisplacementMm)
-                        result.StartedBy
-                        (fixedPoint 0 registered.TotalMs)
+                        (startWord result.StartedBy)
+                        (fixedPoint 0 result.Times.Total.TotalMilliseconds)
 
                     match overlap with
                     | Some(before, after) ->
@@ -723,28 +721,28 @@ let private register (request: Request) (r: RegisterOptions) =
                             (fixedPoint 1 after.ExtremeLabelPercent)
                     | None -> ()
 
-                    if result.LeftAsTheyWere then
+                    if result.NetworkLeftOut then
                         printfn
                             "the scans agree already: the network's deformation, with which they agree less, was left out"
 
-                    match result.Refined with
+                    match Option.ofObj result.Refined with
                     | Some refined ->
                         printfn
                             "refinement: local correlation %s before, %s after; %d steps, %s ms"
                             (fixedPoint 4 refined.Before)
                             (fixedPoint 4 refined.After)
                             refined.Steps
-                            (fixedPoint 0 result.RefinementMs)
+                            (fixedPoint 0 result.Times.Refinement.TotalMilliseconds)
                     | None -> ()
 
-                    match result.Unfolded with
+                    match Option.ofObj result.Unfolded with
                     | Some unfolded ->
                         printfn
                             "diffeomorphic: %s %% folded before; places changed by %s mm on average, %s mm at most; %s ms"
                             (fixedPoint 2 unfolded.FoldedBeforePercent)
                             (fixedPoint 3 unfolded.Fit.MeanChangeMm)
                             (fixedPoint 2 unfolded.Fit.MaxChangeMm)
-                            (fixedPoint 0 unfolded.Ms)
+                            (fixedPoint 0 result.Times.Unfolding.TotalMilliseconds)
                     | None -> ()
 
                 for reason in reasons do
@@ -810,34 +808,30 @@ let private evaluatedGroup
         )
     | _ -> Ok(SubjectGroup.free dataset.Subjects)
 
-/// What registers pairs as `register` does by itself, with a network or without one.
-let private pairRegistration
-    (network: (Alignment option -> Volume -> Volume -> Registered) option)
-    (e: EvaluateOptions)
-    =
-    let options =
-        {
-            Prealignment = if network.IsSome then ByHeader None else WhereItHelps
-            Start = None
-            StartField = None
-            Refinement =
-                (match e.Refine, network with
-                 | Some 0, _
-                 | None, Some _ -> None
-                 | steps, _ ->
-                     Some(
-                         RefinementOptions(
-                             Steps = Option.defaultValue (RefinementOptions().Steps) steps,
-                             ControlSpacingMm = Option.toNullable e.ControlSpacingMm
-                         )
-                     ))
-            FixedMask = None
-            MovingMask = None
-            Diffeomorphic = None
-            Say = ignore
-        }
+/// How `evaluate` registers pairs: as `register` does by itself.
+let private pairRegistration (registrar: Registrar) (e: EvaluateOptions) =
+    let withModel = not (isNull registrar.Predictor)
 
-    fun fixedScan moving -> (PairRegistration.run network options fixedScan moving).Registered
+    Evaluator.registering
+        registrar
+        (RegistrationOptions(
+            Prealignment =
+                (if withModel then
+                     Prealignment.Default
+                 else
+                     Prealignment.Auto),
+            Refinement =
+                (match e.Refine with
+                 | Some 0 -> RefinementOptions.None
+                 | None when withModel -> RefinementOptions.None
+                 | steps ->
+                     RefinementOptions(
+                         Steps = Option.defaultValue (RefinementOptions().Steps) steps,
+                         ControlSpacingMm = Option.toNullable e.ControlSpacingMm
+                     )),
+            Check = false
+        ))
+        CancellationToken.None
 
 /// Tries the verdict: a table, and a line for each trial in the output folder.
 let private tryVerdict
@@ -845,7 +839,6 @@ let private tryVerdict
     (reporter: Progress.Reporter)
     (e: EvaluateOptions)
     name
-    card
     others
     set
     register
@@ -853,7 +846,6 @@ let private tryVerdict
     let trials =
         VerdictTrial.run
             register
-            (Registration.quality card None)
             (others |> List.map (fun file -> ImageFile.Read(file: string)))
             set
             e.Pairs
@@ -902,7 +894,7 @@ let private evaluate (request: Request) (reporter: Progress.Reporter) (e: Evalua
             card |> Option.iter (fun card -> Evaluator.checkGrids card set)
 
             match e.Verdict with
-            | Some others -> tryVerdict request reporter e name card others set register
+            | Some others -> tryVerdict request reporter e name others set register
             | None ->
 
                 let before = Evaluator.untouched alignment set CancellationToken.None
@@ -979,7 +971,7 @@ let private evaluate (request: Request) (reporter: Progress.Reporter) (e: Evalua
         match e.Model with
         | None ->
             evaluatedGroup e.Split None data
-            |> Result.bind (fun group -> score None data group (pairRegistration None e))
+            |> Result.bind (fun group -> score None data group (pairRegistration (new Registrar()) e))
         | Some model ->
             ModelFile.resolve model
             |> Result.bind (fun path ->
@@ -987,8 +979,8 @@ let private evaluate (request: Request) (reporter: Progress.Reporter) (e: Evalua
                 |> Result.bind (fun (card, file) ->
                     evaluatedGroup e.Split (Some card) data
                     |> Result.bind (fun group ->
-                        withEngine request e.Engine path file (fun network ->
-                            score (Some card) data group (pairRegistration (Some network) e))))))
+                        withEngine request e.Engine path file (fun registrar ->
+                            score (Some card) data group (pairRegistration registrar e))))))
 
 let private sizeNode (grid: Grid) : JsonNode =
     JsonArray(JsonValue.Create grid.Nx, JsonValue.Create grid.Ny, JsonValue.Create grid.Nz)

@@ -100,12 +100,22 @@ module Evaluator =
     /// Refuses scans that are too large for the grid of a model's card.
     let checkGrids (card: ModelCard) (set: EvaluationSet) =
         for scan in set.Scans do
-            Registration.grid card scan.Name scan.Image.Grid |> ignore
+            ModelGrids.check card scan.Name scan.Image.Grid
+
+    /// Registers by a registrar; the result is judged when its quality is asked for.
+    let registering
+        (registrar: Registrar)
+        (options: RegistrationOptions)
+        (stop: CancellationToken)
+        (fixedScan: Volume)
+        (moving: Volume)
+        : RegistrationResult =
+        registrar.Register(fixedScan, moving, options, null, stop)
 
     /// Scores what registers a fixed and a moving scan; with `inverse`, every pair is registered the other way round too, and
     /// how far the two are from undoing each other is measured.
     let by
-        (register: Volume -> Volume -> Registered)
+        (register: Volume -> Volume -> RegistrationResult)
         (inverse: bool)
         (set: EvaluationSet)
         stop
@@ -121,7 +131,7 @@ module Evaluator =
                     fixedScan
                     moving
                     registered.Field
-                    registered.TotalMs
+                    registered.Times.Total.TotalMilliseconds
 
             if inverse then
                 let back = (register moving.Image fixedScan.Image).Field
@@ -135,7 +145,8 @@ module Evaluator =
     /// Scores a model, by libtorch.
     let model (device: torch.Device) (model: Model) (set: EvaluationSet) stop progress : PairScore list =
         checkGrids model.Card set
-        by (Registration.run device model None) false set stop progress
+        use registrar = new Registrar(TorchPredictor(device, model))
+        by (registering registrar (RegistrationOptions()) stop) false set stop progress
 
     /// Scores the initial alignment alone.
     let untouched (alignment: Alignment) (set: EvaluationSet) stop : PairScore list =
@@ -152,7 +163,7 @@ module Evaluator =
     /// Registers scans to themselves, warped by a known field, and compares what is found with it: for each scan, the mean
     /// distance (mm) in its labels, or in its content, of doing nothing and of what was found.
     let knownFields
-        (register: Volume -> Volume -> Registered)
+        (register: Volume -> Volume -> RegistrationResult)
         (options: KnownFieldOptions)
         (set: EvaluationSet)
         (stop: CancellationToken)

@@ -64,9 +64,9 @@ module Picture =
         canvas.Restore()
 
     /// A PNG with one row for each pair: fixed, moving, moved, and the deformed grid.
-    let pairs (path: string) (rows: (Volume * Volume * Registered) list) =
-        let first, _, _ = rows.Head
-        let height = panel * first.Grid.Nz / first.Grid.Nx
+    let pairs (path: string) (rows: RegistrationResult list) =
+        let first = rows.Head.Fixed.Grid
+        let height = panel * first.Nz / first.Nx
 
         let info =
             SKImageInfo(4 * panel + 5 * gap, rows.Length * height + (rows.Length + 1) * gap)
@@ -76,7 +76,7 @@ module Picture =
         canvas.Clear SKColors.White
 
         rows
-        |> List.iteri (fun row (fixedScan, moving, registered) ->
+        |> List.iteri (fun row registered ->
             let top = float32 (gap + row * (height + gap))
 
             let area column =
@@ -85,8 +85,8 @@ module Picture =
             // Fixed and moving are shown on one grid, after the initial alignment.
             let images =
                 [
-                    fixedScan
-                    Registration.untouched fixedScan moving registered
+                    registered.Fixed
+                    Warp.Resample(registered.Moving, registered.Fixed.Grid, registered.Initial)
                     registered.Moved
                 ]
 

@@ -164,22 +164,10 @@ module VerdictTrial =
     let private twice (field: DisplacementField) =
         DisplacementField(field.Grid, field.Vectors |> Array.map (fun v -> 2.0f * v))
 
-    /// A registration with another deformation.
-    let private redone change (moving: Volume) (registered: Registered) =
-        let deformation: DisplacementField = change registered.Deformation
-        let field = deformation.After registered.Initial
-
-        { registered with
-            Deformation = deformation
-            Field = field
-            Moved = Warp.Linear(moving, field)
-        }
-
-    /// Judges all kinds of pairs. `register` registers two scans, `judge` checks what came out. At most `wanted` pairs of the
-    /// set are taken; every kind has as many.
+    /// Judges all kinds of pairs. `register` registers two scans. At most `wanted` pairs of the set are taken; every kind has
+    /// as many.
     let run
-        (register: Volume -> Volume -> Registered)
-        (judge: Volume -> Volume -> Registered -> RegistrationQuality)
+        (register: Volume -> Volume -> RegistrationResult)
         (others: Volume list)
         (set: EvaluationSet)
         (wanted: int)
@@ -190,7 +178,7 @@ module VerdictTrial =
         // Every second fixed subject.
         let subjects = pairs |> List.map fst |> List.distinct |> List.sort
 
-        let trial name kind (fixedScan: ScoredScan) (moving: ScoredScan) chosen registered =
+        let trial name kind (fixedScan: ScoredScan) (moving: ScoredScan) chosen (registered: RegistrationResult) =
             {
                 Name = name
                 Kind = kind
@@ -198,7 +186,7 @@ module VerdictTrial =
                 Moving = moving.Name
                 Chosen = chosen
                 Dice = (Scores.ofPair set.IgnoredLabels false fixedScan moving registered.Field 0.0).Dice
-                Quality = judge fixedScan.Image moving.Image registered
+                Quality = registered.Quality
             }
 
         [
@@ -218,7 +206,7 @@ module VerdictTrial =
                     (register fixedScan.Image fixedScan.Image)
 
                 for name, change in [ "field torn", torn; "deformation × 2", twice ] do
-                    trial name WrongPair fixedScan moving chosen (redone change moving.Image good)
+                    trial name WrongPair fixedScan moving chosen (good.With(change good.Deformation))
 
                 for name, make in wrongScans (Seed.ofInt 1) others do
                     let wrong = make index moving

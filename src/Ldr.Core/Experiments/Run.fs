@@ -709,17 +709,17 @@ module Run =
 
                     let test = snd tests.Head
 
+                    use registrar = new Registrar(TorchPredictor(options.Device, model))
+
+                    let register =
+                        Evaluator.registering registrar (RegistrationOptions()) options.Stop
+
                     Picture.pairs
                         (Path.Combine(options.Folder, "pairs.png"))
                         [
                             for f, m in List.truncate picturePairs test.Pairs do
-                                let fixedScan, moving = test.Scans[f].Image, test.Scans[m].Image
-
-                                fixedScan,
-                                moving,
-                                Registration.run options.Device model None fixedScan moving
+                                register test.Scans[f].Image test.Scans[m].Image
                         ]
-
 
                 Done
                     {

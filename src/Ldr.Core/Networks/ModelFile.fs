@@ -375,37 +375,11 @@ module ModelFile =
 
         parameters, Network.macs card.Architecture (z, y, x)
 
-    /// The folders in which models are known by their names: that of `LDR_MODELS`, `models` in the current folder, beside the
-    /// program, and at the root of the repository that it was built in.
-    let private shelves () : string list =
-        let rec root (folder: DirectoryInfo | null) =
-            match folder with
-            | null -> []
-            | folder when File.Exists(Path.Combine(folder.FullName, "Ldr.sln")) ->
-                [ Path.Combine(folder.FullName, "models") ]
-            | folder -> root folder.Parent
-
-        [
-            match System.Environment.GetEnvironmentVariable "LDR_MODELS" with
-            | null
-            | "" -> ()
-            | folder -> folder
-            "models"
-            Path.Combine(System.AppContext.BaseDirectory, "models")
-            yield! root (DirectoryInfo System.AppContext.BaseDirectory)
-        ]
-        |> List.filter Directory.Exists
-
     /// The models that are known by a name, in alphabetical order: names and files.
     let shipped () : (string * string) list =
-        shelves ()
-        |> List.collect (fun shelf ->
-            [
-                for file in Directory.EnumerateFiles(shelf, "*.safetensors") ->
-                    string (Path.GetFileNameWithoutExtension file), file
-            ])
-        |> List.distinctBy fst
-        |> List.sortBy fst
+        [
+            for struct (name, file) in ModelShelf.All() -> name, file
+        ]
 
     /// Whether a name is that of a shipped model, and of no file or folder here.
     let isShipped (name: string) =

@@ -18,7 +18,7 @@ internal static class ForeignAffine
         if (fixedGrid is null || movingGrid is null)
         {
             throw new InvalidFileException(
-                path, "is a matrix of FSL, which says nothing about the scans that it belongs to", "name them with --reference and --moving");
+                path, "is a matrix of FSL, which says nothing about the scans that it belongs to", "name its reference scan and its moving scan");
         }
 
         Affine movingToFixed = Checked(path, Affine.FromRows(numbers[..12]));

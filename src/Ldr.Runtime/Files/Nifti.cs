@@ -35,7 +35,7 @@ public static class Nifti
         if (volume is null && header.Volumes > 1)
         {
             throw new InvalidFileException(
-                path, $"this file holds {header.Volumes} volumes", $"choose one with --volume N (0 to {header.Volumes - 1})");
+                path, $"this file holds {header.Volumes} volumes", $"choose one by its volume number, 0 to {header.Volumes - 1}");
         }
 
         long index = volume ?? 0;

@@ -145,7 +145,7 @@ public sealed class PointFile
         string said = string.Join('\n', lines[..(header + 1)]);
         PointFrame frame = FrameOf(said) ?? FrameOf(lines[header]) ?? wanted
             ?? throw new InvalidFileException(
-                path, "does not say what its numbers count", "name the columns x_ras, x_lps or x_voxel, or give --frame ras|lps|voxel");
+                path, "does not say what its numbers count", "name the columns x_ras, x_lps or x_voxel, or say the frame: ras, lps or voxel");
         int[] columns = Columns(names);
         return Lines(path, lines, header + 1, columns, frame);
     }

@@ -106,7 +106,7 @@ internal sealed record RasterHeader
         if (index is null && Components > 1)
         {
             throw new InvalidFileException(
-                Path, $"this file holds {Components} numbers per voxel", $"choose one with --volume N (0 to {Components - 1})");
+                Path, $"this file holds {Components} numbers per voxel", $"choose one by its volume number, 0 to {Components - 1}");
         }
 
         if (index is int i && (i < 0 || i >= Components))

@@ -5,7 +5,7 @@ namespace Ldr.Runtime;
 
 /// <summary>
 /// A trained student, read from a <c>.safetensors</c> file: its weights, and how scans are prepared for it. Immutable; any
-/// number of <see cref="Registrar"/>s may share one.
+/// number of registrars may share one.
 /// </summary>
 public sealed class StudentModel
 {
@@ -18,7 +18,9 @@ public sealed class StudentModel
         IntensityRule intensity,
         (double X, double Y, double Z) spacing,
         (int X, int Y, int Z) size,
-        Alignment alignment)
+        Alignment alignment,
+        IReadOnlyDictionary<string, string> metadata,
+        string name)
     {
         Architecture = architecture;
         Filters = filters;
@@ -26,6 +28,8 @@ public sealed class StudentModel
         Spacing = spacing;
         Size = size;
         Alignment = alignment;
+        Metadata = metadata;
+        Name = name;
     }
 
     /// <summary>How intensities are brought to [0, 1].</summary>
@@ -40,6 +44,12 @@ public sealed class StudentModel
     /// <summary>How scans are laid over each other before it sees them.</summary>
     public Alignment Alignment { get; }
 
+    /// <summary>What errors call it: the file that it came from.</summary>
+    public string Name { get; }
+
+    /// <summary>Everything that the file says about itself: keys, and values as JSON.</summary>
+    public IReadOnlyDictionary<string, string> Metadata { get; }
+
     /// <summary>How many numbers were learnt.</summary>
     public long Parameters => Filters.Values.Sum(filter => (long)filter.Weights.Length + (filter.Bias?.Length ?? 0));
 
@@ -48,12 +58,20 @@ public sealed class StudentModel
     internal IReadOnlyDictionary<string, Filter> Filters { get; }
 
     /// <summary>Reads a model.</summary>
-    /// <param name="path">A <c>.safetensors</c> file that <c>ldr-fs train</c> wrote; float32 or half-precision weights.</param>
+    /// <param name="nameOrPath">
+    /// A <c>.safetensors</c> file that <c>ldr-fs train</c> wrote (float32 or half-precision weights), or the name of a model that
+    /// <see cref="ModelShelf"/> knows, such as <c>hippocampus</c>.
+    /// </param>
     /// <exception cref="InvalidFileException">
     /// No such file, not a model, damaged, or a network that this engine does not run (it runs <c>ldr</c>, <c>ldr-half</c>, <c>ldr-velocity</c>,
     /// cascades of them, with or without <c>affine-light</c>).
     /// </exception>
-    public static StudentModel Load(string path) => From(Safetensors.Read(path), path);
+    public static StudentModel Load(string nameOrPath)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(nameOrPath);
+        string path = File.Exists(nameOrPath) ? nameOrPath : ModelShelf.Find(nameOrPath) ?? nameOrPath;
+        return From(Safetensors.Read(path), path);
+    }
 
     /// <summary>Reads a model from a stream, such as an embedded resource.</summary>
     /// <param name="stream">A seekable stream that holds the file's content.</param>
@@ -138,7 +156,7 @@ public sealed class StudentModel
                 throw new InvalidFileException(
                     path,
                     $"its network is of kind \"{other}\", which the managed engine does not run",
-                    "choose a model of ldr, ldr-half or ldr-velocity (cascades and affine-light included), or --engine torch");
+                    "choose a model of ldr, ldr-half or ldr-velocity (cascades and affine-light included), or compute with libtorch");
             }
 
             double[] spacing = Numbers(file, "spacing");
@@ -154,7 +172,9 @@ public sealed class StudentModel
                 ReadIntensity(Entry(file, "intensity")),
                 (spacing[0], spacing[1], spacing[2]),
                 ((int)size[0], (int)size[1], (int)size[2]),
-                ReadAlignment(Entry(file, "alignment")));
+                ReadAlignment(Entry(file, "alignment")),
+                file.Metadata,
+                path);
         }
         catch (Exception error) when (error is FormatException or JsonException or ArgumentException or InvalidOperationException)
         {

@@ -36,6 +36,8 @@ public static class AffineAlignment
     /// <param name="fixedMask">Where the fixed scan counts (above 0); everywhere when null.</param>
     /// <param name="movingMask">Where the moving scan's centre of mass is taken (above 0); everywhere when null.</param>
     /// <param name="threads">How many threads at most; 0 for all. The result does not depend on it.</param>
+    /// <param name="cancellation">Stops between two steps.</param>
+    /// <exception cref="OperationCanceledException">It was stopped.</exception>
     public static AffineResult Run(
         Volume fixedScan,
         Volume movingScan,
@@ -43,7 +45,8 @@ public static class AffineAlignment
         Affine? initial = null,
         Volume? fixedMask = null,
         Volume? movingMask = null,
-        int threads = 0)
+        int threads = 0,
+        CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(fixedScan);
         ArgumentNullException.ThrowIfNull(movingScan);
@@ -84,14 +87,14 @@ public static class AffineAlignment
 
         List<(double Similarity, Affine Map)> best = starts
             .Select(map => (coarse.Similarity(map), map)).OrderByDescending(pair => pair.Item1).Take(8)
-            .Select(pair => Optimise(coarse, pair.map, rigid: true, 25)).OrderByDescending(pair => pair.Similarity).Take(4)
+            .Select(pair => Optimise(coarse, pair.map, rigid: true, 25, cancellation)).OrderByDescending(pair => pair.Similarity).Take(4)
             .ToList();
         (double similarity, Affine found) = best
-            .Select(pair => freedom == AffineFreedom.Full ? Optimise(coarse, pair.Map, rigid: false, 25) : pair)
+            .Select(pair => freedom == AffineFreedom.Full ? Optimise(coarse, pair.Map, rigid: false, 25, cancellation) : pair)
             .MaxBy(pair => pair.Similarity);
         foreach (AffineLevel level in levels.Skip(1))
         {
-            (similarity, found) = Optimise(level, found, freedom == AffineFreedom.Rigid, 20);
+            (similarity, found) = Optimise(level, found, freedom == AffineFreedom.Rigid, 20, cancellation);
         }
 
         return new AffineResult(found, before, similarity, start);
@@ -115,7 +118,7 @@ public static class AffineAlignment
     /// <summary>
     /// BFGS over small motions of the moving side: 3 turns, 3 shifts, and for the full map 6 stretches and shears.
     /// </summary>
-    private static (double Similarity, Affine Map) Optimise(AffineLevel level, Affine start, bool rigid, int iterations)
+    private static (double Similarity, Affine Map) Optimise(AffineLevel level, Affine start, bool rigid, int iterations, CancellationToken cancellation)
     {
         int n = rigid ? 6 : 12;
         double[,] hessian = new double[n, n];
@@ -139,6 +142,7 @@ public static class AffineAlignment
         Reset();
         for (int iteration = 0; iteration < iterations; iteration++)
         {
+            cancellation.ThrowIfCancellationRequested();
             double[] direction = new double[n];
             double slope = 0;
             for (int i = 0; i < n; i++)

@@ -20,6 +20,8 @@ public static class QualityCheck
     /// <param name="training">What the model was trained on; null when that is not known, and without a model.</param>
     /// <param name="fixedMask">Where the fixed scan counts (above 0), on its grid; everywhere when null.</param>
     /// <param name="thresholds">The model's own; null: <see cref="VerdictThresholds.Standard"/>.</param>
+    /// <param name="cancellation">Stops between two measurements.</param>
+    /// <exception cref="OperationCanceledException">It was stopped.</exception>
     /// <exception cref="ArgumentException">The mask lies on another grid than the fixed scan.</exception>
     public static RegistrationQuality Run(
         Volume fixedScan,
@@ -30,7 +32,8 @@ public static class QualityCheck
         Affine initial,
         TrainingRange? training = null,
         Volume? fixedMask = null,
-        VerdictThresholds? thresholds = null)
+        VerdictThresholds? thresholds = null,
+        CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(fixedScan);
         ArgumentNullException.ThrowIfNull(movingScan);
@@ -50,8 +53,10 @@ public static class QualityCheck
         QualityLattice lattice = new(fixedScan, fixedMask);
         float[] before = lattice.Unmoved(movingScan, initial, out double overlap);
         float[] after = lattice.Moved(moved, field, movingScan.Grid, out double outside);
+        cancellation.ThrowIfCancellationRequested();
         (double Mean, double Max) deformed = deformation.Lengths(fixedMask);
         (double Mean, double Max) displaced = ReferenceEquals(field, deformation) ? deformed : field.Lengths(fixedMask);
+        cancellation.ThrowIfCancellationRequested();
         RegistrationQuality measured = new()
         {
             Verdict = Verdict.Ok,

@@ -50,7 +50,10 @@ public sealed record RefinementOptions
     /// <summary>How many threads at most; 0 for all. The result does not depend on it.</summary>
     public int Threads { get; init; }
 
-    /// <summary>Hears the level, the step and the similarity, to say what goes on.</summary>
+    /// <summary>No refinement.</summary>
+    public static RefinementOptions None { get; } = new() { Steps = 0 };
+
+    /// <summary>Progress callback: level, step, similarity.</summary>
     public Action<int, int, double>? Progress { get; init; }
 }
 
@@ -88,8 +91,15 @@ public static class Refinement
     /// is refined, and the two are composed.
     /// </param>
     /// <param name="options">How.</param>
+    /// <param name="cancellation">Stops between two steps.</param>
+    /// <exception cref="OperationCanceledException">It was stopped.</exception>
     public static Refined Run(
-        Volume fixedScan, Volume movingScan, Affine initial, DisplacementField? start, RefinementOptions options)
+        Volume fixedScan,
+        Volume movingScan,
+        Affine initial,
+        DisplacementField? start,
+        RefinementOptions options,
+        CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(fixedScan);
         ArgumentNullException.ThrowIfNull(movingScan);
@@ -97,14 +107,14 @@ public static class Refinement
         ArgumentNullException.ThrowIfNull(options);
         Stopwatch clock = Stopwatch.StartNew();
         double control = options.ControlSpacingMm ?? ControlSpacingFor(fixedScan, options.FixedMask);
-        Refined found = From(fixedScan, movingScan, initial, start, control, options, clock);
+        Refined found = From(fixedScan, movingScan, initial, start, control, options, clock, cancellation);
         if (start is not null)
         {
             // What a network gets wrong on a small scale, splines cannot undo: so what is coarse of its field is a start too, and the
             // better end is kept.
             (double x, double y, double z) = start.Grid.Spacing;
             DisplacementField coarse = Smoothed(start, (control / x, control / y, control / z), options.Threads);
-            Refined other = From(fixedScan, movingScan, initial, coarse, control, options, clock);
+            Refined other = From(fixedScan, movingScan, initial, coarse, control, options, clock, cancellation);
             found = (other.After > found.After ? other : found) with { Before = found.Before, Steps = found.Steps + other.Steps };
         }
 
@@ -135,7 +145,8 @@ public static class Refinement
         DisplacementField? start,
         double control,
         RefinementOptions options,
-        Stopwatch clock)
+        Stopwatch clock,
+        CancellationToken cancellation)
     {
         (Volume moving, Volume? movingMask, Affine map) = (movingScan, options.MovingMask, initial);
         if (start is not null)
@@ -174,7 +185,7 @@ public static class Refinement
         for (int level = options.Levels - 1; level > 0; level--)
         {
             RefinementLevel work = At(level, added);
-            taken += work.Optimise(options.Steps, clock, level);
+            taken += work.Optimise(options.Steps, clock, level, cancellation);
             added = work.Field();
         }
 
@@ -189,7 +200,7 @@ public static class Refinement
             (last, added, after) = sofar > before ? (going, added, sofar) : (last, null, before);
         }
 
-        taken += last.Optimise((options.Steps + 1) / 2, clock, 0);
+        taken += last.Optimise((options.Steps + 1) / 2, clock, 0, cancellation);
         double final = last.Similarity();
         (added, after) = final > after ? (last.Field(), final) : (added, after);
         DisplacementField field = (added ?? DisplacementField.Zero(fixedScan.Grid)).ResampleTo(fixedScan.Grid, options.Threads);

@@ -89,7 +89,7 @@ internal sealed class RefinementLevel
         return new DisplacementField(grid, vectors);
     }
 
-    internal int Optimise(int steps, Stopwatch clock, int level)
+    internal int Optimise(int steps, Stopwatch clock, int level, CancellationToken cancellation)
     {
         float[] first = new float[spline.Count];
         float[] second = new float[spline.Count];
@@ -97,6 +97,7 @@ internal sealed class RefinementLevel
         double decaySecond = 1;
         for (int step = 0; step < steps; step++)
         {
+            cancellation.ThrowIfCancellationRequested();
             if (options.Budget is TimeSpan budget && clock.Elapsed > budget)
             {
                 return step;

@@ -3,289 +3,320 @@ using System.Diagnostics;
 namespace Ldr.Runtime;
 
 /// <summary>
-/// Registers pairs of scans of any size, spacing and orientation with a trained student: both go to the model's grid and
-/// intensities, the field comes back to the fixed scan's grid, and the original moving scan is resampled once. Nothing native,
-/// no GPU. Safe to use from several threads: calls wait for each other, since each uses all the threads it may.
+/// Registers pairs of scans of any size, spacing and orientation: aligns them as a whole, asks a predictor for the deformation (or
+/// starts from none), refines it, unfolds it, resamples the original moving scan once, and judges the result. Safe to use from
+/// several threads.
 /// </summary>
 /// <example>
 /// <code>
-/// using Registrar registrar = new(StudentModel.Load("model.safetensors"));
+/// using Registrar registrar = new(StudentModel.Load("hippocampus"));
 /// RegistrationResult result = registrar.Register(Volume.Read("fixed.nii.gz"), Volume.Read("moving.nii.gz"));
 /// result.Moved.Write("moved.nii.gz");
 /// </code>
 /// </example>
 public sealed class Registrar : IDisposable
 {
-    private readonly Lock gate = new();
-    private readonly StudentEngine engine;
-    private readonly WorkerTeam team;
-    private readonly WindowStep windows;
-    private readonly ScaleStep scale = new();
-    private readonly SampleStep image = new("resample", 1);
-    private readonly SampleStep vectors = new("field", 3);
-    private readonly SampleStep warp = new("warp", 1);
-    private readonly TotalStep total = new();
-    private RegistrationPlan? plan;
-    private float[] fixedInput = [];
-    private float[] movingInput = [];
-    private float[] scaled = [];
-    private float[] predicted = [];
-    private bool disposed;
+    /// <summary>By how much the explained share of variance must rise for <see cref="Prealignment.Auto"/> to keep what it found.</summary>
+    public const double Helps = 0.002;
 
-    /// <summary>A registrar; memory is taken at the first call, for its size, and kept for the next.</summary>
-    /// <param name="model">The model to run.</param>
-    /// <param name="threads">How many threads at most; 0 for one for each processor. No result depends on it.</param>
+    /// <summary>Voxels from which on what a stage leaves is collected before the next one allocates, so that 4 GB are enough.</summary>
+    private const long Large = 1L << 24;
+
+    private readonly IFieldPredictor? predictor;
+    private readonly IDisposable? owned;
+
+    /// <summary>A registrar without a network, or with one.</summary>
+    /// <param name="predictor">The network; it stays the caller's. Null for none.</param>
+    public Registrar(IFieldPredictor? predictor = null) => this.predictor = predictor;
+
+    /// <summary>A registrar with a trained student, computed by the managed engine. It gives the engine's memory back.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="threads">How many threads the network uses at most; 0 for one for each processor.</param>
     public Registrar(StudentModel model, int threads = 0)
     {
-        engine = new StudentEngine(model, threads);
-        team = new WorkerTeam(engine.Threads, 64);
-        windows = new WindowStep(model.Intensity);
+        StudentPredictor own = new(model, threads);
+        (predictor, owned) = (own, own);
     }
 
-    /// <summary>The model that it runs.</summary>
-    public StudentModel Model => engine.Model;
-
-    /// <summary>How many threads it uses at most.</summary>
-    public int Threads => engine.Threads;
-
-    /// <summary>
-    /// Whether the network's deformation is brought to one that folds nowhere, see <see cref="DiffeomorphicFit"/>. That takes several
-    /// times as long as a network, and memory at each call.
-    /// </summary>
-    public bool Diffeomorphic { get; init; }
+    /// <summary>The network; null for none.</summary>
+    public IFieldPredictor? Predictor => predictor;
 
     /// <summary>Registers a pair.</summary>
     /// <param name="fixedScan">The scan whose grid the result has.</param>
     /// <param name="movingScan">The scan that is deformed onto it.</param>
-    /// <param name="alignment">
-    /// How they are laid over each other first; when null, as the model was trained, or by centres when they hardly overlap.
-    /// </param>
-    /// <param name="progress">Hears the share of the work that is done, from 0 to 1, on this thread.</param>
-    /// <param name="cancellation">Stops between two layers.</param>
-    /// <returns>The field, and the moving scan on the fixed grid.</returns>
+    /// <param name="options">What is done beside running the network; null: the standard.</param>
+    /// <param name="progress">Is told what begins, on this thread.</param>
+    /// <param name="cancellation">Stops within every stage.</param>
+    /// <exception cref="ArgumentException">
+    /// A mask lies on another grid than its scan, a start field is given beside a network, or the fixed scan needs too many voxels at
+    /// the model's spacing.
+    /// </exception>
     /// <exception cref="OperationCanceledException">It was stopped.</exception>
     public RegistrationResult Register(
         Volume fixedScan,
         Volume movingScan,
-        Alignment? alignment = null,
-        IProgress<double>? progress = null,
+        RegistrationOptions? options = null,
+        IProgress<RegistrationProgress>? progress = null,
         CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(fixedScan);
         ArgumentNullException.ThrowIfNull(movingScan);
-        lock (gate)
+        options ??= new RegistrationOptions();
+        Validate(fixedScan, movingScan, options);
+        Pass pass = new(predictor, fixedScan, movingScan, options, progress, cancellation);
+        RegistrationResult result = pass.Run();
+        if (options.Check)
         {
-            RegistrationPlan own = Prepare(fixedScan, movingScan, alignment);
-            Grid grid = fixedScan.Grid;
-            int length = checked((int)(3 * grid.Count));
-            DisplacementField field = new(grid, GC.AllocateUninitializedArray<float>(length));
-            DisplacementField deformation =
-                own.IsIdentity ? field : new DisplacementField(grid, GC.AllocateUninitializedArray<float>(length));
-            Volume moved = new(grid, GC.AllocateUninitializedArray<float>((int)grid.Count));
-            Times times = Run(own, fixedScan, movingScan, field.Vectors, deformation.Vectors, moved.Values, progress, cancellation);
-            return new RegistrationResult(field, deformation, own.Initial, own.Alignment, moved)
+            progress?.Report(new RegistrationProgress(RegistrationStage.Checking));
+            result.Check(cancellation);
+        }
+
+        return result;
+    }
+
+    /// <summary>Gives the memory of a network that it made itself back, once no call is running.</summary>
+    public void Dispose() => owned?.Dispose();
+
+    private void Validate(Volume fixedScan, Volume movingScan, RegistrationOptions options)
+    {
+        void OnGrid(Volume? mask, Volume scan, string name)
+        {
+            if (mask is not null && !mask.Grid.SameAs(scan.Grid))
             {
-                NetworkTime = times.Network,
-                WarpTime = times.Warp,
-                TotalTime = times.Total,
-            };
+                throw new ArgumentException($"the {name} mask lies on another grid than the {name} scan", nameof(options));
+            }
+        }
+
+        OnGrid(options.FixedMask, fixedScan, "fixed");
+        OnGrid(options.MovingMask, movingScan, "moving");
+        if (predictor is not null && options.StartField is not null)
+        {
+            throw new ArgumentException("a start field is only for registration without a network", nameof(options));
         }
     }
 
-    /// <summary>
-    /// Registers a pair into memory that is there already: after the first call for a pair of grids nothing is allocated, unless
-    /// <see cref="Diffeomorphic"/> is set.
-    /// </summary>
-    /// <param name="fixedScan">The scan whose grid the result has.</param>
-    /// <param name="movingScan">The scan that is deformed onto it.</param>
-    /// <param name="field">Its vectors are overwritten by the total displacement; it lies on the fixed scan's grid.</param>
-    /// <param name="moved">Its values are overwritten by the moved scan; it lies on the fixed scan's grid.</param>
-    /// <param name="alignment">As for <see cref="Register"/>.</param>
-    /// <param name="progress">As for <see cref="Register"/>.</param>
-    /// <param name="cancellation">As for <see cref="Register"/>; field and moved scan are not defined then.</param>
-    /// <exception cref="ArgumentException">The field or the moved scan lies on another grid.</exception>
-    /// <exception cref="OperationCanceledException">It was stopped.</exception>
-    public void RegisterInto(
+    /// <summary>One pair on its way through the stages.</summary>
+    private sealed class Pass(
+        IFieldPredictor? predictor,
         Volume fixedScan,
-        Volume movingScan,
-        DisplacementField field,
-        Volume moved,
-        Alignment? alignment = null,
-        IProgress<double>? progress = null,
-        CancellationToken cancellation = default)
-    {
-        ArgumentNullException.ThrowIfNull(fixedScan);
-        ArgumentNullException.ThrowIfNull(movingScan);
-        ArgumentNullException.ThrowIfNull(field);
-        ArgumentNullException.ThrowIfNull(moved);
-        if (!field.Grid.Equals(fixedScan.Grid) || !moved.Grid.Equals(fixedScan.Grid))
-        {
-            throw new ArgumentException($"field and moved scan must lie on the fixed scan's grid, {fixedScan.Grid}");
-        }
-
-        lock (gate)
-        {
-            RegistrationPlan own = Prepare(fixedScan, movingScan, alignment);
-            Run(own, fixedScan, movingScan, field.Vectors, field.Vectors, moved.Values, progress, cancellation);
-        }
-    }
-
-    /// <summary>Gives the memory back, once no call is running.</summary>
-    public void Dispose()
-    {
-        lock (gate)
-        {
-            disposed = true;
-            engine.Dispose();
-            team.Dispose();
-        }
-    }
-
-    private static float[] Sized(float[] buffer, long length) =>
-        buffer.Length == length ? buffer : GC.AllocateUninitializedArray<float>(checked((int)length));
-
-    private RegistrationPlan Prepare(Volume fixedScan, Volume movingScan, Alignment? alignment)
-    {
-        ObjectDisposedException.ThrowIf(disposed, this);
-        if (plan is null || !plan.Fits(fixedScan.Grid, movingScan.Grid, alignment))
-        {
-            plan = new RegistrationPlan(engine.Model, fixedScan, movingScan, alignment, engine.Threads);
-        }
-
-        return plan;
-    }
-
-    private Times Run(
-        RegistrationPlan own,
-        Volume fixedScan,
-        Volume movingScan,
-        float[] field,
-        float[] deformation,
-        float[] moved,
-        IProgress<double>? progress,
+        Volume moving,
+        RegistrationOptions options,
+        IProgress<RegistrationProgress>? progress,
         CancellationToken cancellation)
     {
-        long start = Stopwatch.GetTimestamp();
-        cancellation.ThrowIfCancellationRequested();
-        Grid grid = own.Grid;
-        fixedInput = Sized(fixedInput, grid.Count);
-        movingInput = Sized(movingInput, grid.Count);
-        float[] vectorsOnGrid = own.IsFixedGrid ? deformation : predicted = Sized(predicted, 3 * grid.Count);
-        team.Begin();
-        try
+        private readonly Stopwatch total = Stopwatch.StartNew();
+
+        // What is compared; what is resampled in the end is the moving scan as it is.
+        private readonly (Volume Fixed, Volume Moving) compared = Padding.Fill(fixedScan, moving);
+
+        private bool Masked => options.FixedMask is not null || options.MovingMask is not null;
+
+        /// <summary>An alignment as a whole. Without a map, the network aligns by itself.</summary>
+        private readonly record struct Start(StartedBy By, Affine? Map, AffineResult? Found = null);
+
+        internal RegistrationResult Run()
         {
-            windows.Scans[0] = fixedScan;
-            windows.Scans[1] = movingScan;
-            team.Run(windows);
-            Bring(fixedScan, windows.Windows[0], own.FixedMap, grid, fixedInput);
-            Bring(movingScan, windows.Windows[1], own.MovingMap, grid, movingInput);
-        }
-        finally
-        {
-            team.End();
-            windows.Scans[0] = null!;
-            windows.Scans[1] = null!;
+            (Start start, TimeSpan aligning) = Timed(Align);
+            (Prediction? predicted, bool leftOut) = Predict(start);
+            Affine initial = predicted?.Initial ?? start.Map ?? Affine.Identity;
+            DisplacementField? begun = predicted?.Deformation ?? options.StartField?.ResampleTo(fixedScan.Grid, options.Threads);
+            (Refined? refined, TimeSpan refining) = Timed(() => Refine(initial, begun));
+            DisplacementField deformation = refined?.Field ?? begun ?? DisplacementField.Zero(fixedScan.Grid);
+            (Unfolded? unfolded, TimeSpan unfolding) = Timed(() => Unfold(deformation));
+            bool asPredicted = refined is null && unfolded is null && ReferenceEquals(compared.Moving, moving);
+            (DisplacementField field, Volume moved, TimeSpan warping) = predicted is not null && asPredicted
+                ? (predicted.Field, predicted.Moved, predicted.WarpTime)
+                : Resample((unfolded?.Fit.Field ?? deformation).After(initial));
+            return new RegistrationResult(predictor, options, fixedScan, moving)
+            {
+                Field = field,
+                Deformation = unfolded?.Fit.Field ?? deformation,
+                Initial = initial,
+                Moved = moved,
+                StartedBy = predicted is not null && start.Map is null ? ByOf(predicted.Alignment) : start.By,
+                NetworkLeftOut = leftOut,
+                Affine = start.Found,
+                Refined = refined,
+                Unfolded = unfolded,
+                Times = new RegistrationTimes(
+                    aligning, predicted?.NetworkTime ?? default, refining, unfolding, warping, total.Elapsed),
+            };
         }
 
-        long network = Stopwatch.GetTimestamp();
-        engine.Predict(fixedInput, movingInput, (grid.Nx, grid.Ny, grid.Nz), vectorsOnGrid, default, progress, cancellation);
-        TimeSpan networkTime = Stopwatch.GetElapsedTime(network);
-        TimeSpan warpTime;
-        team.Begin();
-        try
+        private static (T Value, TimeSpan Time) Timed<T>(Func<T> work)
         {
-            Finish(own, vectorsOnGrid, deformation, field);
-            if (Diffeomorphic)
+            long start = Stopwatch.GetTimestamp();
+            T value = work();
+            return (value, Stopwatch.GetElapsedTime(start));
+        }
+
+        private static StartedBy ByOf(Alignment alignment) => alignment switch
+        {
+            Alignment.Centres => StartedBy.Centres,
+            Alignment.Affine => StartedBy.Affine,
+            _ => StartedBy.World,
+        };
+
+        /// <summary>The same voxels under another header, as they lie after an alignment: nothing is interpolated.</summary>
+        private static Volume Realigned(Volume scan, Affine initial)
+        {
+            Grid grid = scan.Grid;
+            return new Volume(
+                new Grid(grid.Nx, grid.Ny, grid.Nz, grid.VoxelToWorld.Then(initial.Inverse())), scan.Values, scan.StoredAs);
+        }
+
+        private void Begin(RegistrationStage stage)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            progress?.Report(new RegistrationProgress(stage));
+        }
+
+        private void Tidy()
+        {
+            if (fixedScan.Grid.Count + moving.Grid.Count > Large)
             {
-                team.End();
-                Unfold(own, deformation, field);
-                team.Begin();
+                GC.Collect();
+            }
+        }
+
+        private Start Align()
+        {
+            switch (options.Prealignment)
+            {
+                case Prealignment.Given given:
+                    return new Start(StartedBy.Given, given.Map);
+                // What a model that aligns would do by itself, with the masks.
+                case Prealignment.ByHeader { Alignment: null } when Masked && predictor?.Alignment == Alignment.Affine:
+                    AffineResult masked = Optimise(AffineFreedom.Full);
+                    return new Start(StartedBy.Affine, masked.World, masked);
+                case Prealignment.ByHeader when options.Start is not null:
+                    return new Start(StartedBy.Given, options.Start);
+                case Prealignment.ByHeader when predictor is not null:
+                    return new Start(StartedBy.World, null);
+                case Prealignment.ByHeader when options.StartField is not null:
+                    return new Start(StartedBy.Given, Affine.Identity);
+                case Prealignment.ByHeader header:
+                    (Alignment used, Affine map) =
+                        InitialAlignment.Find(fixedScan, moving, header.Alignment ?? Alignment.World, options.Threads);
+                    return new Start(ByOf(used), map);
+                case Prealignment.Optimised { Freedom: AffineFreedom freedom }:
+                    AffineResult found = Optimise(freedom);
+                    return new Start(freedom == AffineFreedom.Rigid ? StartedBy.Rigid : StartedBy.Affine, found.World, found);
+                default:
+                    return WhereItHelps(Optimise(AffineFreedom.Full));
+            }
+        }
+
+        private Start WhereItHelps(AffineResult found)
+        {
+            if (found.After > found.Before + Helps)
+            {
+                return new Start(StartedBy.Affine, found.World, found);
             }
 
-            long warped = Stopwatch.GetTimestamp();
-            Sample(warp, movingScan.Values, movingScan.Grid, field, own.WarpMap, own.Fixed, moved);
-            warpTime = Stopwatch.GetElapsedTime(warped);
-        }
-        finally
-        {
-            team.End();
+            return options.Start is not null ? new Start(StartedBy.Given, options.Start, found)
+                : predictor is not null ? new Start(StartedBy.World, null, found)
+                : new Start(found.Start.Equals(Affine.Identity) ? StartedBy.World : StartedBy.Centres, found.Start, found);
         }
 
-        return new Times(networkTime, warpTime, Stopwatch.GetElapsedTime(start));
+        private AffineResult Optimise(AffineFreedom freedom)
+        {
+            Begin(RegistrationStage.Aligning);
+            AffineResult found = AffineAlignment.Run(
+                compared.Fixed,
+                compared.Moving,
+                freedom,
+                options.Start,
+                options.FixedMask,
+                options.MovingMask,
+                options.Threads,
+                cancellation);
+            Tidy();
+            return found;
+        }
+
+        private (Prediction? Predicted, bool LeftOut) Predict(Start start)
+        {
+            if (predictor is null)
+            {
+                return (null, false);
+            }
+
+            Begin(RegistrationStage.Predicting);
+            Prediction predicted;
+            if (start.Map is Affine map)
+            {
+                predicted = predictor.Predict(
+                    compared.Fixed, Realigned(compared.Moving, map), Alignment.World, null, cancellation);
+                predicted = predicted with { Field = predicted.Field.After(map), Initial = map };
+            }
+            else
+            {
+                Alignment? wanted = (options.Prealignment as Prealignment.ByHeader)?.Alignment;
+                predicted = predictor.Predict(compared.Fixed, compared.Moving, wanted, null, cancellation);
+            }
+
+            // Scans that agree already are left as they are, where the network would make them agree less.
+            if (!QualityCheck.Spoils(fixedScan, moving, predicted.Initial, predicted.Moved, options.FixedMask))
+            {
+                return (predicted, false);
+            }
+
+            DisplacementField none = DisplacementField.Zero(fixedScan.Grid);
+            DisplacementField field = none.After(predicted.Initial);
+            return (predicted with { Deformation = none, Field = field, Moved = Warp.Linear(moving, field, options.Threads) }, true);
+        }
+
+        private Refined? Refine(Affine initial, DisplacementField? begun)
+        {
+            RefinementOptions? own = options.Refinement ?? (predictor is null ? new RefinementOptions() : null);
+            if (own is null or { Steps: 0 })
+            {
+                return null;
+            }
+
+            Begin(RegistrationStage.Refining);
+            return Refinement.Run(
+                compared.Fixed,
+                compared.Moving,
+                initial,
+                begun,
+                own with
+                {
+                    FixedMask = options.FixedMask ?? own.FixedMask,
+                    MovingMask = options.MovingMask ?? own.MovingMask,
+                    Threads = options.Threads > 0 ? options.Threads : own.Threads,
+                    Progress = (level, step, similarity) =>
+                    {
+                        own.Progress?.Invoke(level, step, similarity);
+                        if (step == 0)
+                        {
+                            progress?.Report(new RegistrationProgress(RegistrationStage.Refining, level));
+                        }
+                    },
+                },
+                cancellation);
+        }
+
+        /// <summary>Nothing is done to numbers that are not finite: the quality check says so.</summary>
+        private Unfolded? Unfold(DisplacementField deformation)
+        {
+            if (options.Diffeomorphic is not JacobianBounds bounds || !double.IsFinite(deformation.MeanLengthMm))
+            {
+                return null;
+            }
+
+            Begin(RegistrationStage.Unfolding);
+            double folded = Folding.Measure(deformation).FoldedPercent;
+            return new Unfolded(DiffeomorphicFit.To(deformation, options.Threads, bounds.Least, bounds.Most, cancellation), folded);
+        }
+
+        private (DisplacementField Field, Volume Moved, TimeSpan Time) Resample(DisplacementField field)
+        {
+            Begin(RegistrationStage.Resampling);
+            Tidy();
+            (Volume moved, TimeSpan time) = Timed(() => Warp.Linear(moving, field, options.Threads));
+            return (field, moved, time);
+        }
     }
-
-    /// <summary>A scan on the network's grid, in [0, 1].</summary>
-    private void Bring(Volume scan, (double Low, double High) window, Affine map, Grid grid, float[] input)
-    {
-        bool direct = map.Equals(Affine.Identity) && scan.Grid.SameSizeAs(grid);
-        scale.Source = scan.Values;
-        scale.Window = window;
-        scale.Target = direct ? input : scaled = Sized(scaled, scan.Values.Length);
-        team.Run(scale);
-        if (!direct)
-        {
-            Sample(image, scaled, scan.Grid, null, map, grid, input);
-        }
-
-        scale.Source = [];
-    }
-
-    /// <summary>The network's vectors on the fixed grid, and the total of them and the initial alignment.</summary>
-    private void Finish(RegistrationPlan own, float[] vectorsOnGrid, float[] deformation, float[] field)
-    {
-        if (own.IsFixedGrid && own.IsIdentity)
-        {
-            return;
-        }
-
-        float[] source = vectorsOnGrid;
-        if (!own.IsFixedGrid)
-        {
-            Sample(vectors, vectorsOnGrid, own.Grid, null, own.FieldMap, own.Fixed, deformation);
-            source = deformation;
-        }
-
-        total.Plan = own;
-        total.Source = source;
-        total.Deformation = deformation;
-        total.Target = field;
-        team.Run(total);
-        total.Source = total.Deformation = total.Target = [];
-    }
-
-    /// <summary>
-    /// Replaces the deformation by one that folds nowhere, and the total by it and the initial alignment. Vectors that are not finite stay
-    /// as they are: the quality check says so.
-    /// </summary>
-    private void Unfold(RegistrationPlan own, float[] deformation, float[] field)
-    {
-        DisplacementField found = new(own.Fixed, deformation);
-        if (ReferenceEquals(deformation, field) && !own.IsIdentity)
-        {
-            found = found.After(own.Initial.Inverse());
-        }
-
-        if (double.IsFinite(found.MeanLengthMm))
-        {
-            DisplacementField fit = DiffeomorphicFit.To(found, Threads).Field;
-            fit.Vectors.CopyTo(deformation, 0);
-            (own.IsIdentity ? fit : fit.After(own.Initial)).Vectors.CopyTo(field, 0);
-        }
-    }
-
-    private void Sample(
-        SampleStep step, float[] source, Grid sourceGrid, float[]? displacement, Affine map, Grid output, float[] target)
-    {
-        step.Source = source;
-        step.SourceGrid = sourceGrid;
-        step.Displacement = displacement;
-        step.Map = map;
-        step.Output = output;
-        step.Target = target;
-        team.Run(step);
-        step.Source = step.Target = [];
-        step.Displacement = null;
-    }
-
-    private readonly record struct Times(TimeSpan Network, TimeSpan Warp, TimeSpan Total);
 }

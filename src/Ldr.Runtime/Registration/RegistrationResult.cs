@@ -1,41 +1,164 @@
 namespace Ldr.Runtime;
 
-/// <summary>A registered pair. Nobody changes it.</summary>
-public sealed record RegistrationResult
+/// <summary>How two scans were laid over each other before anything was deformed.</summary>
+public enum StartedBy
 {
-    internal RegistrationResult(
-        DisplacementField field, DisplacementField deformation, Affine initial, Alignment alignment, Volume moved)
+    /// <summary>By the headers.</summary>
+    World,
+
+    /// <summary>By the grids' centres.</summary>
+    Centres,
+
+    /// <summary>As given.</summary>
+    Given,
+
+    /// <summary>By an optimised rotation and translation.</summary>
+    Rigid,
+
+    /// <summary>By an optimised affine map.</summary>
+    Affine,
+}
+
+/// <summary>What was done to a deformation so that its Jacobian determinants are within bounds.</summary>
+/// <param name="Fit">The deformation within the bounds, and how far it is from what was found.</param>
+/// <param name="FoldedBeforePercent">Share of the voxels that folded before.</param>
+public sealed record Unfolded(DiffeomorphicFit Fit, double FoldedBeforePercent);
+
+/// <summary>What the stages of a registration took.</summary>
+/// <param name="Alignment">The alignment as a whole, where it was optimised or given.</param>
+/// <param name="Network">The network.</param>
+/// <param name="Refinement">The refinement.</param>
+/// <param name="Unfolding">Bringing the determinants within bounds.</param>
+/// <param name="Warp">The last resampling.</param>
+/// <param name="Total">From two scans to the moved one; the check is not in it.</param>
+public readonly record struct RegistrationTimes(
+    TimeSpan Alignment, TimeSpan Network, TimeSpan Refinement, TimeSpan Unfolding, TimeSpan Warp, TimeSpan Total);
+
+/// <summary>A registered pair.</summary>
+public sealed class RegistrationResult
+{
+    private readonly IFieldPredictor? predictor;
+    private readonly RegistrationOptions options;
+    private readonly Lock gate = new();
+    private RegistrationQuality? quality;
+
+    internal RegistrationResult(IFieldPredictor? predictor, RegistrationOptions options, Volume fixedScan, Volume moving)
     {
-        Field = field;
-        Deformation = deformation;
-        Initial = initial;
-        Alignment = alignment;
-        Moved = moved;
+        this.predictor = predictor;
+        this.options = options;
+        Fixed = fixedScan;
+        Moving = moving;
     }
+
+    /// <summary>The fixed scan as it was given.</summary>
+    public Volume Fixed { get; }
+
+    /// <summary>The moving scan as it was given.</summary>
+    public Volume Moving { get; }
 
     /// <summary>
     /// The total displacement on the fixed scan's grid, the initial alignment included: from fixed to moving, in voxels.
     /// </summary>
-    public DisplacementField Field { get; }
+    public required DisplacementField Field { get; init; }
 
-    /// <summary>The network's part of it.</summary>
-    public DisplacementField Deformation { get; }
+    /// <summary>Its part without the initial alignment, on the fixed scan's grid.</summary>
+    public required DisplacementField Deformation { get; init; }
 
     /// <summary>The initial alignment: fixed world to moving world, mm.</summary>
-    public Affine Initial { get; }
-
-    /// <summary>How that was found.</summary>
-    public Alignment Alignment { get; }
+    public required Affine Initial { get; init; }
 
     /// <summary>The moving scan on the fixed scan's grid, resampled once.</summary>
-    public Volume Moved { get; }
+    public required Volume Moved { get; init; }
 
-    /// <summary>Time in the network.</summary>
-    public TimeSpan NetworkTime { get; internal init; }
+    /// <summary>How the scans were laid over each other.</summary>
+    public required StartedBy StartedBy { get; init; }
 
-    /// <summary>Time in the last warp.</summary>
-    public TimeSpan WarpTime { get; internal init; }
+    /// <summary>Whether the network's deformation was left out: the scans agreed better without it.</summary>
+    public required bool NetworkLeftOut { get; init; }
 
-    /// <summary>Time from two scans to the moved one.</summary>
-    public TimeSpan TotalTime { get; internal init; }
+    /// <summary>The optimised alignment; null where none was asked for.</summary>
+    public required AffineResult? Affine { get; init; }
+
+    /// <summary>What the refinement did; null where there was none.</summary>
+    public required Refined? Refined { get; init; }
+
+    /// <summary>What the unfolding did; null where there was none.</summary>
+    public required Unfolded? Unfolded { get; init; }
+
+    /// <summary>What the stages took.</summary>
+    public required RegistrationTimes Times { get; init; }
+
+    /// <summary>The whole transform: the initial alignment, and the deformation before it for a point.</summary>
+    public Transform Transform => Transform.Compose(new Transform.Linear(Initial), new Transform.Dense(Deformation));
+
+    /// <summary>What was measured of the result, and what is made of it; found when it is asked for first.</summary>
+    public RegistrationQuality Quality => Check(default);
+
+    /// <summary>Whether the registration is usable; <see cref="RegistrationQuality.Reasons"/> says why not.</summary>
+    public Verdict Verdict => Quality.Verdict;
+
+    /// <summary>The transform back, as a displacement field on the moving scan's grid.</summary>
+    /// <param name="residual">How far points end from where they came from, there and back.</param>
+    public DisplacementField Inverse(out InverseConsistency residual)
+    {
+        DisplacementField back = Inverse();
+        residual = InverseConsistency.Measure(Transform, new Transform.Dense(back), Moving.Grid);
+        return back;
+    }
+
+    /// <summary>The transform back, as a displacement field on the moving scan's grid.</summary>
+    public DisplacementField Inverse() => Transform.Inverse().ToField(Moving.Grid, options.Threads);
+
+    /// <summary>A label map of the moving scan on the fixed scan's grid: the nearest label of each place.</summary>
+    /// <param name="labels">On the moving scan's grid.</param>
+    /// <exception cref="ArgumentException">It lies on another grid.</exception>
+    public Volume MoveLabels(Volume labels)
+    {
+        ArgumentNullException.ThrowIfNull(labels);
+        return labels.Grid.SameAs(Moving.Grid)
+            ? Warp.Nearest(labels, Field, options.Threads)
+            : throw new ArgumentException("the label map lies on another grid than the moving scan", nameof(labels));
+    }
+
+    /// <summary>
+    /// The same pair with another deformation, on the fixed scan's grid; what stages found is no longer in it.
+    /// </summary>
+    /// <param name="deformation">Without the initial alignment.</param>
+    public RegistrationResult With(DisplacementField deformation)
+    {
+        ArgumentNullException.ThrowIfNull(deformation);
+        DisplacementField field = deformation.After(Initial);
+        return new RegistrationResult(predictor, options, Fixed, Moving)
+        {
+            Field = field,
+            Deformation = deformation,
+            Initial = Initial,
+            Moved = Warp.Linear(Moving, field, options.Threads),
+            StartedBy = StartedBy,
+            NetworkLeftOut = false,
+            Affine = Affine,
+            Refined = null,
+            Unfolded = null,
+            Times = Times,
+        };
+    }
+
+    /// <summary>Measures and judges, once.</summary>
+    internal RegistrationQuality Check(CancellationToken cancellation)
+    {
+        lock (gate)
+        {
+            return quality ??= QualityCheck.Run(
+                Fixed,
+                Moving,
+                Moved,
+                Field,
+                Deformation,
+                Initial,
+                predictor?.Training,
+                options.FixedMask,
+                predictor?.Thresholds,
+                cancellation);
+        }
+    }
 }

@@ -1,3 +1,5 @@
+using System.Text.Json;
+
 namespace Ldr.Runtime;
 
 /// <summary>
@@ -7,6 +9,40 @@ namespace Ldr.Runtime;
 /// </summary>
 public sealed record VerdictThresholds
 {
+    /// <summary>The thresholds that a model brings along; null when it has none of its own.</summary>
+    /// <param name="model">The model.</param>
+    /// <exception cref="InvalidFileException">Its entry <c>verdict</c> is damaged.</exception>
+    public static VerdictThresholds? Of(StudentModel model)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        if (!model.Metadata.TryGetValue("verdict", out string? text))
+        {
+            return null;
+        }
+
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(text);
+            JsonElement json = document.RootElement;
+            double Read(string key, double standard) => json.TryGetProperty(key, out JsonElement value) ? value.GetDouble() : standard;
+            return new VerdictThresholds
+            {
+                FailedDetail = Read("failed_detail", Standard.FailedDetail),
+                LookDetail = Read("look_detail", Standard.LookDetail),
+                FailedInnerDetail = Read("failed_inner_detail", Standard.FailedInnerDetail),
+                LookInnerDetail = Read("look_inner_detail", Standard.LookInnerDetail),
+                LookHalfDetail = Read("look_half_detail", Standard.LookHalfDetail),
+                LookExtremePercent = Read("look_extreme_percent", Standard.LookExtremePercent),
+                FailedExtremePercent = Read("failed_extreme_percent", Standard.FailedExtremePercent),
+            };
+        }
+        catch (Exception error) when (error is JsonException or InvalidOperationException or FormatException)
+        {
+            throw new InvalidFileException(
+                model.Name, $"its thresholds of the verdict are damaged ({error.Message})", "choose a model file that ldr-fs wrote", error);
+        }
+    }
+
     /// <summary>Those of registration without a model.</summary>
     public static VerdictThresholds Standard { get; } = new();
 

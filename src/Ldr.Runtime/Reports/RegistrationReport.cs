@@ -20,16 +20,16 @@ public static class RegistrationReport
     private const double MostDoublings = 2;
 
     /// <summary>Writes the page, atomically.</summary>
+    /// <param name="result">The registered pair; its quality is checked where it was not yet.</param>
     /// <param name="path">The file, usually <c>.html</c>.</param>
-    /// <param name="content">What it shows.</param>
-    /// <param name="threads">How many threads at most; 0 for all. The result does not depend on it.</param>
+    /// <param name="options">Names, labels and the command; null for none.</param>
     /// <exception cref="InvalidFileException">The file cannot be written there.</exception>
-    /// <exception cref="ArgumentException">Moved scan or fields do not lie on the fixed scan's grid.</exception>
-    public static void Write(string path, ReportContent content, int threads = 0)
+    public static void WriteReport(this RegistrationResult result, string path, ReportOptions? options = null)
     {
-        ArgumentNullException.ThrowIfNull(content);
-        Dictionary<string, string> parts = Text(content);
-        foreach ((string name, string value) in Pictures(content, threads))
+        ArgumentNullException.ThrowIfNull(result);
+        options ??= new ReportOptions();
+        Dictionary<string, string> parts = Text(result, options);
+        foreach ((string name, string value) in Pictures(result, options.MovingLabels, options.Threads))
         {
             parts.Add(name, value);
         }
@@ -42,14 +42,14 @@ public static class RegistrationReport
         });
     }
 
-    private static Dictionary<string, string> Text(ReportContent content)
+    private static Dictionary<string, string> Text(RegistrationResult result, ReportOptions options)
     {
         string style = ReportPage.Resource("report.css");
         string script = ReportPage.Resource("report.js");
-        string title = content.Verdict switch
+        string title = result.Verdict switch
         {
-            "ok" => "No sign that anything went wrong",
-            "look" => "Look at it before you use it",
+            Verdict.Ok => "No sign that anything went wrong",
+            Verdict.Look => "Look at it before you use it",
             _ => "Failed: do not use it as it is",
         };
         return new Dictionary<string, string>
@@ -58,15 +58,15 @@ public static class RegistrationReport
             ["script"] = script,
             ["stylehash"] = ReportPage.Hash(style),
             ["scripthash"] = ReportPage.Hash(script),
-            ["fixed"] = ReportPage.Encode(content.FixedName),
-            ["moving"] = ReportPage.Encode(content.MovingName),
-            ["verdict"] = ReportPage.Encode(content.Verdict),
+            ["fixed"] = ReportPage.Encode(options.FixedName),
+            ["moving"] = ReportPage.Encode(options.MovingName),
+            ["verdict"] = result.Verdict.ToString().ToLowerInvariant(),
             ["verdicttitle"] = title,
-            ["reasons"] = Reasons(content.Reasons),
-            ["numbers"] = Numbers(content.Numbers),
-            ["scans"] = Scan("Fixed", content.FixedName, content.Fixed.Grid) + Scan("Moving", content.MovingName, content.Moving.Grid),
-            ["command"] = ReportPage.Command(content.Command, content.Folder),
-            ["outlines"] = content.MovingLabels is null ? " hidden" : string.Empty,
+            ["reasons"] = Reasons(result.Quality.Reasons),
+            ["numbers"] = Numbers(ReportNumbers.Of(result)),
+            ["scans"] = Scan("Fixed", options.FixedName, result.Fixed.Grid) + Scan("Moving", options.MovingName, result.Moving.Grid),
+            ["command"] = ReportPage.Command(options.Command, options.Folder),
+            ["outlines"] = options.MovingLabels is null ? " hidden" : string.Empty,
             ["version"] = ReportPage.Version,
         };
     }
@@ -74,7 +74,7 @@ public static class RegistrationReport
     private static string Reasons(IReadOnlyList<string> reasons) =>
         reasons.Count == 0 ? string.Empty : $"<ul>{string.Concat(reasons.Select(reason => $"<li>{ReportPage.Encode(reason)}</li>"))}</ul>";
 
-    private static string Numbers(IReadOnlyList<ReportNumber> numbers) => string.Concat(numbers.Select(number =>
+    private static string Numbers(IEnumerable<ReportNumber> numbers) => string.Concat(numbers.Select(number =>
         $"<tr><th scope=\"row\">{ReportPage.Encode(number.Name)}</th><td class=\"value\">{ReportPage.Encode(number.Value)}</td>"
         + $"<td class=\"unit\">{ReportPage.Encode(number.Unit)}</td><td class=\"remark\">{ReportPage.Encode(number.Remark)}</td></tr>\n"));
 
@@ -86,45 +86,40 @@ public static class RegistrationReport
         return $"<tr><th scope=\"row\">{role}</th><td class=\"name\">{ReportPage.Encode(name)}</td><td>{size}</td><td>{spacing}</td><td>{grid.Orientation}</td></tr>\n";
     }
 
-    private static IEnumerable<(string Name, string Text)> Pictures(ReportContent content, int threads)
+    private static IEnumerable<(string Name, string Text)> Pictures(RegistrationResult result, Volume? movingLabels, int threads)
     {
-        Grid grid = content.Fixed.Grid;
-        if (!content.Moved.Grid.SameSizeAs(grid) || !content.Field.Grid.SameSizeAs(grid) || !content.Deformation.Grid.SameSizeAs(grid))
-        {
-            throw new ArgumentException("the moved scan and the fields do not lie on the fixed scan's grid", nameof(content));
-        }
-
+        Grid grid = result.Fixed.Grid;
         DisplayGrid display = new(grid, MostVoxels);
         Grid shown = display.Grid;
-        Transform.Linear initial = new(content.Initial);
+        Transform.Linear initial = new(result.Initial);
         IntensityRule.Percentiles rule = new(0.5, 99.5);
 
-        Volume image = display.Mean(content.Fixed, threads);
+        Volume image = display.Mean(result.Fixed, threads);
         (double low, double high) = rule.WindowOf(image);
         yield return ("fixedimage", PackedImage.Smooth(PackedImage.Quantise(image, low, high), shown));
 
         // The moving scan's own blocks first, so that no detail is skipped; where it has nothing, nothing is shown.
-        image = new DisplayGrid(content.Moving.Grid, 4 * MostVoxels).Mean(content.Moving, threads);
+        image = new DisplayGrid(result.Moving.Grid, 4 * MostVoxels).Mean(result.Moving, threads);
         (low, high) = rule.WindowOf(image);
         image = Resampler.Apply(image, initial, shown, Interpolation.Linear, float.NegativeInfinity, threads);
         yield return ("movingimage", PackedImage.Smooth(PackedImage.Quantise(image, low, high), shown));
-        image = display.Mean(content.Moved, threads);
+        image = display.Mean(result.Moved, threads);
         yield return ("movedimage", PackedImage.Smooth(PackedImage.Quantise(image, low, high), shown));
 
-        yield return ("jacobian", PackedImage.Smooth(VolumeChange(content.Field, display, threads), shown));
+        yield return ("jacobian", PackedImage.Smooth(VolumeChange(result.Field, display, threads), shown));
 
         int step = (Math.Max(shown.Nx, Math.Max(shown.Ny, shown.Nz)) + MostLines - 1) / MostLines;
         Grid nodes = Every(shown, step);
-        (string vectors, double unit) = PackedImage.Vectors(content.Deformation.ResampleTo(nodes, threads));
+        (string vectors, double unit) = PackedImage.Vectors(result.Deformation.ResampleTo(nodes, threads));
         yield return ("vectors", vectors);
 
         float[] values = [];
-        if (content.MovingLabels is Volume labels)
+        if (movingLabels is Volume labels)
         {
             values = [.. labels.Values.Distinct().Where(value => value != 0 && float.IsFinite(value)).Order().Take(255)];
             byte[] Outlines(Transform transform) => Places(Resampler.Apply(labels, transform, shown, Interpolation.Label, 0, threads), values);
             yield return ("movinglabels", PackedImage.Compress(Outlines(initial)));
-            yield return ("movedlabels", PackedImage.Compress(Outlines(new Transform.Dense(content.Field))));
+            yield return ("movedlabels", PackedImage.Compress(Outlines(new Transform.Dense(result.Field))));
         }
         else
         {

@@ -57,9 +57,15 @@ public sealed record DiffeomorphicFit
     /// <param name="threads">How many threads at most; 0 for all. The result does not depend on it.</param>
     /// <param name="least">The least Jacobian determinant that a voxel keeps, <see cref="LeastDeterminant"/> to below 1.</param>
     /// <param name="most">The largest Jacobian determinant that a voxel keeps, above 1.</param>
+    /// <param name="cancellation">Stops between two steps.</param>
+    /// <exception cref="OperationCanceledException">It was stopped.</exception>
     /// <exception cref="ArgumentException">A vector is not finite, or a bound is not as said.</exception>
     public static DiffeomorphicFit To(
-        DisplacementField field, int threads = 0, double least = LeastDeterminant, double most = double.PositiveInfinity)
+        DisplacementField field,
+        int threads = 0,
+        double least = LeastDeterminant,
+        double most = double.PositiveInfinity,
+        CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(field);
         if (!(least is >= LeastDeterminant and < 1 && most > 1))
@@ -75,8 +81,8 @@ public sealed record DiffeomorphicFit
 
         Grid grid = field.Grid;
         Grid coarse = WorkGrid(grid);
-        DisplacementField velocity = Logarithm(field.ResampleTo(coarse, threads), threads).ResampleTo(grid, threads);
-        (DisplacementField flow, int squarings) = Unfold(ref velocity, threads, least, most);
+        DisplacementField velocity = Logarithm(field.ResampleTo(coarse, threads), threads, cancellation).ResampleTo(grid, threads);
+        (DisplacementField flow, int squarings) = Unfold(ref velocity, threads, least, most, cancellation);
         float[] change = new float[field.Vectors.Length];
         for (int i = 0; i < change.Length; i++)
         {
@@ -106,7 +112,7 @@ public sealed record DiffeomorphicFit
     }
 
     /// <summary>A velocity whose flow is near a field; where the field folds it cannot be.</summary>
-    private static DisplacementField Logarithm(DisplacementField field, int threads)
+    private static DisplacementField Logarithm(DisplacementField field, int threads, CancellationToken cancellation)
     {
         Grid grid = field.Grid;
         DisplacementField velocity = field;
@@ -115,6 +121,7 @@ public sealed record DiffeomorphicFit
         float[] missing = new float[field.Vectors.Length];
         for (int correction = 0; ; correction++)
         {
+            cancellation.ThrowIfCancellationRequested();
             int squarings = StationaryVelocity.SquaringsFor(velocity);
             float[] flow = StationaryVelocity.Flow(velocity, 1, squarings, threads).Vectors;
             double rest = 0;
@@ -149,11 +156,12 @@ public sealed record DiffeomorphicFit
 
     /// <summary>Smooths a velocity where its flow folds until it folds nowhere; the flow, and the doublings that it takes.</summary>
     private static (DisplacementField Flow, int Squarings) Unfold(
-        ref DisplacementField velocity, int threads, double least, double most)
+        ref DisplacementField velocity, int threads, double least, double most, CancellationToken cancellation)
     {
         Grid grid = velocity.Grid;
         for (int repair = 0; ; repair++)
         {
+            cancellation.ThrowIfCancellationRequested();
             int squarings = StationaryVelocity.SquaringsFor(velocity);
             DisplacementField flow = StationaryVelocity.Flow(velocity, 1, squarings, threads);
             float[] near = PathsOfFolds(flow, threads, least, most);

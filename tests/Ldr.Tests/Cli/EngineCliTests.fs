@@ -199,7 +199,7 @@ let tests =
 
             testInFolder "the example in C# registers as register does" (fun folder ->
                 scene folder
-                register folder [] |> ran |> ignore
+                let said = register folder [ "--affine"; "auto" ]
 
                 let program =
                     Path.Combine(
@@ -220,20 +220,24 @@ let tests =
                         "dotnet"
                         [
                             program
-                            folder </> "model.safetensors"
                             folder </> "fixed.nii"
                             folder </> "moving.nii"
-                            folder </> "moved2.nii"
-                            folder </> "field2.nii"
+                            folder </> "out"
+                            folder </> "model.safetensors"
                         ]
 
-                Expect.equal outcome.Code 0 outcome.Errors
-                Expect.stringContains outcome.Output "mm moved on average" "what it says"
+                let verdict = string ((ran said)["verdict"])
+                Expect.equal outcome.Code said.Code outcome.Errors
+                Expect.stringStarts (outcome.Output.ToLowerInvariant()) verdict "verdict"
 
                 let field name =
                     (Nifti.ReadField(folder </> name)).Vectors
 
-                Expect.equal (field "field2.nii") (field "field.nii") "field"
+                Expect.equal (field "out/field.nii.gz") (field "field.nii") "field"
                 let moved name = (Nifti.Read(folder </> name)).Values
-                Expect.equal (moved "moved2.nii") (moved "moved.nii") "moved")
+                Expect.equal (moved "out/moved.nii.gz") (moved "moved.nii") "moved"
+                Expect.isTrue (File.Exists(folder </> "out/report.html")) "report"
+                let usage = run "dotnet" [ program ]
+                Expect.equal usage.Code 2 "without arguments"
+                Expect.stringContains usage.Errors "register FIXED MOVING" "the usage")
         ]

@@ -101,21 +101,11 @@ let tests =
                     (moving: Volume, labels: Volume)
                     =
                     let options =
-                        {
-                            Prealignment = prealignment
-                            Start = None
-                            StartField = None
-                            Refinement = None
-                            FixedMask = None
-                            MovingMask = None
-                            Diffeomorphic = None
-                            Say = ignore
-                        }
+                        RegistrationOptions(Prealignment = prealignment, Check = false)
 
-                    let network = Registration.managed registrar
-                    let result = PairRegistration.run (Some network) options fixedScan moving
+                    let result = registrar.Register(fixedScan, moving, options)
 
-                    Overlap.Measure(fixedLabels, Warp.Nearest(labels, result.Registered.Field), [| 1; 2 |])
+                    Overlap.Measure(fixedLabels, Warp.Nearest(labels, result.Field), [| 1; 2 |])
                     |> Seq.averageBy _.Dice
 
                 let scores =
@@ -127,10 +117,10 @@ let tests =
                             let map = motion (Random(pair + 1)) image.Grid.Centre
                             let image', labels' = under map image, under map labels
 
-                            dice (ByHeader None) fixedPair (image, labels),
-                            dice WhereItHelps fixedPair (image', labels'),
+                            dice Prealignment.Default fixedPair (image, labels),
+                            dice Prealignment.Auto fixedPair (image', labels'),
                             dice
-                                WhereItHelps
+                                Prealignment.Auto
                                 fixedPair
                                 (upright Interpolation.Linear image', upright Interpolation.Nearest labels')
                     ]

@@ -1,6 +1,8 @@
 /// That what a network predicts is what the registered scans and labels show.
 module Ldr.Tests.Core.RegistrationTests
 
+open System
+open System.Threading
 open Expecto
 open TorchSharp
 open Ldr
@@ -34,6 +36,10 @@ let private model (folder: string) =
 let private scan index =
     IntensityRule.Percentiles(0.0, 100.0).Apply(fst (Anatomy.subject anatomy index))
 
+let private predict model alignment (fixedScan: Volume) (moving: Volume) =
+    (TorchPredictor(torch.CPU, model): IFieldPredictor)
+        .Predict(fixedScan, moving, alignment, null, CancellationToken.None)
+
 let private worst (a: Volume) (b: float32[]) =
     Array.map2 (fun x y -> abs (x - y)) a.Values b |> Array.max
 
@@ -46,7 +52,7 @@ let tests =
                 let fixedScan, moving = scan 0, scan 1
 
                 let registered =
-                    Registration.run torch.CPU model (Some Alignment.World) fixedScan moving
+                    predict model (Nullable Alignment.World) fixedScan moving
 
                 let shape = [| 1L; 1L; 32L; 32L; 32L |]
 
@@ -69,7 +75,7 @@ let tests =
                     let fixedScan, moving = crop (scan 0), crop (scan 1)
 
                     let registered =
-                        Registration.run torch.CPU model (Some Alignment.World) fixedScan moving
+                        predict model (Nullable Alignment.World) fixedScan moving
 
                     let grid =
                         ModelGrid.Around(fixedScan.Grid, struct (1.0, 1.0, 1.0), struct (32, 32, 32))
@@ -112,10 +118,10 @@ let tests =
                         )
 
                     let usual =
-                        (Registration.run torch.CPU model (Some Alignment.World) fixedScan moving).Moved
+                        (predict model (Nullable Alignment.World) fixedScan moving).Moved
 
                     let other =
-                        (Registration.run torch.CPU model (Some Alignment.World) flipped moving).Moved
+                        (predict model (Nullable Alignment.World) flipped moving).Moved
 
                     let back =
                         Array.init usual.Values.Length (fun i -> other.Values[i / 32 * 32 + 31 - i % 32])
@@ -131,8 +137,8 @@ let tests =
                     let away =
                         Volume(Grid(32, 32, 32, Affine.Translation(300, -200, 100)), moving.Values)
 
-                    let near = Registration.run torch.CPU model None fixedScan moving
-                    let far = Registration.run torch.CPU model None fixedScan away
+                    let near = predict model (Nullable()) fixedScan moving
+                    let far = predict model (Nullable()) fixedScan away
                     Expect.equal far.Alignment Alignment.Centres "alignment"
                     Expect.isLessThan (worst near.Moved far.Moved.Values) 1e-3f "the same moved image"
                     let struct (x, _, _) = far.Field.MapPoint(16, 16, 16)
@@ -194,52 +200,40 @@ let tests =
                     let model = model folder
 
                     let options =
-                        {
-                            Prealignment = ByHeader None
-                            Start = None
-                            StartField = None
-                            Refinement = None
-                            FixedMask = None
-                            MovingMask = None
-                            Diffeomorphic = None
-                            Say = ignore
-                        }
+                        RegistrationOptions()
 
-                    let network = Some(Registration.run torch.CPU model)
+                    use registrar = new Registrar(TorchPredictor(torch.CPU, model))
                     let fixedScan, moving = scan 0, scan 1
 
-                    let quality (result: PairResult) (moving: Volume) =
-                        Registration.quality (Some model.Card) None fixedScan moving result.Registered
-
-                    let untouched = Registration.run torch.CPU model None fixedScan fixedScan
+                    let untouched = predict model (Nullable()) fixedScan fixedScan
                     Expect.isGreaterThan untouched.Deformation.MeanLengthMm 0.2 "the network would deform"
 
-                    let itself = PairRegistration.run network options fixedScan fixedScan
-                    Expect.isTrue itself.LeftAsTheyWere "left as they were"
-                    Expect.equal itself.Registered.Deformation.MaxLengthMm 0.0 "no deformation"
-                    Expect.equal itself.Registered.Field.MaxLengthMm 0.0 "no displacement"
-                    Expect.equal itself.Registered.Moved.Values fixedScan.Values "the scan as it is"
-                    let judged = quality itself fixedScan
+                    let itself = registrar.Register(fixedScan, fixedScan, options)
+                    Expect.isTrue itself.NetworkLeftOut "left as they were"
+                    Expect.equal itself.Deformation.MaxLengthMm 0.0 "no deformation"
+                    Expect.equal itself.Field.MaxLengthMm 0.0 "no displacement"
+                    Expect.equal itself.Moved.Values fixedScan.Values "the scan as it is"
+                    let judged = itself.Quality
                     Expect.equal (judged.Verdict, List.ofSeq judged.Reasons) (Verdict.Ok, []) "ok"
 
-                    let other = PairRegistration.run network options fixedScan moving
-                    Expect.isFalse other.LeftAsTheyWere "another subject"
-                    Expect.isGreaterThan other.Registered.Deformation.MeanLengthMm 0.2 "is deformed"
+                    let other = registrar.Register(fixedScan, moving, options)
+                    Expect.isFalse other.NetworkLeftOut "another subject"
+                    Expect.isGreaterThan other.Deformation.MeanLengthMm 0.2 "is deformed"
 
                     // The alignment stays: the same scan, 50 mm away.
                     let away =
                         Volume(Grid(32, 32, 32, Affine.Translation(50., 0., -20.)), fixedScan.Values)
 
-                    let far = PairRegistration.run network options fixedScan away
-                    Expect.isTrue far.LeftAsTheyWere "left as aligned"
-                    Expect.equal far.Registered.Deformation.MaxLengthMm 0.0 "no deformation"
+                    let far = registrar.Register(fixedScan, away, options)
+                    Expect.isTrue far.NetworkLeftOut "left as aligned"
+                    Expect.equal far.Deformation.MaxLengthMm 0.0 "no deformation"
 
                     Expect.isLessThan
-                        (worst fixedScan far.Registered.Moved.Values)
+                        (worst fixedScan far.Moved.Values)
                         1e-3f
                         "moved by the alignment"
 
-                    let struct (x, y, z) = far.Registered.Field.MapPoint(3., 4., 5.)
+                    let struct (x, y, z) = far.Field.MapPoint(3., 4., 5.)
 
                     Expect.isLessThan
                         (abs (x - 53.) + abs (y - 4.) + abs (z + 15.))
@@ -248,23 +242,95 @@ let tests =
 
                     // What is refined goes on from there.
                     let refined =
-                        PairRegistration.run
-                            network
-                            { options with
-                                Refinement = Some(RefinementOptions(Steps = 4))
-                            }
-                            fixedScan
-                            fixedScan
+                        registrar.Register(
+                            fixedScan,
+                            fixedScan,
+                            RegistrationOptions(Refinement = RefinementOptions(Steps = 4))
+                        )
 
-                    Expect.isTrue refined.LeftAsTheyWere "before the refinement"
+                    Expect.isTrue refined.NetworkLeftOut "before the refinement"
 
                     Expect.isLessThan
-                        refined.Registered.Deformation.MeanLengthMm
+                        refined.Deformation.MeanLengthMm
                         0.1
                         "which has nothing to do"
 
-                    let none = PairRegistration.run None options fixedScan fixedScan
-                    Expect.isFalse none.LeftAsTheyWere "without a network nothing is left out")
+                    use alone = new Registrar()
+                    let none = alone.Register(fixedScan, fixedScan, options)
+                    Expect.isFalse none.NetworkLeftOut "without a network nothing is left out")
+
+            test "every stage can be stopped, and is told of in order" {
+                let fixedScan, moving = scan 0, scan 1
+
+                let options =
+                    RegistrationOptions(
+                        Prealignment = Prealignment.Auto,
+                        Refinement = RefinementOptions(Steps = 4),
+                        Diffeomorphic = JacobianBounds.NoFolds
+                    )
+
+                let run stopAt =
+                    let told = ResizeArray<RegistrationStage>()
+                    use source = new CancellationTokenSource()
+
+                    let progress =
+                        { new IProgress<RegistrationProgress> with
+                            member _.Report now =
+                                if not (now.Level.HasValue) then
+                                    told.Add now.Stage
+
+                                if Some now.Stage = stopAt then
+                                    source.Cancel()
+                        }
+
+                    use registrar = new Registrar()
+
+                    let result =
+                        try
+                            Some(registrar.Register(fixedScan, moving, options, progress, source.Token))
+                        with :? OperationCanceledException ->
+                            None
+
+                    result, List.ofSeq told
+
+                let stages =
+                    [
+                        RegistrationStage.Aligning
+                        RegistrationStage.Refining
+                        RegistrationStage.Unfolding
+                        RegistrationStage.Resampling
+                        RegistrationStage.Checking
+                    ]
+
+                let result, told = run None
+                Expect.isSome result "not stopped"
+                Expect.equal told stages "the stages"
+
+                for stage in stages |> List.except [ RegistrationStage.Resampling ] do
+                    let result, told = run (Some stage)
+                    Expect.isNone result $"stopped in {stage}"
+                    Expect.equal (List.last told) stage "and nothing begins after it"
+            }
+
+            test "a result moves labels, goes back, and can be given another deformation" {
+                let fixedScan, moving = scan 0, scan 1
+                let labels = snd (Anatomy.subject anatomy 1)
+                use registrar = new Registrar()
+                let result = registrar.Register(fixedScan, moving)
+                Expect.equal (result.MoveLabels labels).Values (Warp.Nearest(labels, result.Field)).Values "labels"
+
+                Expect.throwsT<ArgumentException>
+                    (fun () -> result.MoveLabels(Volume(Grid(2, 2, 2, Affine.Identity), Array.zeroCreate 8)) |> ignore)
+                    "labels of another scan"
+
+                let mutable residual = InverseConsistency()
+                let back = result.Inverse(&residual)
+                Expect.isTrue (back.Grid.Equals moving.Grid) "on the moving grid"
+                Expect.isLessThan residual.MeanMm 0.05 "there and back"
+                let same = result.With result.Deformation
+                Expect.equal same.Moved.Values result.Moved.Values "the same deformation"
+                Expect.equal same.Quality.DetailAfter result.Quality.DetailAfter "and quality"
+            }
 
             testCase "a real scan and itself are ok with every model that is shipped"
             <| fun () ->
@@ -276,29 +342,17 @@ let tests =
                     let data = DataTests.needData folder
                     let path = ModelFile.resolve name |> Error.orRaise
                     let scan = ImageFile.Read(data </> "imagesTr" </> $"{file}.nii.gz")
-                    let card, _ = ModelFile.inspect path |> Error.orRaise
                     use registrar = new Registrar(StudentModel.Load path)
 
                     let options =
-                        {
-                            Prealignment = ByHeader None
-                            Start = None
-                            StartField = None
-                            Refinement = None
-                            FixedMask = None
-                            MovingMask = None
-                            Diffeomorphic = None
-                            Say = ignore
-                        }
+                        RegistrationOptions()
 
-                    let result =
-                        PairRegistration.run (Some(Registration.managed registrar)) options scan scan
-
-                    let quality = Registration.quality (Some card) None scan scan result.Registered
+                    let result = registrar.Register(scan, scan, options)
+                    let quality = result.Quality
 
                     Expect.equal (quality.Verdict, List.ofSeq quality.Reasons) (Verdict.Ok, []) name
-                    Expect.isTrue result.LeftAsTheyWere name
-                    Expect.isLessThan (worst scan result.Registered.Moved.Values) 1e-3f name
+                    Expect.isTrue result.NetworkLeftOut name
+                    Expect.isLessThan (worst scan result.Moved.Values) 1e-3f name
 
             test "ok, look and failed by what the scans show" {
                 let fixedScan, moving = scan 0, scan 1

@@ -3,12 +3,12 @@ namespace Ldr.Runtime;
 /// <summary>
 /// What follows from the grids of two scans and their initial alignment: it is kept as long as they stay the same.
 /// </summary>
-internal sealed class RegistrationPlan
+internal sealed class PredictionPlan
 {
     /// <summary>Grids that agree to a hundred-thousandth of a voxel count as equal.</summary>
     private const double Tolerance = 1e-5;
 
-    internal RegistrationPlan(StudentModel model, Volume fixedScan, Volume movingScan, Alignment? wanted, int threads)
+    internal PredictionPlan(StudentModel model, Volume fixedScan, Volume movingScan, Alignment? wanted, int threads)
     {
         Grid fixedGrid = fixedScan.Grid;
         Grid movingGrid = movingScan.Grid;

@@ -77,7 +77,7 @@ internal sealed unsafe class TotalStep : Operation
 
     internal override int Chunks => Plan!.Fixed.Nz;
 
-    internal RegistrationPlan? Plan { get; set; }
+    internal PredictionPlan? Plan { get; set; }
 
     /// <summary>The network's vectors at the voxels of the fixed grid.</summary>
     internal float[] Source { get; set; } = [];
