@@ -1,5 +1,9 @@
 // register FIXED MOVING OUTPUT [MODEL] [FIXED-MASK]: two scans, with or without a model, to files in a folder.
-using Ldr.Runtime;
+using Ldr.Runtime.Formats;
+using Ldr.Runtime.Inference;
+using Ldr.Runtime.Registration;
+using Ldr.Runtime.Registration.Quality;
+using Ldr.Runtime.Reports;
 
 if (args.Length is < 3 or > 5)
 {

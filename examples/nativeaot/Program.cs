@@ -1,7 +1,11 @@
 // ldr-register MODEL FIXED MOVING MOVED [FIELD]
 using System.Diagnostics;
 using System.Globalization;
-using Ldr.Runtime;
+using Ldr.Runtime.Formats;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Inference;
+using Ldr.Runtime.Registration;
+using Ldr.Runtime.Transforms;
 
 if (args.Length is < 4 or > 5)
 {

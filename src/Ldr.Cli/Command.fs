@@ -1,6 +1,10 @@
 namespace Ldr.Cli
 
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Metrics
+open Ldr.Runtime.Registration
+open Ldr.Runtime.Registration.Quality
 
 /// What computes a registration.
 type EngineChoice =

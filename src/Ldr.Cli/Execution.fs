@@ -9,7 +9,14 @@ open System.Text.Json.Nodes
 open System.Threading
 open TorchSharp
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Metrics
+open Ldr.Runtime.Inference
+open Ldr.Runtime.Registration
+open Ldr.Runtime.Registration.Quality
+open Ldr.Runtime.Reports
 
 /// The exit codes that other programs rely on.
 module ExitCode =
@@ -302,11 +309,7 @@ let private volumeReader (r: RegisterOptions) : string -> Volume =
                 ImageFile.Read path
 
 /// What is done with the pair beside the network: files read, sizes checked.
-let private pairOptions
-    (r: RegisterOptions)
-    (fixedScan: Volume)
-    (moving: Volume)
-    =
+let private pairOptions (r: RegisterOptions) (fixedScan: Volume) (moving: Volume) =
     let mask (scan: Volume) (scanName: string) (file: string option) =
         file
         |> Option.map (fun file ->
@@ -550,12 +553,7 @@ let private register (request: Request) (r: RegisterOptions) =
         let labels = r.Labels |> Option.map (fst >> labelsOf moving "moving")
         let fixedLabels = r.FixedLabels |> Option.map (labelsOf fixedScan "fixed")
 
-        modelFile,
-        fixedScan,
-        moving,
-        labels,
-        fixedLabels,
-        pairOptions r fixedScan moving
+        modelFile, fixedScan, moving, labels, fixedLabels, pairOptions r fixedScan moving
 
     let withNetwork model action =
         match model with

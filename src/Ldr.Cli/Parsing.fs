@@ -4,7 +4,11 @@ module Ldr.Cli.Parsing
 open System.IO
 open Argu
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Metrics
+open Ldr.Runtime.Registration
+open Ldr.Runtime.Registration.Quality
 open Ldr.Cli.TransformArguments
 open Ldr.Cli.Arguments
 

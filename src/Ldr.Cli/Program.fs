@@ -1,7 +1,7 @@
 module Ldr.Cli.Program
 
 open System
-open Ldr.Runtime
+open Ldr.Runtime.Formats
 open Ldr.Cli.Execution
 
 let private carryOut (arguments: string[]) =

@@ -4,7 +4,7 @@ module Ldr.Cli.StandardStreams
 open System
 open System.IO
 open System.Text
-open Ldr.Runtime
+open Ldr.Runtime.Formats
 
 /// Passes on what is written; `failed` hears of the error when that cannot be done.
 type private Guarded(inner: Stream, failed: IOException -> unit) =

@@ -1,6 +1,8 @@
 namespace Ldr.Cli
 
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
 
 /// A transform file as the command line names it: `FILE` or `[FILE,inverse]`.
 type TransformName = { File: string; Inverse: bool }

@@ -5,7 +5,10 @@ open System
 open System.IO
 open System.Text.Json.Nodes
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Metrics
 
 /// What a verb has to say: a line for people, an object for programs.
 type Said = { Line: string; Json: JsonObject }

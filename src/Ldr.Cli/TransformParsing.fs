@@ -3,7 +3,9 @@ module Ldr.Cli.TransformParsing
 
 open System
 open Argu
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
 open Ldr.Cli.TransformArguments
 
 let private need (name: string) (value: 'v option) =

@@ -30,6 +30,7 @@ let private all =
                     Runtime.RegistrationTests.tests
                     Runtime.KernelTests.tests
                     Runtime.SurfaceTests.tests
+                    Runtime.RoomsTests.tests
                     Runtime.AlignmentTests.tests
                     Runtime.RefinementTests.tests
                     Runtime.VerdictTests.tests

@@ -3,9 +3,11 @@ module Ldr.Cli.Verbs.Overlap
 
 open System.Text.Json.Nodes
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Metrics
 
-let private row (a: Volume) (b: Volume) (overlap: LabelOverlap) =
+let private row (a: Volume) (b: Volume) (overlap: OverlapMeasure) =
     let struct (x, y, z) = a.Grid.Spacing
 
     let millilitres voxels =

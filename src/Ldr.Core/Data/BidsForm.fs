@@ -2,7 +2,7 @@ namespace Ldr
 
 open System
 open System.IO
-open Ldr.Runtime
+open Ldr.Runtime.Formats
 
 /// Which files of a BIDS derivatives folder are scans and label maps.
 type BidsQuery =

@@ -2,7 +2,7 @@ namespace Ldr
 
 open System
 open System.IO
-open Ldr.Runtime
+open Ldr.Runtime.Formats
 
 /// A table of pairs: columns `fixed` and `moving`, and optionally `fixed_labels`, `moving_labels`, `fixed_points`,
 /// `moving_points`, `fixed_mask`, `moving_mask` and `part`. Paths are relative to the table.

@@ -2,7 +2,7 @@ namespace Ldr
 
 open System
 open System.IO
-open Ldr.Runtime
+open Ldr.Runtime.Formats
 
 /// What the readers of data set forms share.
 module internal DataFiles =

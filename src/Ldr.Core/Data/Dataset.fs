@@ -2,7 +2,7 @@ namespace Ldr
 
 open System
 open System.IO
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
 
 /// Where scans come from.
 type DataSource =

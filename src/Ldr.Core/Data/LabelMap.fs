@@ -2,7 +2,7 @@ namespace Ldr
 
 open System
 open System.Collections.Generic
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
 
 /// What the voxels of a label map, or of what is given as one, hold.
 [<NoComparison>]

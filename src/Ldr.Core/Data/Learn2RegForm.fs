@@ -3,7 +3,7 @@ namespace Ldr
 open System
 open System.IO
 open System.Text.RegularExpressions
-open Ldr.Runtime
+open Ldr.Runtime.Formats
 
 /// Learn2Reg's form: `NAME_dataset.json` with scans under `training` and `test`, and pairs under `training_paired_images`,
 /// `registration_val` and `registration_test`. Source: the challenge's data sets (NLST, OASIS, AbdomenCTCT, ThoraxCBCT).

@@ -1,6 +1,7 @@
 namespace Ldr
 
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
 
 /// Two scans on one grid: what a network sees, x fastest.
 [<NoEquality; NoComparison>]

@@ -5,7 +5,8 @@ open System.IO
 open System.Text.Json
 open System.Text.Json.Nodes
 open PureHDF
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Formats
 
 /// The form of recursive cascaded networks (Zhao et al., 2019; the authors of ALDK use the same files): a description such as
 /// `datasets/liver.json` and HDF5 files with one group for each case, which holds `volume`, and maybe `segmentation` and `point`.

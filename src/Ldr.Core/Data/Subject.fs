@@ -1,6 +1,7 @@
 namespace Ldr
 
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Formats
 
 /// Something of a subject that lies in a file: where, for messages and for looking at the file itself, and how it is read.
 [<NoEquality; NoComparison>]

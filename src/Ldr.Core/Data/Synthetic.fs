@@ -1,7 +1,8 @@
 namespace Ldr
 
 open System
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
 
 /// Synthetic anatomy: what `quickstart` trains on. One template of smooth random structures with texture and labels; every
 /// subject is that template deformed by a random smooth field, with a bias field and noise of its own.

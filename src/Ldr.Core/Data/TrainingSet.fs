@@ -2,7 +2,10 @@ namespace Ldr
 
 open System
 open System.Collections.Concurrent
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Metrics
+open Ldr.Runtime.Registration
 
 /// The subjects of a training as the network sees them.
 [<NoEquality; NoComparison>]

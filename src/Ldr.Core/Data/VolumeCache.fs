@@ -6,7 +6,8 @@ open System.IO
 open System.Runtime.InteropServices
 open System.Security.Cryptography
 open System.Text
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Formats
 
 /// Where decoded scans are kept, and how many bytes of them at most.
 type VolumeCache = { Folder: string; MostBytes: int64 }

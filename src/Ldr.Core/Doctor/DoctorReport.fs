@@ -3,7 +3,7 @@ namespace Ldr
 open System
 open System.Globalization
 open System.Text.Json.Nodes
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
 
 /// What the doctor has to say: a text for people, an object for programs.
 module DoctorReport =

@@ -2,7 +2,7 @@ namespace Ldr
 
 open System
 open System.Threading
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
 
 /// One subject, and what was found in its files.
 [<NoEquality; NoComparison>]

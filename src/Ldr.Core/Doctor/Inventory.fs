@@ -3,7 +3,8 @@ namespace Ldr
 open System
 open System.IO
 open System.Text.Json
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Formats
 
 /// How much something that was found matters.
 type Severity =

@@ -5,7 +5,8 @@ open System.IO
 open System.Runtime.InteropServices
 open System.Security.Cryptography
 open System.Text
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Formats
 
 /// Where one scan or label map comes from.
 [<NoEquality; NoComparison>]

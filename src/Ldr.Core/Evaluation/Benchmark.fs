@@ -7,7 +7,10 @@ open System.IO
 open System.Text.Json.Nodes
 open System.Threading
 open TorchSharp
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Inference
 
 /// What is timed, and where.
 type BenchmarkSetting =

@@ -3,7 +3,8 @@ namespace Ldr
 open System
 open System.Globalization
 open System.IO
-open Ldr.Runtime
+open Ldr.Runtime.Registration.Quality
+open Ldr.Runtime.Reports
 
 /// What an evaluation was of.
 type EvaluationSubject =

@@ -2,7 +2,10 @@ namespace Ldr
 
 open System.Threading
 open TorchSharp
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Metrics
+open Ldr.Runtime.Registration
 
 /// The pairs that a method is scored on.
 [<NoEquality; NoComparison>]

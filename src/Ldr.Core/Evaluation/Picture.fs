@@ -2,7 +2,10 @@ namespace Ldr
 
 open System
 open SkiaSharp
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Registration
 
 /// Pictures of registered pairs.
 module Picture =

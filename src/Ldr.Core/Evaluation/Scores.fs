@@ -3,7 +3,9 @@ namespace Ldr
 open System
 open System.Globalization
 open System.Text.Json.Nodes
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Metrics
 
 /// A scan with what it is scored by, as stored.
 [<NoEquality; NoComparison>]

@@ -3,7 +3,10 @@ namespace Ldr
 open System
 open System.Diagnostics
 open TorchSharp
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Registration
+open Ldr.Runtime.Registration.Quality
 
 /// Predicts deformations by libtorch: networks that the managed engine does not run, and models in training.
 /// The fixed scan goes to the model's grid and intensities, the field comes back to the fixed grid.
@@ -25,21 +28,12 @@ type TorchPredictor(device: torch.Device, model: Model) =
                 match Option.ofNullable alignment with
                 | Some Alignment.World -> struct (Alignment.World, Affine.Identity)
                 | wanted ->
-                    InitialAlignment.Find(
-                        fixedScan,
-                        movingScan,
-                        wanted |> Option.defaultValue card.Alignment
-                    )
+                    InitialAlignment.Find(fixedScan, movingScan, wanted |> Option.defaultValue card.Alignment)
 
-            let grid =
-                ModelGrid.Around(fixedScan.Grid, struct (sx, sy, sz), struct (x, y, z))
+            let grid = ModelGrid.Around(fixedScan.Grid, struct (sx, sy, sz), struct (x, y, z))
 
             let pair =
-                Pairs.prepare
-                    grid
-                    initial
-                    (card.Intensity.Apply fixedScan)
-                    (card.Intensity.Apply movingScan)
+                Pairs.prepare grid initial (card.Intensity.Apply fixedScan) (card.Intensity.Apply movingScan)
 
             cancellation.ThrowIfCancellationRequested()
             let clock = Stopwatch.StartNew()
@@ -70,8 +64,7 @@ module ModelGrids =
         let x, y, z = card.Size
         let sx, sy, sz = card.Spacing
 
-        let count =
-            ModelGrid.CountAround(fixedGrid, struct (sx, sy, sz), struct (x, y, z))
+        let count = ModelGrid.CountAround(fixedGrid, struct (sx, sy, sz), struct (x, y, z))
 
         if count > float ModelGrid.MostVoxels then
             raise (

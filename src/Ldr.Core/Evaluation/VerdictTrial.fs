@@ -4,7 +4,11 @@ open System
 open System.Globalization
 open System.Text.Json.Nodes
 open System.Threading
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Metrics
+open Ldr.Runtime.Registration
+open Ldr.Runtime.Registration.Quality
 
 /// What a pair of a trial is, so that its verdict can be held against it.
 type TrialKind =
@@ -178,7 +182,14 @@ module VerdictTrial =
         // Every second fixed subject.
         let subjects = pairs |> List.map fst |> List.distinct |> List.sort
 
-        let trial name kind (fixedScan: ScoredScan) (moving: ScoredScan) chosen (registered: RegistrationResult) =
+        let trial
+            name
+            kind
+            (fixedScan: ScoredScan)
+            (moving: ScoredScan)
+            chosen
+            (registered: RegistrationResult)
+            =
             {
                 Name = name
                 Kind = kind

@@ -5,7 +5,7 @@ open System.IO
 open System.Security.Cryptography
 open System.Text
 open System.Text.Json.Nodes
-open Ldr.Runtime
+open Ldr.Runtime.Formats
 
 /// How the models of an experiment are scored.
 type EvaluationOptions =

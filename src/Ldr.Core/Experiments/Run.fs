@@ -6,7 +6,10 @@ open System.Text.Json
 open System.Text.Json.Nodes
 open System.Threading
 open TorchSharp
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Registration
+open Ldr.Runtime.Registration.Quality
 
 /// What a run tells while it goes on.
 type RunEvent =
@@ -711,8 +714,7 @@ module Run =
 
                     use registrar = new Registrar(TorchPredictor(options.Device, model))
 
-                    let register =
-                        Evaluator.registering registrar (RegistrationOptions()) options.Stop
+                    let register = Evaluator.registering registrar (RegistrationOptions()) options.Stop
 
                     Picture.pairs
                         (Path.Combine(options.Folder, "pairs.png"))

@@ -1,7 +1,6 @@
 namespace Ldr
 
 open System.IO
-open Ldr.Runtime
 
 /// How far one training of a run is.
 type TrainingProgress =

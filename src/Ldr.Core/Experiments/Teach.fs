@@ -3,7 +3,6 @@ namespace Ldr
 open System.IO
 open System.Threading
 open TorchSharp
-open Ldr.Runtime
 
 /// How a store of a teacher's fields is to be filled.
 [<NoEquality; NoComparison>]

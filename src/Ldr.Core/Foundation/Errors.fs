@@ -2,7 +2,7 @@ namespace Ldr
 
 open System
 open System.IO
-open Ldr.Runtime
+open Ldr.Runtime.Formats
 
 /// One thing that is wrong in a JSON document: where (a path such as `$.data.split.train`), and what would be right.
 type JsonProblem = { Path: string; Problem: string }

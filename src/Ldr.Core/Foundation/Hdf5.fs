@@ -3,7 +3,7 @@ namespace Ldr
 open System
 open System.IO
 open PureHDF
-open Ldr.Runtime
+open Ldr.Runtime.Formats
 
 /// Opens HDF5 files that may be damaged. PureHDF takes as much memory as a length in the file asks for, up to 2 GB, before it
 /// finds that the file is shorter. The lengths of this kind are checked first: those of objects in global heaps and of names in

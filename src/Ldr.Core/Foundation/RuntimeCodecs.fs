@@ -1,6 +1,8 @@
 namespace Ldr
 
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Registration
+open Ldr.Runtime.Registration.Quality
 
 /// JSON forms of the Runtime's types.
 module RuntimeCodecs =

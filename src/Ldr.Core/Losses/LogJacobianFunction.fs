@@ -3,7 +3,7 @@ namespace Ldr
 open System.Collections.Generic
 open FSharp.NativeInterop
 open TorchSharp
-open Ldr.Runtime
+open Ldr.Runtime.Transforms
 
 #nowarn "9" // Kernels work on the tensors' own memory.
 

@@ -1,7 +1,7 @@
 namespace Ldr
 
 open TorchSharp
-open Ldr.Runtime
+open Ldr.Runtime.Transforms
 
 /// What keeps transforms plausible. All of them are means over the batch, as scalars.
 module Regularity =

@@ -4,7 +4,10 @@ open System.Collections.Generic
 open System.IO
 open System.Text.Json.Nodes
 open TorchSharp
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Inference
+open Ldr.Runtime.Registration.Quality
 
 /// What a model reached on pairs of its test subjects that were drawn by a seed: the keys of `evaluate --json`.
 type ModelFigures =
@@ -377,9 +380,7 @@ module ModelFile =
 
     /// The models that are known by a name, in alphabetical order: names and files.
     let shipped () : (string * string) list =
-        [
-            for struct (name, file) in ModelShelf.All() -> name, file
-        ]
+        [ for struct (name, file) in ModelShelf.All() -> name, file ]
 
     /// Whether a name is that of a shipped model, and of no file or folder here.
     let isShipped (name: string) =

@@ -5,7 +5,8 @@ open System.Collections.Generic
 open System.Runtime.InteropServices
 open FSharp.NativeInterop
 open TorchSharp
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
 
 #nowarn "9" // Kernels work on the tensors' own memory.
 #nowarn "51"

@@ -2,7 +2,7 @@ namespace Ldr
 
 open System
 open TorchSharp
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
 
 /// Which image of a pair is deformed: the two by draws of their own, or the moving one.
 type Deformed =

@@ -1,7 +1,7 @@
 namespace Ldr
 
 open TorchSharp
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
 
 /// From the scans of a training set to the tensors of a step.
 module Batches =

@@ -7,7 +7,7 @@ open System.Security.Cryptography
 open System.Text.Json
 open System.Text.Json.Nodes
 open TorchSharp
-open Ldr.Runtime
+open Ldr.Runtime.Formats
 
 /// A checkpoint in the index of a run: its file, what it belongs to, and the SHA-256 of the file.
 type CheckpointEntry =

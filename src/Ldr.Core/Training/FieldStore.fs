@@ -3,7 +3,9 @@ namespace Ldr
 open System
 open System.Collections.Generic
 open System.IO
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
 
 /// Displacement fields for pairs of a data set, one file each, in a folder: what a student learns from when its teacher is not
 /// run beside it.

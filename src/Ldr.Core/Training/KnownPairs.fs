@@ -1,7 +1,7 @@
 namespace Ldr
 
 open TorchSharp
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
 
 /// One scale of a known field: cubic B-splines with knots so many mm apart, displaced by up to so many mm along every axis.
 type KnownScale = { Spacing: float; Amplitude: float }

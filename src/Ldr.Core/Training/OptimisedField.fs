@@ -1,6 +1,7 @@
 namespace Ldr
 
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Registration
 
 /// Fields found for one pair at a time, by optimisation instead of by a network: what `register --model none` does, on the
 /// pair as a network sees it. A teacher that has seen nothing but the pair, and takes its time.

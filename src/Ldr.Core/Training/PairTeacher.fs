@@ -1,7 +1,7 @@
 namespace Ldr
 
 open TorchSharp
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
 
 /// Makes the field of a pair of a training set's subjects (fixed and moving, by their places in the set), prepared for training:
 /// [3, Z, Y, X] in voxels of the pair's grid, after its initial alignment.

@@ -3,7 +3,9 @@ namespace Ldr
 open System
 open System.IO
 open PureHDF
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
 
 /// Transforms in every format: those of `TransformFile`, and ITK's composite `.h5`.
 module TransformStore =

@@ -1,4 +1,4 @@
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Geometry;
 
 /// <summary>
 /// An immutable affine map of 3-D space: a 3×4 matrix of doubles, applied to column vectors,

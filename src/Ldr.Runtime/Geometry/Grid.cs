@@ -1,4 +1,4 @@
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Geometry;
 
 /// <summary>
 /// Where the voxels of a volume are: three sizes and the map from voxel indices to world millimetres (RAS+).

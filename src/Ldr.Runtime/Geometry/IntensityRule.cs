@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Geometry;
 
 /// <summary>How intensities are brought to [0, 1] before a network sees them. A closed choice of two cases.</summary>
 public abstract record IntensityRule

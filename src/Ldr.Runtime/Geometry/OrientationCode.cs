@@ -1,4 +1,4 @@
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Geometry;
 
 /// <summary>Names the anatomical directions of voxel axes.</summary>
 internal static class OrientationCode

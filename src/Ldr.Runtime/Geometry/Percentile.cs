@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Geometry;
 
 /// <summary>
 /// Percentiles by linear interpolation between order statistics, numpy's default definition

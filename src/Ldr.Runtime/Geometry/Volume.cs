@@ -1,6 +1,4 @@
-using System.Diagnostics.CodeAnalysis;
-
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Geometry;
 
 /// <summary>
 /// A scalar image or label map on a grid. Label maps are volumes too; their numbers are exact up to 2^24.
@@ -55,34 +53,6 @@ public sealed class Volume
             return min <= max ? (min, max) : (float.NaN, float.NaN);
         }
     }
-
-    /// <summary>Reads a scan or a label map: NIfTI, <c>.nii</c> or <c>.nii.gz</c>.</summary>
-    /// <param name="path">The file.</param>
-    /// <param name="volume">Which volume of a file that holds several, from 0.</param>
-    /// <exception cref="InvalidFileException">The file is missing, damaged, or of another kind.</exception>
-    public static Volume Read(string path, int? volume = null) => Nifti.Read(path, volume);
-
-    /// <summary>Reads a scan; false, with one line that says why, where <see cref="Read"/> throws.</summary>
-    public static bool TryRead(
-        string path, [NotNullWhen(true)] out Volume? volume, [NotNullWhen(false)] out string? problem)
-    {
-        try
-        {
-            volume = Read(path);
-            problem = null;
-            return true;
-        }
-        catch (InvalidFileException error)
-        {
-            volume = null;
-            problem = error.Message;
-            return false;
-        }
-    }
-
-    /// <summary>Writes the volume as NIfTI, atomically; compressed when the name ends in <c>.gz</c>.</summary>
-    /// <exception cref="InvalidFileException">The file cannot be written there.</exception>
-    public void Write(string path) => Nifti.Write(path, this);
 
     /// <summary>The value of one voxel.</summary>
     /// <exception cref="ArgumentOutOfRangeException">An index outside the grid.</exception>

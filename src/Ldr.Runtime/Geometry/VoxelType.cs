@@ -1,4 +1,4 @@
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Geometry;
 
 /// <summary>The number type of voxels in a file. In memory voxels are always float32.</summary>
 public enum VoxelType

@@ -1,4 +1,4 @@
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Inference;
 
 /// <summary>Models that are known by a name: <c>hippocampus</c> instead of the path of a file.</summary>
 public static class ModelShelf

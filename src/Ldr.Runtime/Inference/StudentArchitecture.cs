@@ -1,6 +1,6 @@
 using System.Text.Json;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Inference;
 
 /// <summary>
 /// A system that the engine can run: an affine stage (<c>affine-light</c>) if any, then stages of one kind.

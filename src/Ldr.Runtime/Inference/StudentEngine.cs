@@ -1,10 +1,11 @@
 using System.Diagnostics;
+using Ldr.Runtime.Inference.Kernels;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Inference;
 
 /// <summary>
 /// Runs a model on pairs of images that are prepared already (one grid, intensities in [0, 1]): the network and nothing
-/// around it. Safe to use from several threads; calls wait for each other. <see cref="Registrar"/> is the whole way from scans
+/// around it. Safe to use from several threads; calls wait for each other. <c>Registrar</c> is the whole way from scans
 /// to a moved scan.
 /// </summary>
 public sealed class StudentEngine : IDisposable

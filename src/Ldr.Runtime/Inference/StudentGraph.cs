@@ -1,6 +1,7 @@
 using System.Runtime.Intrinsics;
+using Ldr.Runtime.Inference.Kernels;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Inference;
 
 /// <summary>
 /// The operations that run a model on images of one size, in order, and the memory that they share.
@@ -15,7 +16,7 @@ internal sealed class StudentGraph : IDisposable
     private StudentGraph((int X, int Y, int Z) size)
     {
         Size = size;
-        Field = new Field(size);
+        Field = new PlanarField(size);
     }
 
     /// <summary>Lanes of the widest vectors that this machine has.</summary>
@@ -33,7 +34,7 @@ internal sealed class StudentGraph : IDisposable
     internal PlanarImage Moved { get; } = new();
 
     /// <summary>The total displacement field.</summary>
-    internal Field Field { get; }
+    internal PlanarField Field { get; }
 
     /// <summary>What makes the field.</summary>
     internal List<Operation> Network => network;
@@ -87,7 +88,7 @@ internal sealed class StudentGraph : IDisposable
         internal void Build()
         {
             int stages = architecture.Stages;
-            Field? other = stages > 1 ? new Field(size, arena) : null;
+            PlanarField? other = stages > 1 ? new PlanarField(size, arena) : null;
             PlanarImage? between = stages > 1 || architecture.AffineChannels > 0 ? new PlanarImage(size, arena) : null;
             AffineMap? affine = null;
             long mark = arena.Mark();
@@ -104,7 +105,7 @@ internal sealed class StudentGraph : IDisposable
                 graph.network.Add(new ClearBorders(shared.Maps));
             }
 
-            Field? before = null;
+            PlanarField? before = null;
             for (int stage = 1; stage <= stages; stage++)
             {
                 PlanarImage moved = graph.Moving;
@@ -117,7 +118,7 @@ internal sealed class StudentGraph : IDisposable
                 }
 
                 // Fields take turns so that the last one is the caller's.
-                Field own = (stages - stage) % 2 == 0 ? graph.Field : other!;
+                PlanarField own = (stages - stage) % 2 == 0 ? graph.Field : other!;
                 AddStage($"stage{stage}.", shared!, moved, own);
                 if (before is not null)
                 {
@@ -172,7 +173,7 @@ internal sealed class StudentGraph : IDisposable
                 maps[3], model.Filters["affine.matrix"], model.Filters["affine.shift"], affine));
         }
 
-        private void AddStage(string prefix, Stage stage, PlanarImage moving, Field field)
+        private void AddStage(string prefix, Stage stage, PlanarImage moving, PlanarField field)
         {
             Filter Of(string layer) => model.Filters[prefix + layer];
             void Down(int level, FeatureMap from, FeatureMap to) =>
@@ -202,7 +203,7 @@ internal sealed class StudentGraph : IDisposable
             if (stage.Squares is not null)
             {
                 // An even number of squarings ends where it began.
-                (Field from, Field to) = (stage.HalfField, stage.Squares);
+                (PlanarField from, PlanarField to) = (stage.HalfField, stage.Squares);
                 for (int square = 1; square <= Squarings; square++)
                 {
                     graph.network.Add(new ComposeFields($"{prefix}square{square}", from, from, to));
@@ -233,8 +234,8 @@ internal sealed class StudentGraph : IDisposable
             Quarter = new FeatureMap(arena, 4 * x, 4 * y, 4 * z, encoder[1] + decoder[1]);
             Eighth = new FeatureMap(arena, 2 * x, 2 * y, 2 * z, encoder[2] + decoder[0]);
             Bottom = new FeatureMap(arena, x, y, z, encoder[3]);
-            HalfField = architecture.IsHalf ? new Field((8 * x, 8 * y, 8 * z), arena) : null;
-            Squares = architecture.IsVelocity ? new Field((8 * x, 8 * y, 8 * z), arena) : null;
+            HalfField = architecture.IsHalf ? new PlanarField((8 * x, 8 * y, 8 * z), arena) : null;
+            Squares = architecture.IsVelocity ? new PlanarField((8 * x, 8 * y, 8 * z), arena) : null;
         }
 
         internal (int X, int Y, int Z) Before { get; }
@@ -249,10 +250,10 @@ internal sealed class StudentGraph : IDisposable
 
         internal FeatureMap Bottom { get; }
 
-        internal Field? HalfField { get; }
+        internal PlanarField? HalfField { get; }
 
         /// <summary>Takes turns with <see cref="HalfField"/> while a velocity field is squared.</summary>
-        internal Field? Squares { get; }
+        internal PlanarField? Squares { get; }
 
         internal FeatureMap[] Maps => [Skip, Up, Quarter, Eighth, Bottom];
     }

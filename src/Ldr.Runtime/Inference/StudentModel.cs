@@ -1,7 +1,10 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Text.Json;
+using Ldr.Runtime.Formats;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Inference.Kernels;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Inference;
 
 /// <summary>
 /// A trained student, read from a <c>.safetensors</c> file: its weights, and how scans are prepared for it. Immutable; any

@@ -1,4 +1,6 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+
+namespace Ldr.Runtime.Metrics;
 
 /// <summary>What of a scan shows something, and what is dark surround.</summary>
 public static class Content

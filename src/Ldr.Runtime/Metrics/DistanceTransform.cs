@@ -1,4 +1,4 @@
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Metrics;
 
 /// <summary>
 /// Exact Euclidean distances to a set of voxels, one axis after the other, by lower envelopes of parabolas

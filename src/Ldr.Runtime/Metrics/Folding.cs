@@ -1,4 +1,7 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Transforms;
+
+namespace Ldr.Runtime.Metrics;
 
 /// <summary>Regularity of displacement fields.</summary>
 public static class Folding

@@ -1,4 +1,4 @@
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Metrics;
 
 /// <summary>How regular a field is: its Jacobian determinants J over the voxels that count.</summary>
 /// <param name="FoldedPercent">Share of the voxels with J at or below 0, percent.</param>

@@ -1,4 +1,7 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Transforms;
+
+namespace Ldr.Runtime.Metrics;
 
 /// <summary>How a pair with a known field is made.</summary>
 public sealed record KnownFieldOptions

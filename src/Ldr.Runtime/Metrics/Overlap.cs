@@ -1,11 +1,13 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+
+namespace Ldr.Runtime.Metrics;
 
 /// <summary>Overlap of label maps. A voxel whose value is not a whole number belongs to no label.</summary>
 public static class Overlap
 {
     /// <summary>Counts, Dice and Jaccard of each label, in the order asked for, in one pass over the voxels.</summary>
     /// <exception cref="ArgumentException">The maps differ in size, or a label is asked for twice.</exception>
-    public static IReadOnlyList<LabelOverlap> Measure(Volume a, Volume b, IReadOnlyList<int> labels)
+    public static IReadOnlyList<OverlapMeasure> Measure(Volume a, Volume b, IReadOnlyList<int> labels)
     {
         ArgumentNullException.ThrowIfNull(a);
         ArgumentNullException.ThrowIfNull(b);
@@ -46,7 +48,7 @@ public static class Overlap
             }
         }
 
-        return [.. labels.Select((label, i) => new LabelOverlap(label, inA[i], inB[i], inBoth[i]))];
+        return [.. labels.Select((label, i) => new OverlapMeasure(label, inA[i], inB[i], inBoth[i]))];
     }
 
     /// <summary>The labels of a map: its distinct whole numbers but 0, ascending.</summary>

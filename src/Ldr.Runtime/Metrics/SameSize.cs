@@ -1,4 +1,6 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+
+namespace Ldr.Runtime.Metrics;
 
 /// <summary>Metrics compare voxel by voxel.</summary>
 internal static class SameSize

@@ -1,4 +1,6 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+
+namespace Ldr.Runtime.Metrics;
 
 /// <summary>How deep voxels lie in a structure.</summary>
 public static class SignedDistance

@@ -1,4 +1,7 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Transforms;
+
+namespace Ldr.Runtime.Metrics;
 
 /// <summary>Distances between the surfaces of labelled structures.</summary>
 public static class SurfaceDistance

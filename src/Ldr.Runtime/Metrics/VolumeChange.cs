@@ -1,4 +1,7 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Transforms;
+
+namespace Ldr.Runtime.Metrics;
 
 /// <summary>What a field does to the volume of one structure.</summary>
 /// <param name="Label">The structure.</param>

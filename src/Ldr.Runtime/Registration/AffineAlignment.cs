@@ -1,4 +1,7 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Transforms;
+
+namespace Ldr.Runtime.Registration;
 
 /// <summary>How free the alignment of two scans as a whole is.</summary>
 public enum AffineFreedom

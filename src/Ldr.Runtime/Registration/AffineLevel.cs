@@ -1,4 +1,7 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Transforms;
+
+namespace Ldr.Runtime.Registration;
 
 /// <summary>One level of <see cref="AffineAlignment"/>: the similarity of a map, and its gradient.</summary>
 internal sealed class AffineLevel

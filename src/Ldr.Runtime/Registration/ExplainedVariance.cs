@@ -1,4 +1,6 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Transforms;
+
+namespace Ldr.Runtime.Registration;
 
 /// <summary>
 /// How much of an image's variance, box by box, a linear function of another one explains: squared local correlation, which survives

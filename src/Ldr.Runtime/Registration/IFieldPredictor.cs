@@ -1,4 +1,8 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Registration.Quality;
+using Ldr.Runtime.Transforms;
+
+namespace Ldr.Runtime.Registration;
 
 /// <summary>Predicts how a moving scan deforms onto a fixed one: a network. <see cref="Registrar"/> does the rest.</summary>
 public interface IFieldPredictor

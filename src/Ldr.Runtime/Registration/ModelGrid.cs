@@ -1,4 +1,6 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+
+namespace Ldr.Runtime.Registration;
 
 /// <summary>
 /// The grid that a network works on: axes along RAS, the spacing that it was trained at, around the centre of the fixed

@@ -1,4 +1,6 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+
+namespace Ldr.Runtime.Registration;
 
 /// <summary>
 /// Scans that were turned and resampled onto a larger grid, so that a constant number surrounds their content. Where only one scan of a

@@ -1,4 +1,8 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Inference;
+using Ldr.Runtime.Transforms;
+
+namespace Ldr.Runtime.Registration;
 
 /// <summary>
 /// What follows from the grids of two scans and their initial alignment: it is kept as long as they stay the same.

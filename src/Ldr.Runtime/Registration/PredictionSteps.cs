@@ -1,4 +1,8 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Inference.Kernels;
+using Ldr.Runtime.Transforms;
+
+namespace Ldr.Runtime.Registration;
 
 /// <summary>The intensity windows of both scans.</summary>
 internal sealed unsafe class WindowStep(IntensityRule rule) : Operation

@@ -1,6 +1,9 @@
 using System.Diagnostics;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Metrics;
+using Ldr.Runtime.Transforms;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Registration;
 
 /// <summary>How a deformation is refined for one pair.</summary>
 public sealed record RefinementOptions

@@ -1,7 +1,9 @@
 using System.Diagnostics;
 using System.Numerics;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Transforms;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Registration;
 
 /// <summary>
 /// One level of <see cref="Refinement"/>. The similarity is the mean over voxels w, those where the fixed scan has structure, of cov² / (var_f · var_m) in the box around w;

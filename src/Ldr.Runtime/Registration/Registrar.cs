@@ -1,6 +1,11 @@
 using System.Diagnostics;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Inference;
+using Ldr.Runtime.Metrics;
+using Ldr.Runtime.Registration.Quality;
+using Ldr.Runtime.Transforms;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Registration;
 
 /// <summary>
 /// Registers pairs of scans of any size, spacing and orientation: aligns them as a whole, asks a predictor for the deformation (or

@@ -1,4 +1,8 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Registration.Quality;
+using Ldr.Runtime.Transforms;
+
+namespace Ldr.Runtime.Registration;
 
 /// <summary>How two scans were laid over each other before anything was deformed.</summary>
 public enum StartedBy

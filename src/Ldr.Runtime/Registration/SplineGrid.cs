@@ -1,4 +1,7 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Transforms;
+
+namespace Ldr.Runtime.Registration;
 
 /// <summary>
 /// A displacement in a low-resolution basis: cubic B-splines on every <c>step</c>-th voxel of a grid; 3 channels, in voxels.

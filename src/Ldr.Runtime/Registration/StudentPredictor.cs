@@ -1,6 +1,11 @@
 using System.Diagnostics;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Inference;
+using Ldr.Runtime.Inference.Kernels;
+using Ldr.Runtime.Registration.Quality;
+using Ldr.Runtime.Transforms;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Registration;
 
 /// <summary>
 /// Predicts deformations with a trained student, by the managed engine: both scans go to the model's grid and intensities, the field

@@ -1,4 +1,7 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Transforms;
+
+namespace Ldr.Runtime.Reports;
 
 /// <summary>
 /// The lattice that a report shows: the fixed scan's, with its axes in the order and direction of a screen in radiological

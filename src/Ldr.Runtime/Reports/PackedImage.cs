@@ -1,6 +1,8 @@
 using System.IO.Compression;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Transforms;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Reports;
 
 /// <summary>Images as a report's page carries them: filtered, compressed by zlib, in base 64. The page's script undoes it.</summary>
 internal static class PackedImage

@@ -1,8 +1,13 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using Ldr.Runtime.Formats;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Registration;
+using Ldr.Runtime.Registration.Quality;
+using Ldr.Runtime.Transforms;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Reports;
 
 /// <summary>
 /// A report on one registered pair: one HTML file with everything in it. It asks no server for anything, and its content security

@@ -1,6 +1,8 @@
 using System.Globalization;
+using Ldr.Runtime.Registration;
+using Ldr.Runtime.Registration.Quality;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Reports;
 
 /// <summary>One line of a report's table.</summary>
 /// <param name="Name">What was measured, for people.</param>

@@ -1,4 +1,6 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+
+namespace Ldr.Runtime.Reports;
 
 /// <summary>What a report on a registered pair says beside the result itself.</summary>
 public sealed record ReportOptions

@@ -4,7 +4,7 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.RegularExpressions;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Reports;
 
 /// <summary>What the pages of reports share: one HTML file each, with everything in it, that asks no server for anything.</summary>
 internal static partial class ReportPage

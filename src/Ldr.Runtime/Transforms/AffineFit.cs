@@ -1,4 +1,6 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>The affine map nearest to a displacement field.</summary>
 internal static class AffineFit

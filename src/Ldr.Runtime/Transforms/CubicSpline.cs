@@ -1,4 +1,6 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>
 /// Interpolating cubic B-splines (Unser, Aldroubi and Eden, IEEE Trans. Signal Processing 41, 1993), mirrored at the

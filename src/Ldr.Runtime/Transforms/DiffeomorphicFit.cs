@@ -1,4 +1,6 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>
 /// A displacement field brought to the nearest that we find without folds: the flow of a stationary velocity that is fitted to it.

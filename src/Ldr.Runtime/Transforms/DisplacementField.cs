@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
+using Ldr.Runtime.Geometry;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>
 /// A displacement of every voxel of a grid, the fixed image's. It points from fixed to moving ("pull"):
@@ -40,16 +41,6 @@ public sealed class DisplacementField
 
     /// <summary>Length of the longest displacement, in millimetres.</summary>
     public double MaxLengthMm => Lengths().Max;
-
-    /// <summary>
-    /// Reads a field as ITK, ANTs, plastimatch and elastix write it: NIfTI, vectors in millimetres, LPS.
-    /// </summary>
-    /// <exception cref="InvalidFileException">The file is missing, damaged, or no such field.</exception>
-    public static DisplacementField Read(string path) => Nifti.ReadField(path);
-
-    /// <summary>Writes the field in the form that <see cref="Read"/> reads, atomically.</summary>
-    /// <exception cref="InvalidFileException">The file cannot be written there.</exception>
-    public void Write(string path) => Nifti.WriteField(path, this);
 
     /// <summary>The field that moves nothing.</summary>
     public static DisplacementField Zero(Grid grid)

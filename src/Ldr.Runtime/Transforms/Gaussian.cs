@@ -1,4 +1,6 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>Smoothing by Gaussians, one axis after the other; beyond the border its value goes on.</summary>
 internal static class Gaussian

@@ -1,4 +1,4 @@
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>How values between voxels are found.</summary>
 public enum Interpolation

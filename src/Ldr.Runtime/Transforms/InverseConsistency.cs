@@ -1,4 +1,6 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>How far a transform and its supposed inverse are from undoing each other.</summary>
 /// <param name="MeanMm">Mean of |forward(backward(y)) − y|, in millimetres.</param>

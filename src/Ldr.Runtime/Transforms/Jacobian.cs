@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
+using Ldr.Runtime.Geometry;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>The Jacobian of x ↦ x + u(x).</summary>
 public static class Jacobian

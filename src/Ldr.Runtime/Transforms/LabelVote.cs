@@ -1,4 +1,6 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>The label with the largest trilinear weight among the eight voxels around a position.</summary>
 internal static class LabelVote

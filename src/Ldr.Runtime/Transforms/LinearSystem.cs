@@ -1,4 +1,4 @@
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>Small dense systems of equations.</summary>
 internal static class LinearSystem

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
+using Ldr.Runtime.Geometry;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>
 /// The penalty log² J on local changes of volume: 0 where a field keeps volumes, the same for J and 1/J, and steep towards J = 0.

@@ -1,4 +1,6 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>Resamples a moving volume through a transform onto any grid, once.</summary>
 public static class Resampler

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
+using Ldr.Runtime.Geometry;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>
 /// Reads one or more planes at displaced and mapped positions: for every voxel x of the output grid, the position

@@ -1,4 +1,6 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>
 /// Flows of velocities that do not change with time. The flow after unit time is a smooth map with a smooth inverse, the flow of the

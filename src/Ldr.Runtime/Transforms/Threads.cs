@@ -1,4 +1,4 @@
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>How many threads this library uses where a call does not say.</summary>
 public static class Threads

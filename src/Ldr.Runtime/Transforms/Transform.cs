@@ -1,4 +1,6 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>
 /// A map of the fixed image's world to the moving image's world, millimetres, RAS+ ("pull"):

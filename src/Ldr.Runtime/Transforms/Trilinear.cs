@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
-namespace Ldr.Runtime;
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>
 /// Trilinear interpolation clamped at the border, as <c>grid_sample(bilinear, border, align_corners=true)</c>. The upper

@@ -1,4 +1,6 @@
-namespace Ldr.Runtime;
+using Ldr.Runtime.Geometry;
+
+namespace Ldr.Runtime.Transforms;
 
 /// <summary>
 /// Resamples moving volumes. Positions outside the moving volume take the value of its nearest border voxel; a

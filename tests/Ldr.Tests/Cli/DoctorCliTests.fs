@@ -6,7 +6,8 @@ open System.IO
 open System.Text.Json.Nodes
 open Expecto
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Formats
 open Ldr.Tests.Runtime.Helpers
 open Ldr.Tests.Cli.Process
 

@@ -7,7 +7,7 @@ open System.Text.Json.Nodes
 open Expecto
 open TorchSharp
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Formats
 open Ldr.Tests.Runtime.Helpers
 open Ldr.Tests.Cli.Process
 

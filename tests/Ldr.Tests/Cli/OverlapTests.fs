@@ -5,7 +5,10 @@ open System.IO
 open System.Text.Json.Nodes
 open Expecto
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Metrics
 open Ldr.Tests.Runtime.Helpers
 open Ldr.Tests.Cli.Process
 
@@ -210,7 +213,7 @@ let tests =
                         let moved = Warp.Nearest(movingLabels, field)
                         Overlap.Measure(fixedLabels, moved, [| 1; 2; 3; 4 |]) |> Seq.averageBy _.Dice
 
-                    let field = DisplacementField.Read(folder </> "field.nii.gz")
+                    let field = Nifti.ReadField(folder </> "field.nii.gz")
 
                     Expect.isLessThan
                         (abs (value said "dice" - dice field))

@@ -6,7 +6,7 @@ open System.Diagnostics
 open System.IO
 open TorchSharp
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
 
 type Outcome =
     {

@@ -5,7 +5,10 @@ open System
 open System.IO
 open System.Text.Json.Nodes
 open Expecto
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Metrics
 open Ldr.Tests.Core.DataTests
 open Ldr.Tests.Runtime.Helpers
 open Ldr.Tests.Cli.Process

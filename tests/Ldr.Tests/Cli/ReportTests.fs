@@ -8,7 +8,10 @@ open System.Text.Json.Nodes
 open System.Text.RegularExpressions
 open Expecto
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Reports
 open Ldr.Tests.Runtime.Helpers
 open Ldr.Tests.Cli.Process
 open Ldr.Tests.Cli.Browser
@@ -57,7 +60,7 @@ let private write (folder: string) (arguments: string list) =
 
     let outcome =
         ldr (
-            [ "register"; "--model"; "none"; "--refine"; "2"; "--json" ]
+            [ "register"; "--model"; "none"; "--refine"; "10"; "--json" ]
             @ [ "--fixed"; folder </> fixedName; "--moving"; folder </> movingName ]
             @ arguments
         )

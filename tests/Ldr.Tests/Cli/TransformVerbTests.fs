@@ -6,7 +6,9 @@ open System.Globalization
 open System.IO
 open System.Text.Json.Nodes
 open Expecto
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
 open Ldr.Tests.Runtime.Helpers
 open Ldr.Tests.Runtime.TransformTests
 open Ldr.Tests.Cli.Process

@@ -6,7 +6,12 @@ open System
 open System.IO
 open Expecto
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Metrics
+open Ldr.Runtime.Inference
+open Ldr.Runtime.Registration
 open Ldr.Tests.Core.DataTests
 open Ldr.Tests.Runtime.Helpers
 
@@ -100,8 +105,7 @@ let tests =
                     (fixedScan: Volume, fixedLabels: Volume)
                     (moving: Volume, labels: Volume)
                     =
-                    let options =
-                        RegistrationOptions(Prealignment = prealignment, Check = false)
+                    let options = RegistrationOptions(Prealignment = prealignment, Check = false)
 
                     let result = registrar.Register(fixedScan, moving, options)
 

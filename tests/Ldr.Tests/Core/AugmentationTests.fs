@@ -3,7 +3,7 @@ module Ldr.Tests.Core.AugmentationTests
 open Expecto
 open TorchSharp
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
 open Ldr.Tests.Core.TensorSupport
 
 let private none = Codec.ofText "" Augmentation.codec "{}" |> Error.orRaise

@@ -3,7 +3,9 @@ module Ldr.Tests.Core.DataFormTests
 open System.IO
 open Expecto
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
 
 /// A folder with small scans at the given paths and texts in the given files, for one use.
 let private inFolder (scans: string list) (texts: (string * string) list) (action: string -> unit) =

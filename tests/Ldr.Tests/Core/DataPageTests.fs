@@ -8,7 +8,8 @@ open System.Threading
 open Expecto
 open TorchSharp
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Formats
 open Ldr.Tests.Runtime.Helpers
 
 /// The blocks of a page: their language, what they are, their text.

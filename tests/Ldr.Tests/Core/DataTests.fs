@@ -4,7 +4,9 @@ open System
 open System.IO
 open Expecto
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Metrics
+open Ldr.Runtime.Registration
 
 /// The folder with the real scans; tests that need it are skipped where it is missing.
 let root = DataOptions.defaultRoot ()

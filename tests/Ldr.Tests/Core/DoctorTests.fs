@@ -5,7 +5,9 @@ open System
 open System.IO
 open Expecto
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
 open Ldr.Tests.Runtime.Helpers
 
 let private anatomy =

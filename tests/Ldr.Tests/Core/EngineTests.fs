@@ -9,7 +9,12 @@ open System.Threading
 open Expecto
 open TorchSharp
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Metrics
+open Ldr.Runtime.Inference
+open Ldr.Runtime.Registration
 open Ldr.Tests.Runtime.Helpers
 
 let private narrow =
@@ -245,92 +250,95 @@ let private memory =
                 Expect.isGreaterThan bytes (stated - 1.5) "and the statement is no exaggeration"))
 
 let private pipeline =
-    testCase "the managed engine predicts what libtorch predicts, and the registrar goes on from there" (fun () ->
-        withModel (Architecture.Single(Stage.LdrHalf StudentWidths.standard)) (fun network student ->
-            let model =
-                {
-                    Card = ModelCard.untrained network.Architecture
-                    Network = network
-                }
+    testCase
+        "the managed engine predicts what libtorch predicts, and the registrar goes on from there"
+        (fun () ->
+            withModel (Architecture.Single(Stage.LdrHalf StudentWidths.standard)) (fun network student ->
+                let model =
+                    {
+                        Card = ModelCard.untrained network.Architecture
+                        Network = network
+                    }
 
-            use predictor = new StudentPredictor(student, 2)
-            use registrar = new Registrar(predictor)
-            let libtorch: IFieldPredictor = TorchPredictor(torch.CPU, model)
-            let oblique = obliqueAffine (Random 4) true
+                use predictor = new StudentPredictor(student, 2)
+                use registrar = new Registrar(predictor)
+                let libtorch: IFieldPredictor = TorchPredictor(torch.CPU, model)
+                let oblique = obliqueAffine (Random 4) true
 
-            let scans =
-                [
-                    gridOf 32 32 32, gridOf 32 32 32
-                    gridOf 12 20 31, gridOf 30 26 9
-                    Grid(32, 30, 28, oblique), Grid(30, 30, 30, oblique)
-                    gridOf 24 24 24, Grid(24, 24, 24, Affine.Translation(500., 0., 0.))
-                ]
+                let scans =
+                    [
+                        gridOf 32 32 32, gridOf 32 32 32
+                        gridOf 12 20 31, gridOf 30 26 9
+                        Grid(32, 30, 28, oblique), Grid(30, 30, 30, oblique)
+                        gridOf 24 24 24, Grid(24, 24, 24, Affine.Translation(500., 0., 0.))
+                    ]
 
-            for fixedGrid, movingGrid in scans do
-                let scan seed (grid: Grid) =
-                    Volume(
-                        grid,
-                        picture seed (grid.Nx, grid.Ny, grid.Nz) |> Array.map (fun v -> 900.0f * v)
-                    )
+                for fixedGrid, movingGrid in scans do
+                    let scan seed (grid: Grid) =
+                        Volume(
+                            grid,
+                            picture seed (grid.Nx, grid.Ny, grid.Nz) |> Array.map (fun v -> 900.0f * v)
+                        )
 
-                let fixedScan, moving = scan 1 fixedGrid, scan 2 movingGrid
-                let theirs =
-                    libtorch.Predict(fixedScan, moving, Nullable(), null, CancellationToken.None)
+                    let fixedScan, moving = scan 1 fixedGrid, scan 2 movingGrid
 
-                let ours =
-                    predictor.Predict(fixedScan, moving, Nullable(), null, CancellationToken.None)
+                    let theirs =
+                        libtorch.Predict(fixedScan, moving, Nullable(), null, CancellationToken.None)
 
-                Expect.equal ours.Alignment theirs.Alignment "alignment"
-                Expect.isTrue (ours.Initial.IsCloseTo(theirs.Initial, 0.0)) "initial"
-                Expect.isLessThan (worst ours.Field.Vectors theirs.Field.Vectors) 1e-3 "field"
+                    let ours =
+                        predictor.Predict(fixedScan, moving, Nullable(), null, CancellationToken.None)
 
-                Expect.isLessThan
-                    (worst ours.Deformation.Vectors theirs.Deformation.Vectors)
-                    1e-3
-                    "deformation"
+                    Expect.equal ours.Alignment theirs.Alignment "alignment"
+                    Expect.isTrue (ours.Initial.IsCloseTo(theirs.Initial, 0.0)) "initial"
+                    Expect.isLessThan (worst ours.Field.Vectors theirs.Field.Vectors) 1e-3 "field"
 
-                Expect.isLessThan
-                    (worst ours.Moved.Values theirs.Moved.Values)
-                    0.2
-                    "moved, of a range of 900"
+                    Expect.isLessThan
+                        (worst ours.Deformation.Vectors theirs.Deformation.Vectors)
+                        1e-3
+                        "deformation"
 
-                let field = DisplacementField.Zero fixedGrid
-                let moved = Volume(fixedGrid, Array.zeroCreate<float32>(int fixedGrid.Count))
+                    Expect.isLessThan
+                        (worst ours.Moved.Values theirs.Moved.Values)
+                        0.2
+                        "moved, of a range of 900"
 
-                predictor.PredictInto(
-                    fixedScan,
-                    moving,
-                    field,
-                    moved,
-                    Nullable(),
-                    null,
-                    CancellationToken.None
-                )
+                    let field = DisplacementField.Zero fixedGrid
+                    let moved = Volume(fixedGrid, Array.zeroCreate<float32>(int fixedGrid.Count))
 
-                Expect.equal field.Vectors ours.Field.Vectors "the field, in the caller's memory"
-                Expect.equal moved.Values ours.Moved.Values "the moved scan, in the caller's memory"
-
-                let unfolded =
-                    registrar.Register(
+                    predictor.PredictInto(
                         fixedScan,
                         moving,
-                        RegistrationOptions(Diffeomorphic = JacobianBounds.NoFolds)
+                        field,
+                        moved,
+                        Nullable(),
+                        null,
+                        CancellationToken.None
                     )
 
-                let expected = (DiffeomorphicFit.To ours.Deformation).Field
-                Expect.equal unfolded.Deformation.Vectors expected.Vectors "the nearest without folds"
+                    Expect.equal field.Vectors ours.Field.Vectors "the field, in the caller's memory"
+                    Expect.equal moved.Values ours.Moved.Values "the moved scan, in the caller's memory"
 
-                Expect.isLessThan
-                    (worst unfolded.Field.Vectors (expected.After ours.Initial).Vectors)
-                    1e-4
-                    "total"
+                    let unfolded =
+                        registrar.Register(
+                            fixedScan,
+                            moving,
+                            RegistrationOptions(Diffeomorphic = JacobianBounds.NoFolds)
+                        )
 
-                Expect.equal (Folding.Measure unfolded.Field).FoldedPercent 0.0 "no fold"
+                    let expected = (DiffeomorphicFit.To ours.Deformation).Field
+                    Expect.equal unfolded.Deformation.Vectors expected.Vectors "the nearest without folds"
 
-                Expect.equal
-                    unfolded.Moved.Values
-                    (Warp.Linear(moving, unfolded.Field)).Values
-                    "moved by it"))
+                    Expect.isLessThan
+                        (worst unfolded.Field.Vectors (expected.After ours.Initial).Vectors)
+                        1e-4
+                        "total"
+
+                    Expect.equal (Folding.Measure unfolded.Field).FoldedPercent 0.0 "no fold"
+
+                    Expect.equal
+                        unfolded.Moved.Values
+                        (Warp.Linear(moving, unfolded.Field)).Values
+                        "moved by it"))
 
 let private half =
     testInFolder "half-precision weights are read" (fun folder ->

@@ -5,7 +5,9 @@ open System.Threading
 open Expecto
 open TorchSharp
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Registration
 open Ldr.Tests.Runtime.Helpers
 open Ldr.Tests.Core.TensorSupport
 

@@ -5,7 +5,8 @@ open System
 open System.IO
 open Expecto
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Formats
 open Ldr.Tests.Runtime.Helpers
 open Ldr.Tests.Cli.Process
 

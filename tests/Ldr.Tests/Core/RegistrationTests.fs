@@ -6,7 +6,12 @@ open System.Threading
 open Expecto
 open TorchSharp
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Inference
+open Ldr.Runtime.Registration
+open Ldr.Runtime.Registration.Quality
 open Ldr.Tests.Runtime.Helpers
 open Ldr.Tests.Cli.Process
 
@@ -51,8 +56,7 @@ let tests =
                 let model = model folder
                 let fixedScan, moving = scan 0, scan 1
 
-                let registered =
-                    predict model (Nullable Alignment.World) fixedScan moving
+                let registered = predict model (Nullable Alignment.World) fixedScan moving
 
                 let shape = [| 1L; 1L; 32L; 32L; 32L |]
 
@@ -74,8 +78,7 @@ let tests =
 
                     let fixedScan, moving = crop (scan 0), crop (scan 1)
 
-                    let registered =
-                        predict model (Nullable Alignment.World) fixedScan moving
+                    let registered = predict model (Nullable Alignment.World) fixedScan moving
 
                     let grid =
                         ModelGrid.Around(fixedScan.Grid, struct (1.0, 1.0, 1.0), struct (32, 32, 32))
@@ -117,11 +120,9 @@ let tests =
                                 fixedScan.Values[i / 32 * 32 + 31 - i % 32])
                         )
 
-                    let usual =
-                        (predict model (Nullable Alignment.World) fixedScan moving).Moved
+                    let usual = (predict model (Nullable Alignment.World) fixedScan moving).Moved
 
-                    let other =
-                        (predict model (Nullable Alignment.World) flipped moving).Moved
+                    let other = (predict model (Nullable Alignment.World) flipped moving).Moved
 
                     let back =
                         Array.init usual.Values.Length (fun i -> other.Values[i / 32 * 32 + 31 - i % 32])
@@ -199,8 +200,7 @@ let tests =
                 (fun folder ->
                     let model = model folder
 
-                    let options =
-                        RegistrationOptions()
+                    let options = RegistrationOptions()
 
                     use registrar = new Registrar(TorchPredictor(torch.CPU, model))
                     let fixedScan, moving = scan 0, scan 1
@@ -228,10 +228,7 @@ let tests =
                     Expect.isTrue far.NetworkLeftOut "left as aligned"
                     Expect.equal far.Deformation.MaxLengthMm 0.0 "no deformation"
 
-                    Expect.isLessThan
-                        (worst fixedScan far.Moved.Values)
-                        1e-3f
-                        "moved by the alignment"
+                    Expect.isLessThan (worst fixedScan far.Moved.Values) 1e-3f "moved by the alignment"
 
                     let struct (x, y, z) = far.Field.MapPoint(3., 4., 5.)
 
@@ -250,10 +247,7 @@ let tests =
 
                     Expect.isTrue refined.NetworkLeftOut "before the refinement"
 
-                    Expect.isLessThan
-                        refined.Deformation.MeanLengthMm
-                        0.1
-                        "which has nothing to do"
+                    Expect.isLessThan refined.Deformation.MeanLengthMm 0.1 "which has nothing to do"
 
                     use alone = new Registrar()
                     let none = alone.Register(fixedScan, fixedScan, options)
@@ -317,10 +311,16 @@ let tests =
                 let labels = snd (Anatomy.subject anatomy 1)
                 use registrar = new Registrar()
                 let result = registrar.Register(fixedScan, moving)
-                Expect.equal (result.MoveLabels labels).Values (Warp.Nearest(labels, result.Field)).Values "labels"
+
+                Expect.equal
+                    (result.MoveLabels labels).Values
+                    (Warp.Nearest(labels, result.Field)).Values
+                    "labels"
 
                 Expect.throwsT<ArgumentException>
-                    (fun () -> result.MoveLabels(Volume(Grid(2, 2, 2, Affine.Identity), Array.zeroCreate 8)) |> ignore)
+                    (fun () ->
+                        result.MoveLabels(Volume(Grid(2, 2, 2, Affine.Identity), Array.zeroCreate 8))
+                        |> ignore)
                     "labels of another scan"
 
                 let mutable residual = InverseConsistency()
@@ -344,8 +344,7 @@ let tests =
                     let scan = ImageFile.Read(data </> "imagesTr" </> $"{file}.nii.gz")
                     use registrar = new Registrar(StudentModel.Load path)
 
-                    let options =
-                        RegistrationOptions()
+                    let options = RegistrationOptions()
 
                     let result = registrar.Register(scan, scan, options)
                     let quality = result.Quality

@@ -5,7 +5,8 @@ open System
 open System.Text.RegularExpressions
 open Expecto
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
 
 let private score name dice jaccard hd95 perLabel folded sd milliseconds : PairScore =
     {

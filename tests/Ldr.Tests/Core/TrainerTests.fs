@@ -7,7 +7,12 @@ open System.Threading
 open Expecto
 open TorchSharp
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Metrics
+open Ldr.Runtime.Registration
+open Ldr.Runtime.Registration.Quality
 open Ldr.Tests.Runtime.Helpers
 
 let private anatomy =

@@ -6,7 +6,8 @@ open System.IO
 open System.Threading
 open Expecto
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Formats
 open Ldr.Tests.Runtime.Helpers
 
 let private scan seed =

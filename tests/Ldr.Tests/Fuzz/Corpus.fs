@@ -6,7 +6,10 @@ open System.Collections.Generic
 open System.IO
 open System.Text
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Inference
 open Ldr.Tests
 open Ldr.Tests.Runtime
 open Ldr.Tests.Runtime.Helpers

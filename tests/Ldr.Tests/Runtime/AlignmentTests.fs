@@ -5,7 +5,11 @@ open System
 open System.IO
 open Expecto
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Metrics
+open Ldr.Runtime.Registration
 open Ldr.Tests.Core.DataTests
 open Ldr.Tests.Runtime.Helpers
 open Ldr.Tests.Runtime.TransformTests

@@ -2,7 +2,8 @@ module Ldr.Tests.Runtime.FieldTests
 
 open System
 open Expecto
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
 open Ldr.Tests.Runtime.Helpers
 
 let private voxels (grid: Grid) =

@@ -3,7 +3,7 @@ module Ldr.Tests.Runtime.FilesTests
 open System
 open System.IO
 open Expecto
-open Ldr.Runtime
+open Ldr.Runtime.Formats
 open Ldr.Tests.Runtime.Helpers
 
 let private writeText (text: string) (stream: Stream) =

@@ -4,7 +4,9 @@ module Ldr.Tests.Runtime.ForeignAffineTests
 open System.IO
 open Expecto
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
 open Ldr.Tests.Runtime.Helpers
 open Ldr.Tests.Runtime.TransformTests
 
@@ -131,7 +133,7 @@ let tests =
             <| fun folder ->
                 let path = folder </> "flirt.mat"
                 File.WriteAllText(path, identity)
-                refuses path "--reference and --moving" (fun () -> TransformFile.Read path)
+                refuses path "its reference scan and its moving scan" (fun () -> TransformFile.Read path)
                 File.WriteAllText(path, "1 0 0 0\n0 1 0 0\n0 0 1 0\n")
                 refuses path "12 numbers" (fun () -> TransformFile.Read(path, template1, template1))
                 File.WriteAllText(path, "1 0 0 0\n0 1 0 0\n0 0 0 0\n0 0 0 1\n")

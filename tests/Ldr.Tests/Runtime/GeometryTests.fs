@@ -2,7 +2,7 @@ module Ldr.Tests.Runtime.GeometryTests
 
 open System
 open Expecto
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
 open Ldr.Tests.Runtime.Helpers
 
 let private close (x, y, z) (struct (a, b, c)) tolerance what =

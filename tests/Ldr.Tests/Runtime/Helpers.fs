@@ -7,7 +7,9 @@ open System.IO
 open Expecto
 open FsCheck
 open FsCheck.FSharp
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
 
 /// Runs a test with the path of a folder of its own, and removes the folder.
 let inFolder (body: string -> unit) () =

@@ -7,7 +7,7 @@ open System
 open System.Runtime.Intrinsics
 open Microsoft.FSharp.NativeInterop
 open Expecto
-open Ldr.Runtime
+open Ldr.Runtime.Inference.Kernels
 open Ldr.Tests.Runtime.Helpers
 
 /// Makes the operations of one vector width.
@@ -25,9 +25,9 @@ type private IWidth =
         Activation ->
             Operation
 
-    abstract Flow: Filter * FeatureMap * FeatureMap * Field * struct (int * int * int) -> Operation
-    abstract HalfFlow: Filter * FeatureMap * FeatureMap * Field -> Operation
-    abstract DoubleField: Field * Field * struct (int * int * int) -> Operation
+    abstract Flow: Filter * FeatureMap * FeatureMap * PlanarField * struct (int * int * int) -> Operation
+    abstract HalfFlow: Filter * FeatureMap * FeatureMap * PlanarField -> Operation
+    abstract DoubleField: PlanarField * PlanarField * struct (int * int * int) -> Operation
 
 type private Width<'L, 'V
     when 'L: struct
@@ -358,7 +358,7 @@ let private flow (width: IWidth) (random: Random) =
     let vectors = Array.zeroCreate<float32>(3 * fx * fy * fz)
 
     withPinned vectors (fun data ->
-        let field = Field(structOf (fx, fy, fz), Borrowed = data)
+        let field = PlanarField(structOf (fx, fy, fz), Borrowed = data)
         run (width.Flow(filter, first, second, field, structOf (bx, by, bz))))
 
     let expected = transpose filter values
@@ -375,7 +375,7 @@ let private halfFlow (width: IWidth) (random: Random) =
     let vectors = Array.zeroCreate<float32>(3 * nx * ny * nz)
 
     withPinned vectors (fun data ->
-        let field = Field(structOf size, Borrowed = data)
+        let field = PlanarField(structOf size, Borrowed = data)
         run (width.HalfFlow(filter, first, second, field)))
 
     checkField vectors size (fun (o, x, y, z) ->
@@ -400,8 +400,8 @@ let private doubleField (width: IWidth) (random: Random) =
 
     withPinned values.Values (fun source ->
         withPinned vectors (fun data ->
-            let half = Field(structOf size, Borrowed = source)
-            let field = Field(structOf (fx, fy, fz), Borrowed = data)
+            let half = PlanarField(structOf size, Borrowed = source)
+            let field = PlanarField(structOf (fx, fy, fz), Borrowed = data)
             run (width.DoubleField(half, field, structOf (bx, by, bz)))))
 
     // Output voxel o lies at (o + ½) / 2 − ½ of the input; what lies outside is continued.

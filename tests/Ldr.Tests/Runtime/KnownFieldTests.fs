@@ -4,7 +4,9 @@ module Ldr.Tests.Runtime.KnownFieldTests
 open System
 open Expecto
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Metrics
 open Ldr.Tests.Runtime.Helpers
 
 let private anatomy =

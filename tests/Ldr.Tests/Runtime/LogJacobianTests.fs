@@ -4,7 +4,8 @@ module Ldr.Tests.Runtime.LogJacobianTests
 open System
 open FSharp.NativeInterop
 open Expecto
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
 open Ldr.Tests.Runtime.Helpers
 
 #nowarn "9" // The penalty works on memory.

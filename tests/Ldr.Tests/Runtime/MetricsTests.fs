@@ -2,7 +2,9 @@ module Ldr.Tests.Runtime.MetricsTests
 
 open System
 open Expecto
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Metrics
 open Ldr.Tests.Runtime.Helpers
 
 let private line (values: float list) =
@@ -16,7 +18,7 @@ let private overlap =
             let b = line [ 1; 1; 1; 0; 2; 3; 3; 0 ]
             let found = Overlap.Measure(a, b, ResizeArray [ 2; 1; 3; 7; 9 ])
 
-            let row (o: LabelOverlap) =
+            let row (o: OverlapMeasure) =
                 o.Label, o.VoxelsA, o.VoxelsB, o.VoxelsBoth
 
             Expect.equal
@@ -703,7 +705,7 @@ let private similarity =
                 values |> Array.map (fun v -> pown (v - m) 2) |> Array.average |> sqrt
 
             let expected = covariance / (deviation mx x * deviation my y)
-            Expect.isLessThan (abs (Similarity.Correlation(a, b) - expected)) 1e-12 "Pearson"
+            Expect.isLessThan (abs (Pearson.Correlation(a, b) - expected)) 1e-12 "Pearson"
 
         testSeeds "does not see brightness and contrast" 20
         <| fun random ->
@@ -712,32 +714,32 @@ let private similarity =
             let scaled factor =
                 Volume(a.Grid, a.Values |> Array.map (fun v -> factor * v + 40f))
 
-            Expect.isLessThan (abs (Similarity.Correlation(a, scaled 3f) - 1.)) 1e-6 "brighter"
-            Expect.isLessThan (abs (Similarity.Correlation(a, scaled -0.5f) + 1.)) 1e-6 "inverted"
+            Expect.isLessThan (abs (Pearson.Correlation(a, scaled 3f) - 1.)) 1e-6 "brighter"
+            Expect.isLessThan (abs (Pearson.Correlation(a, scaled -0.5f) + 1.)) 1e-6 "inverted"
 
         testCase "a constant has no correlation"
         <| fun () ->
             let constant = Volume(gridOf 10 10 7, Array.create 700 0.1f)
             let other = randomVolume (Random 1) constant.Grid
-            Expect.equal (Similarity.Correlation(constant, other)) 0. "one"
-            Expect.equal (Similarity.Correlation(other, constant)) 0. "the other"
-            Expect.equal (Similarity.Correlation(constant, constant)) 0. "both"
+            Expect.equal (Pearson.Correlation(constant, other)) 0. "one"
+            Expect.equal (Pearson.Correlation(other, constant)) 0. "the other"
+            Expect.equal (Pearson.Correlation(constant, constant)) 0. "both"
 
         testCase "a voxel that is not finite in either is left out"
         <| fun () ->
             let a, b = line [ 9; 1; 2; 4; 3; infinity ], line [ nan; 2; 1; 5; 3; 7 ]
 
             Expect.equal
-                (Similarity.Correlation(a, b))
-                (Similarity.Correlation(line [ 1; 2; 4; 3 ], line [ 2; 1; 5; 3 ]))
+                (Pearson.Correlation(a, b))
+                (Pearson.Correlation(line [ 1; 2; 4; 3 ], line [ 2; 1; 5; 3 ]))
                 "the same as without them"
 
-            Expect.isTrue (Double.IsNaN(Similarity.Correlation(line [ nan; 1 ], line [ 1; nan ]))) "none"
+            Expect.isTrue (Double.IsNaN(Pearson.Correlation(line [ nan; 1 ], line [ 1; nan ]))) "none"
 
         testCase "sizes must agree"
         <| fun () ->
             Expect.throwsT<ArgumentException>
-                (fun () -> Similarity.Correlation(line [ 1 ], line [ 1; 2 ]) |> ignore)
+                (fun () -> Pearson.Correlation(line [ 1 ], line [ 1; 2 ]) |> ignore)
                 "sizes"
     ]
 

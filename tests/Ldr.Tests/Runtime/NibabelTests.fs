@@ -5,7 +5,8 @@ open System
 open System.Globalization
 open System.IO
 open Expecto
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Formats
 open Ldr.Tests.Runtime.Helpers
 
 let private number (text: string) =

@@ -3,7 +3,9 @@ module Ldr.Tests.Runtime.NiftiTests
 open System
 open System.IO
 open Expecto
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
 open Ldr.Tests.Runtime.Helpers
 open Ldr.Tests.Runtime.NiftiBytes
 
@@ -283,7 +285,7 @@ let private reading =
                 Expect.equal (Nifti.ReadHeader path).Volumes 2L "volumes"
                 Expect.equal (Nifti.Read(path, 0)).Values ramp[..11] "the first"
                 Expect.equal (Nifti.Read(path, 1)).Values ramp[12..] "the second"
-                refuses path "2 volumes; choose one with --volume N" (fun () -> Nifti.Read path)
+                refuses path "2 volumes; choose one by its volume number" (fun () -> Nifti.Read path)
                 refuses path "no volume 2" (fun () -> Nifti.Read(path, 2))
                 refuses path "no volume -1" (fun () -> Nifti.Read(path, -1))
 

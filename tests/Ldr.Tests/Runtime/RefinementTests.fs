@@ -4,7 +4,10 @@ module Ldr.Tests.Runtime.RefinementTests
 open System
 open Expecto
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Metrics
+open Ldr.Runtime.Registration
 open Ldr.Tests.Runtime.Helpers
 open Ldr.Tests.Runtime.TransformTests
 

@@ -2,7 +2,8 @@ module Ldr.Tests.Runtime.RegistrationTests
 
 open Expecto
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Registration
 
 let private grid nx ny nz map = Grid(nx, ny, nz, map)
 

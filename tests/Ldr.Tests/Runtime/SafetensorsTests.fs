@@ -4,7 +4,7 @@ open System
 open System.IO
 open System.Text
 open Expecto
-open Ldr.Runtime
+open Ldr.Runtime.Formats
 open Ldr.Tests.Runtime.Helpers
 
 /// A file by hand: the header's text, then so many bytes of data.

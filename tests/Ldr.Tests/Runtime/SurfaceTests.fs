@@ -5,7 +5,7 @@ open System
 open System.IO
 open System.Reflection
 open Expecto
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
 
 let private flags =
     BindingFlags.Public

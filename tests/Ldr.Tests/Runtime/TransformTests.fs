@@ -5,7 +5,9 @@ open System
 open System.Globalization
 open System.IO
 open Expecto
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
 open Ldr.Tests.Runtime.Helpers
 
 /// A smooth random field: random vectors (mm, up to `size`) on 5³ points around the grid, interpolated.

@@ -3,7 +3,9 @@ module Ldr.Tests.Runtime.VelocityTests
 
 open System
 open Expecto
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Metrics
 open Ldr.Tests.Runtime.Helpers
 open Ldr.Tests.Runtime.TransformTests
 

@@ -5,7 +5,12 @@ module Ldr.Tests.Runtime.VerdictTests
 open System
 open System.IO
 open Expecto
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Metrics
+open Ldr.Runtime.Registration
+open Ldr.Runtime.Registration.Quality
 open Ldr.Tests.Core.DataTests
 open Ldr.Tests.Runtime.Helpers
 

@@ -2,7 +2,8 @@ module Ldr.Tests.Runtime.WarpTests
 
 open System
 open Expecto
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
 open Ldr.Tests.Runtime.Helpers
 
 /// Trilinear interpolation by the book: eight weights, in double precision, clamped at the border.

@@ -1,0 +1,134 @@
+namespace Ldr.Runtime.Formats;
+
+/// <summary>Writes files so that a reader sees the old content or the new one, never a part.</summary>
+public static class AtomicFile
+{
+    /// <summary>
+    /// Calls the writer on a temporary file in the same folder, flushes it to disk and renames it to <paramref name="path"/>.
+    /// When anything fails, the temporary file is deleted and an existing file stays as it was.
+    /// </summary>
+    /// <param name="path">The file to make or replace. A symbolic link is followed.</param>
+    /// <param name="write">Writes the whole content; its exceptions, other than errors of the disk, pass through.</param>
+    /// <exception cref="InvalidFileException">
+    /// The folder is missing or may not be written to, the path is a folder or a read-only file, or the disk is full.
+    /// </exception>
+    public static void Write(string path, Action<Stream> write)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        ArgumentNullException.ThrowIfNull(write);
+        string target = Target(path);
+        string temporary = System.IO.Path.Combine(
+            System.IO.Path.GetDirectoryName(target) ?? string.Empty,
+            $".{System.IO.Path.GetFileName(target)[..Math.Min(40, System.IO.Path.GetFileName(target).Length)]}.{Guid.NewGuid():N}.tmp");
+        bool done = false;
+        try
+        {
+            if (!OperatingSystem.IsWindows() && target.StartsWith("/dev/", StringComparison.Ordinal))
+            {
+                // A device such as /dev/null must not be replaced by a file.
+                using FileStream device = new(target, FileMode.Open, FileAccess.Write);
+                write(device);
+                return;
+            }
+
+            using (FileStream stream = new(temporary, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, 1 << 16))
+            {
+                write(stream);
+                stream.Flush(flushToDisk: true);
+            }
+
+            if (!OperatingSystem.IsWindows() && File.Exists(target))
+            {
+                File.SetUnixFileMode(temporary, File.GetUnixFileMode(target));
+            }
+
+            File.Move(temporary, target, overwrite: true);
+            done = true;
+        }
+        catch (UnauthorizedAccessException error)
+        {
+            throw new InvalidFileException(path, "may not be written", "check the folder's permissions or choose another place", error);
+        }
+        catch (IOException error)
+        {
+            throw new InvalidFileException(
+                path, $"cannot be written ({error.Message})", "check the disk's free space or choose another place", error);
+        }
+        finally
+        {
+            if (!done)
+            {
+                Remove(temporary);
+            }
+        }
+    }
+
+    /// <summary>Writes a text as UTF-8; as <see cref="Write"/>.</summary>
+    /// <exception cref="InvalidFileException">As <see cref="Write"/>.</exception>
+    public static void WriteText(string path, string text)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        Write(path, stream => stream.Write(System.Text.Encoding.UTF8.GetBytes(text)));
+    }
+
+    /// <summary>Tells whether a file could be written, before time is spent on its content. Leaves nothing behind.</summary>
+    /// <exception cref="InvalidFileException">The folder is missing or may not be written to, or the path is a folder or a read-only file.</exception>
+    public static void CheckWritable(string path)
+    {
+        string probe = $"{Target(path)}.{Guid.NewGuid():N}.tmp";
+        try
+        {
+            File.Create(probe, 1, FileOptions.DeleteOnClose).Dispose();
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new InvalidFileException(path, "may not be written", "check the folder's permissions or choose another place", error);
+        }
+    }
+
+    private static string Target(string path)
+    {
+        string full = System.IO.Path.GetFullPath(path);
+        if (Directory.Exists(full))
+        {
+            throw new InvalidFileException(path, "is a folder", "name a file in it");
+        }
+
+        string? folder = System.IO.Path.GetDirectoryName(full);
+        if (folder is not null && !Directory.Exists(folder))
+        {
+            throw new InvalidFileException(path, $"the folder {folder} does not exist", "make it first or choose another place");
+        }
+
+        string target;
+        try
+        {
+            target = File.ResolveLinkTarget(full, returnFinalTarget: true)?.FullName ?? full;
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            target = full;
+        }
+
+        // A rename asks the folder for permission, not the file, and root is refused nothing: whoever took the permission to
+        // write from a file meant it.
+        if (File.Exists(target) && File.GetAttributes(target).HasFlag(FileAttributes.ReadOnly))
+        {
+            throw new InvalidFileException(path, "is a read-only file", "choose another name, or make it writable first");
+        }
+
+        return target;
+    }
+
+    private static void Remove(string temporary)
+    {
+        try
+        {
+            File.Delete(temporary);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            // The failure that led here is the one to report.
+        }
+    }
+}

@@ -1,0 +1,106 @@
+using System.Runtime.CompilerServices;
+
+namespace Ldr.Runtime.Inference.Kernels;
+
+/// <summary>
+/// The head of <c>ldr</c>: a transposed convolution 4³ of stride 2 and padding 1 to three channels, without bias. It writes
+/// the displacement field at full size, cropped to the images.
+/// </summary>
+internal sealed unsafe class FlowHead<TLanes, TVector> : RowHead<TLanes, TVector>
+    where TLanes : struct, ILanes<TVector>
+    where TVector : struct
+{
+    private readonly PlanarField target;
+    private readonly (int X, int Y, int Z) before;
+    private readonly Arena memory = new();
+    private readonly long weights;
+
+    internal FlowHead(string name, Filter filter, FeatureMap first, FeatureMap second, PlanarField field, (int X, int Y, int Z) before)
+        : base(first, second, 12)
+    {
+        Name = name;
+        target = field;
+        this.before = before;
+        weights = memory.Reserve(4L * PhaseLength);
+        memory.Allocate();
+        for (int phase = 0; phase < 4; phase++)
+        {
+            Pack(filter, phase / 2, phase % 2, memory.At(weights) + (phase * PhaseLength));
+        }
+
+        Flops = 2.0 * 8 * Nx * Ny * Nz * 3 * 8 * Channels;
+    }
+
+    internal override string Name { get; }
+
+    internal override double Flops { get; }
+
+    private int PhaseLength => 4 * Channels * 12;
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    protected override void MakeRow(int y, int z, float** near, float* sums, float* spare)
+    {
+        float** rows = stackalloc float*[4];
+        for (int phase = 0; phase < 4; phase++)
+        {
+            int pz = phase / 2;
+            int py = phase % 2;
+            int targetY = (2 * y) + py - before.Y;
+            int targetZ = (2 * z) + pz - before.Z;
+            if (targetY < 0 || targetY >= target.Size.Y || targetZ < 0 || targetZ >= target.Size.Z)
+            {
+                continue;
+            }
+
+            for (int i = 0; i < 4; i++)
+            {
+                rows[i] = near[((pz + (i / 2)) * 3) + py + (i % 2)];
+            }
+
+            RowSums<TLanes, TVector>.Twelve(
+                rows, 4, Channels, Width, memory.At(weights) + (phase * PhaseLength), sums + Margin, SumLength);
+            for (int channel = 0; channel < 3; channel++)
+            {
+                Join(sums + Margin + (4 * channel * SumLength), spare);
+                new ReadOnlySpan<float>(spare + before.X, target.Size.X)
+                    .CopyTo(new Span<float>(target.Row(channel, targetY, targetZ), target.Size.X));
+            }
+        }
+    }
+
+    /// <summary>Even outputs: tap 3 of the voxel before and tap 1; odd ones: tap 2, and tap 0 of the voxel after.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Join(float* sums, float* to)
+    {
+        for (int x = 0; x < Width; x += TLanes.Count)
+        {
+            TVector even = TLanes.Add(TLanes.Load(sums + x - 1), TLanes.Load(sums + SumLength + x));
+            TVector odd = TLanes.Add(
+                TLanes.Load(sums + (2 * SumLength) + x), TLanes.Load(sums + (3 * SumLength) + x + 1));
+            (TVector low, TVector high) = TLanes.Interleave(even, odd);
+            TLanes.Store(low, to + (2 * x));
+            TLanes.Store(high, to + (2 * x) + TLanes.Count);
+        }
+    }
+
+    /// <summary>[row][channel][output][tap], the taps of an output in the order of <see cref="Join"/>.</summary>
+    private void Pack(Filter filter, int pz, int py, float* to)
+    {
+        ReadOnlySpan<int> taps = [3, 1, 2, 0];
+        for (int row = 0; row < 4; row++)
+        {
+            int plane = (16 * (3 - pz - (2 * (row / 2)))) + (4 * (3 - py - (2 * (row % 2))));
+            for (int channel = 0; channel < Channels; channel++)
+            {
+                for (int output = 0; output < 3; output++)
+                {
+                    foreach (int tap in taps)
+                    {
+                        *to++ = filter.Weights[(channel * filter.InputStride) + (output * filter.OutputStride) + plane + tap];
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+namespace Ldr.Runtime.Inference.Kernels;
+
+/// <summary>
+/// A place for displacement vectors: three planes one after the other, x fastest; in the arena, or the caller's memory for
+/// the length of a call.
+/// </summary>
+internal sealed unsafe class PlanarField
+{
+    private readonly Arena? arena;
+    private readonly long begin;
+
+    /// <summary>A field whose memory is set before each call.</summary>
+    internal PlanarField((int X, int Y, int Z) size) => Size = size;
+
+    /// <summary>A field in an arena.</summary>
+    internal PlanarField((int X, int Y, int Z) size, Arena arena)
+        : this(size)
+    {
+        this.arena = arena;
+        begin = arena.Reserve(3 * Count);
+    }
+
+    internal (int X, int Y, int Z) Size { get; }
+
+    /// <summary>Voxels.</summary>
+    internal nint Count => (nint)Size.X * Size.Y * Size.Z;
+
+    /// <summary>Memory from outside.</summary>
+    internal float* Borrowed { get; set; }
+
+    /// <summary>The first number of a row of a plane.</summary>
+    internal float* Row(int channel, int y, int z) =>
+        (arena is null ? Borrowed : arena.At(begin)) + (channel * Count) + ((((nint)z * Size.Y) + y) * Size.X);
+}

@@ -1,0 +1,261 @@
+using System.Runtime.CompilerServices;
+
+namespace Ldr.Runtime.Inference.Kernels;
+
+/// <summary>
+/// A convolution with stride 2, or a transposed convolution 4³ with stride 2 as its phases: for outputs of one parity along
+/// each axis it is a dense product with 2³ of its taps. Where the outputs of one phase are no more than a vector has
+/// lanes, two phases share a tile: output 2x − 1 and output 2x see the same inputs, x − 1 and x.
+/// </summary>
+internal sealed unsafe class TiledConvolution<TLanes, TVector> : Operation
+    where TLanes : struct, ILanes<TVector>
+    where TVector : struct
+{
+    /// <summary>Positions of a chunk: enough to use weights again from the second-level cache.</summary>
+    private const int ChunkPositions = 128;
+
+    /// <summary>From so many ranges on, a chunk does all blocks of a range, and finds its inputs in its own cache.</summary>
+    private const int EnoughRanges = 24;
+
+    /// <summary>From so many ranges on, it does all phases too.</summary>
+    private const int ManyRanges = 64;
+
+    private readonly FeatureMap input;
+    private readonly FeatureMap output;
+    private readonly Phase[] phases;
+    private readonly Activation activation;
+    private readonly int stride;
+    private readonly int phasesOfChunk;
+    private readonly int blocksOfChunk;
+
+    private TiledConvolution(
+        string name, FeatureMap input, FeatureMap output, int stride, Phase[] phases, Activation activation, double flops)
+    {
+        Name = name;
+        this.input = input;
+        this.output = output;
+        this.stride = stride;
+        this.phases = phases;
+        this.activation = activation;
+        Flops = flops;
+        int ranges = phases[0].Ranges;
+        int blocks = phases[0].Blocks;
+        phasesOfChunk = ranges >= ManyRanges ? phases.Length : 1;
+        blocksOfChunk = ranges >= EnoughRanges ? blocks : 1;
+        Chunks = ranges * (phases.Length / phasesOfChunk) * (blocks / blocksOfChunk);
+    }
+
+    internal override string Name { get; }
+
+    internal override double Flops { get; }
+
+    internal override int Chunks { get; }
+
+    /// <summary>A convolution of stride 2 and padding 1, from the first channels of a map to the first ones of another.</summary>
+    internal static TiledConvolution<TLanes, TVector> Halving(
+        string name, Filter filter, FeatureMap input, FeatureMap output, Activation activation)
+    {
+        int side = filter.Side;
+        bool dense = filter.Inputs == input.Channels;
+        nint[] runs = new nint[dense ? side * side : side * side * side];
+        for (int i = 0; i < runs.Length; i++)
+        {
+            runs[i] = dense
+                ? (i / side * input.Plane) + (i % side * input.Row)
+                : (i / (side * side) * input.Plane) + (i / side % side * input.Row) + ((nint)(i % side) * input.Channels);
+        }
+
+        PackedFilter packed = PackedFilter.Of(filter, 2 * TLanes.Count);
+        Phase phase = new(
+            (output.Nx, output.Ny, output.Nz),
+            input.Offset(-1, -1, -1),
+            output.Offset(0, 0, 0),
+            runs,
+            packed.Length / runs.Length,
+            filter.Outputs,
+            packed,
+            IsPair: false);
+        double flops = 2.0 * output.Nx * output.Ny * output.Nz * filter.Outputs * packed.Length;
+        return new TiledConvolution<TLanes, TVector>(name, input, output, 2, [phase], activation, flops);
+    }
+
+    /// <summary>
+    /// A transposed convolution 4³ of stride 2 and padding 1, from all channels of a map to some of one of twice its size.
+    /// </summary>
+    internal static TiledConvolution<TLanes, TVector> Doubling(
+        string name, Filter filter, FeatureMap input, FeatureMap output, int firstChannel, Activation activation)
+    {
+        bool pairs = filter.Outputs <= TLanes.Count;
+        nint[] runs = [0, input.Row, input.Plane, input.Plane + input.Row];
+        int length = 8 * filter.Inputs;
+        List<Phase> phases = [];
+        for (int phase = 0; phase < (pairs ? 4 : 8); phase++)
+        {
+            (int pz, int py, int px) = pairs ? (phase / 2, phase % 2, 0) : (phase / 4, phase / 2 % 2, phase % 2);
+
+            PackedFilter packed = new(2 * TLanes.Count, pairs ? 2 * TLanes.Count : filter.Outputs, length);
+            if (pairs)
+            {
+                packed.Fill(filter, TapsOf(pz, py, 1), 0);
+                packed.Fill(filter, TapsOf(pz, py, 0), TLanes.Count);
+            }
+            else
+            {
+                packed.Fill(filter, TapsOf(pz, py, px), 0);
+            }
+
+            phases.Add(new Phase(
+                (pairs ? input.Nx + 1 : input.Nx, input.Ny, input.Nz),
+                input.Offset(px - 1, py - 1, pz - 1),
+                output.Offset(px, py, pz) + firstChannel,
+                runs,
+                2 * filter.Inputs,
+                filter.Outputs,
+                packed,
+                pairs));
+        }
+
+        double flops = 2.0 * 8 * input.Nx * input.Ny * input.Nz * filter.Outputs * length;
+        return new TiledConvolution<TLanes, TVector>(name, input, output, 1, [.. phases], activation, flops);
+    }
+
+    /// <inheritdoc/>
+    [SkipLocalsInit]
+    internal override void Run(int chunk, byte* scratch)
+    {
+        float** inputs = stackalloc float*[ChunkPositions];
+        float** outputs = stackalloc float*[2 * ChunkPositions];
+        float* area = stackalloc float[(Tile<TLanes, TVector>.Positions * Tile<TLanes, TVector>.Channels) + TLanes.Count + 16];
+        float* sums = (float*)(((nint)area + 63) & ~63);
+        float* nowhere = sums + (Tile<TLanes, TVector>.Positions * Tile<TLanes, TVector>.Channels);
+
+        // Chunks of one range follow each other: they read the same inputs.
+        int groups = phases[0].Blocks / blocksOfChunk;
+        int parts = phases.Length / phasesOfChunk * groups;
+        int first = chunk / parts * ChunkPositions;
+        int count = Math.Min(ChunkPositions, phases[0].Positions - first);
+        int firstPhase = chunk % parts / groups * phasesOfChunk;
+        int firstBlock = chunk % groups * blocksOfChunk;
+        for (int index = firstPhase; index < firstPhase + phasesOfChunk; index++)
+        {
+            Locate(phases[index], first, count, inputs, outputs, nowhere);
+            for (int block = firstBlock; block < firstBlock + blocksOfChunk; block++)
+            {
+                RunBlock(phases[index], block, count, inputs, outputs, sums);
+            }
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void RunBlock(Phase phase, int block, int count, float** inputs, float** outputs, float* sums)
+    {
+        int channel = block * Tile<TLanes, TVector>.Channels;
+        int left = phase.Channels - channel;
+        int right = phase.IsPair ? left : left - TLanes.Count;
+        float* weights = phase.Packed.WeightsOf(block);
+        float* bias = phase.Packed.BiasOf(block);
+        fixed (nint* runs = phase.Runs)
+        {
+            for (int tile = 0; tile < count; tile += Tile<TLanes, TVector>.Positions)
+            {
+                Tile<TLanes, TVector>.Accumulate(
+                    inputs + tile, runs, phase.Runs.Length, phase.RunLength, weights, bias, 0, sums);
+                int positions = Math.Min(Tile<TLanes, TVector>.Positions, count - tile);
+                float** to = outputs + (2 * tile);
+                for (int i = 0; i < positions; i++)
+                {
+                    float* sum = sums + (i * Tile<TLanes, TVector>.Channels);
+                    Tile<TLanes, TVector>.Finish(sum, to[2 * i] + channel, left, activation);
+                    if (right > 0)
+                    {
+                        Tile<TLanes, TVector>.Finish(sum + TLanes.Count, to[(2 * i) + 1] + channel, right, activation);
+                    }
+                }
+            }
+        }
+    }
+
+    /// <summary>The taps of a phase: output o = 2x + p reads input x + p − 1 + t through tap 3 − p − 2t of an axis.</summary>
+    private static int[] TapsOf(int pz, int py, int px)
+    {
+        int[] taps = new int[8];
+        for (int i = 0; i < 8; i++)
+        {
+            taps[i] = (16 * (3 - pz - (2 * (i / 4)))) + (4 * (3 - py - (2 * (i / 2 % 2)))) + 3 - px - (2 * (i % 2));
+        }
+
+        return taps;
+    }
+
+    /// <summary>Where the positions of a chunk read, and where the two vectors of each are written.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Locate(
+        Phase phase, int first, int count, float** inputs, float** outputs, float* nowhere)
+    {
+        (int nx, int ny, _) = phase.Size;
+        int step = 3 - stride;
+        nint inputX = (nint)stride * input.Channels;
+        nint inputY = stride * input.Row;
+        nint outputX = (nint)step * output.Channels;
+        nint outputY = step * output.Row;
+        float* inputStart = input.At(-1, -1, -1) + phase.InputStart;
+        float* outputStart = output.At(-1, -1, -1) + phase.OutputStart;
+        int x = first % nx;
+        int y = first / nx % ny;
+        int z = first / nx / ny;
+        int i = 0;
+        while (i < count)
+        {
+            // A row, or what is left of it.
+            float* from = inputStart + (z * stride * input.Plane) + (y * inputY) + (x * inputX);
+            float* to = outputStart + (z * step * output.Plane) + (y * outputY) + (x * outputX);
+            int begin = i;
+            int end = Math.Min(count, i + nx - x);
+            bool whole = end - i == nx - x;
+            for (; i < end; i++, from += inputX, to += outputX)
+            {
+                inputs[i] = from;
+                outputs[2 * i] = phase.IsPair ? to - output.Channels : to;
+                outputs[(2 * i) + 1] = phase.IsPair ? to : to + TLanes.Count;
+            }
+
+            if (phase.IsPair)
+            {
+                // The left output of the first position and the right one of the last lie outside the map.
+                outputs[2 * begin] = x == 0 ? nowhere : outputs[2 * begin];
+                outputs[(2 * end) - 1] = whole ? nowhere : outputs[(2 * end) - 1];
+            }
+
+            x = 0;
+            if (++y == ny)
+            {
+                y = 0;
+                z++;
+            }
+        }
+
+        // The last tile may be short: its other positions read what the first one reads.
+        for (; i % Tile<TLanes, TVector>.Positions != 0; i++)
+        {
+            inputs[i] = inputs[0];
+        }
+    }
+
+    /// <summary>Outputs that are one dense product: of one parity along the axes, for the transposed convolution.</summary>
+    private sealed record Phase(
+        (int X, int Y, int Z) Size,
+        nint InputStart,
+        nint OutputStart,
+        nint[] Runs,
+        nint RunLength,
+        int Channels,
+        PackedFilter Packed,
+        bool IsPair)
+    {
+        internal int Positions => Size.X * Size.Y * Size.Z;
+
+        internal int Ranges => (Positions + ChunkPositions - 1) / ChunkPositions;
+
+        internal int Blocks => Packed.Blocks;
+    }
+}
