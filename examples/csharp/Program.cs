@@ -15,13 +15,13 @@ using Registrar registrar = args.Length > 3 && args[3] != "none" ? new(StudentMo
 RegistrationOptions options = new()
 {
     Prealignment = Prealignment.Auto,
-    FixedMask = args.Length > 4 ? ImageFile.Read(args[4]) : null,
+    FixedMask = args.Length > 4 ? Volume.Read(args[4]) : null,
 };
-RegistrationResult result = registrar.Register(ImageFile.Read(args[0]), ImageFile.Read(args[1]), options);
+RegistrationResult result = registrar.Register(Volume.Read(args[0]), Volume.Read(args[1]), options);
 Directory.CreateDirectory(args[2]);
-ImageFile.Write(Path.Combine(args[2], "moved.nii.gz"), result.Moved);
-TransformFile.WriteField(Path.Combine(args[2], "field.nii.gz"), result.Field);
-TransformFile.WriteField(Path.Combine(args[2], "inverse.nii.gz"), result.Inverse());
+result.Moved.Write(Path.Combine(args[2], "moved.nii.gz"));
+result.Field.Write(Path.Combine(args[2], "field.nii.gz"));
+result.Inverse().Write(Path.Combine(args[2], "inverse.nii.gz"));
 result.WriteReport(Path.Combine(args[2], "report.html"));
 Console.WriteLine($"{result.Verdict}: {string.Join("; ", result.Quality.Reasons)}");
 return result.Verdict == Verdict.Failed ? 3 : 0;

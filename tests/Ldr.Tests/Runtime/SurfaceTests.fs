@@ -54,7 +54,8 @@ let private members (t: Type) =
 
 let private surface () =
     [
-        for t in typeof<Volume>.Assembly.GetExportedTypes() do
+        // What the compiler makes of extension members has names of its own.
+        for t in typeof<Volume>.Assembly.GetExportedTypes() |> Array.filter (fun t -> not (t.FullName.Contains '<')) do
             let kind =
                 if t.IsEnum then "enum"
                 elif t.IsValueType then "struct"
