@@ -70,6 +70,7 @@ let private all =
                 [
                     Cli.CliTests.tests
                     Cli.RegisterTests.tests
+                    Cli.GoldenTests.tests
                     Cli.OverlapTests.tests
                     Cli.EvaluateTests.tests
                     Cli.DoctorCliTests.tests
