@@ -364,6 +364,13 @@ module ModelFile =
 
                 { Card = card; Network = network }))
 
+    /// Reads a model onto a device.
+    let readTo (device: torch.Device) (path: string) : Result<Model, Error> =
+        read path
+        |> Result.map (fun model ->
+            model.Network.``to`` device |> ignore
+            model)
+
     /// A model's parameters, and its multiplications with addition for one pair of its training grid's size. The network is not
     /// made.
     let sizeOf (card: ModelCard) : int64 * float =
