@@ -17,7 +17,7 @@ module internal JournalLines =
             node.Add("step", JsonValue.Create(step: int))
 
             for name, value in metrics do
-                node.Add(name, Codec.finiteOrNull value)
+                node.Add(name, JsonNumber.finiteOrNull value)
 
             Some(node.ToJsonString())
 
@@ -40,7 +40,7 @@ module internal JournalLines =
         for name, value in
             ("seconds", times.Seconds) :: times.Shares
             @ [ "managed_mb", times.ManagedMb; "peak_mb", times.PeakMb ] do
-            node.Add(name, Codec.rounded value)
+            node.Add(name, JsonNumber.rounded value)
 
         node.Add("live_tensors", JsonValue.Create times.LiveTensors)
         node

@@ -37,8 +37,7 @@ module internal RunPlan =
         let names = experiment.Train |> List.map _.Name
 
         match options.Only |> List.tryFind (fun name -> not (List.contains name names)) with
-        | Some name ->
-            Error(BadInput $"--only {name}: no such training; {Codec.suggestion names name}")
+        | Some name -> Error(BadInput $"--only {name}: no such training; {Suggestion.among names name}")
         | None -> Ok()
 
     let private isWanted (options: RunOptions) (instance: Instance) =

@@ -42,8 +42,7 @@ module Teach =
         | Some name, _ ->
             match learners |> List.tryFind (fun (t, _) -> t.Name = name) with
             | Some learner -> Ok learner
-            | None ->
-                bad $"\"{name}\" is no training with a \"distillation\"; {Codec.suggestion names name}"
+            | None -> bad $"\"{name}\" is no training with a \"distillation\"; {Suggestion.among names name}"
         | None, [ only ] -> Ok only
         | None, [] -> bad "no training of this experiment learns from a teacher; give one a \"distillation\""
         | None, _ ->
@@ -65,7 +64,10 @@ module Teach =
             Ok()
 
     /// The teacher, and its network, if it is one.
-    let private teacherOf (device: torch.Device) (teacher: string) : Result<PairTeacher * Network option, Error> =
+    let private teacherOf
+        (device: torch.Device)
+        (teacher: string)
+        : Result<PairTeacher * Network option, Error> =
         if teacher = OptimisedField.teacher then
             Ok(PairTeacher.optimisation, None)
         else
