@@ -1,5 +1,6 @@
 // register FIXED MOVING OUTPUT [MODEL] [FIXED-MASK]: two scans, with or without a model, to files in a folder.
 using Ldr.Runtime.Formats;
+using Ldr.Runtime.Geometry;
 using Ldr.Runtime.Inference;
 using Ldr.Runtime.Registration;
 using Ldr.Runtime.Registration.Quality;

@@ -41,7 +41,7 @@ let private object (pairs: (string * (JsonNode | null)) list) : JsonNode =
 let private text (value: string) : JsonNode =
     nonNull (JsonValue.Create value) :> JsonNode
 
-let private number = Codec.rounded
+let private number = JsonNumber.rounded
 let private fixedPoint = Scores.fixedPoint
 
 /// The device, checked; torch's threads set.
@@ -1264,10 +1264,7 @@ let private inspectRun (request: Request) (folder: string) =
 
 /// The thresholds of a `verdict.json`.
 let private thresholdsOf (file: string) : Result<VerdictThresholds, Error> =
-    let codec =
-        Codec.record id
-        |> Codec.required "thresholds" RuntimeCodecs.thresholds id
-        |> Codec.lenient
+    let codec = Fields.lenient (required "thresholds" RuntimeCodecs.thresholds id)
 
     Codec.ofFile file codec
 

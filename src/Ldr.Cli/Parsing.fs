@@ -120,7 +120,7 @@ let private affineStart (hasNetwork: bool) (choice: string option) : Result<Affi
         | Option.None when not (Path.HasExtension choice || choice.Contains '/' || File.Exists choice) ->
             Error(
                 Usage
-                    $"--affine {choice}: neither a word that is known nor a map's file; {Codec.suggestion (List.map fst words) choice}"
+                    $"--affine {choice}: neither a word that is known nor a map's file; {Suggestion.among (List.map fst words) choice}"
             )
         | Option.None -> Ok(FromFile choice)
 
@@ -479,7 +479,7 @@ let parse (arguments: string[]) : Result<Request, Refusal> =
     elif not (arguments[0].StartsWith '-' || List.contains arguments[0] verbs.Value) then
         Error(
             Usage
-                $"'{arguments[0]}' is no verb; {Ldr.Codec.suggestion verbs.Value arguments[0]}; see ldr-fs --help"
+                $"'{arguments[0]}' is no verb; {Ldr.Suggestion.among verbs.Value arguments[0]}; see ldr-fs --help"
         )
     else
         try

@@ -61,7 +61,7 @@ let run (first: string) (second: string) : Result<string * JsonObject, Error> =
             let node = JsonObject()
 
             for key, value in values do
-                node.Add(key, Codec.rounded value)
+                node.Add(key, JsonNumber.rounded value)
 
             node
 

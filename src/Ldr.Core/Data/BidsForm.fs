@@ -41,10 +41,12 @@ module BidsForm =
         }
 
     let private about: Codec<About> =
-        Codec.record (fun name license -> { Name = name; License = license })
-        |> Codec.maybe "Name" Codec.string _.Name
-        |> Codec.maybe "License" Codec.string _.License
-        |> Codec.lenient
+        lenient {
+            let! name = maybe "Name" Codec.string _.Name
+            and! license = maybe "License" Codec.string _.License
+
+            return { Name = name; License = license }
+        }
 
     /// A file with the entities of its name.
     type private Entry =

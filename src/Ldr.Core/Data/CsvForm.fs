@@ -97,7 +97,7 @@ module CsvForm =
                     DataFiles.bad
                         file
                         $"line {headNumber}: \"{name}\" is not a known column"
-                        (Codec.suggestion columns name)
+                        (Suggestion.among columns name)
 
             for needed in [ "fixed"; "moving" ] do
                 if not (List.contains needed names) then

@@ -110,54 +110,65 @@ module SubjectGroup =
 
 module DataSource =
     let private bids: Fields<string * BidsQuery, string * BidsQuery> =
-        Codec.record (fun folder suffix space desc labels labelsDesc ->
-            folder,
-            {
-                Suffix = suffix
-                Space = space
-                Desc = desc
-                Labels = labels
-                LabelsDesc = labelsDesc
-            })
-        |> Codec.required "folder" Codec.string fst
-        |> Codec.optional "suffix" Codec.string BidsQuery.standard.Suffix (fun (_, q) -> q.Suffix)
-        |> Codec.maybe "space" Codec.string (fun (_, q) -> q.Space)
-        |> Codec.maybe "desc" Codec.string (fun (_, q) -> q.Desc)
-        |> Codec.optional "labels" Codec.string BidsQuery.standard.Labels (fun (_, q) -> q.Labels)
-        |> Codec.maybe "labels_desc" Codec.string (fun (_, q) -> q.LabelsDesc)
+        fields {
+            let! folder = required "folder" Codec.string fst
+
+            and! suffix =
+                optional "suffix" Codec.string BidsQuery.standard.Suffix (fun (_, q) -> q.Suffix)
+
+            and! space = maybe "space" Codec.string (fun (_, q) -> q.Space)
+            and! desc = maybe "desc" Codec.string (fun (_, q) -> q.Desc)
+
+            and! labels =
+                optional "labels" Codec.string BidsQuery.standard.Labels (fun (_, q) -> q.Labels)
+
+            and! labelsDesc = maybe "labels_desc" Codec.string (fun (_, q) -> q.LabelsDesc)
+
+            return
+                folder,
+                {
+                    Suffix = suffix
+                    Space = space
+                    Desc = desc
+                    Labels = labels
+                    LabelsDesc = labelsDesc
+                }
+        }
 
     let codec: Codec<DataSource> =
-        let one key =
-            Codec.record id |> Codec.required key Codec.string id
+        let one key = required key Codec.string id
 
-        Codec.union
+        Union.codec
             "kind"
             [
-                Codec.case "msd" (one "folder") Msd (function
+                Union.case "msd" (one "folder") Msd (function
                     | Msd folder -> Some folder
                     | _ -> None)
-                Codec.case
+                Union.case
                     "nnunet"
-                    (Codec.record (fun folder channel -> folder, channel)
-                     |> Codec.required "folder" Codec.string fst
-                     |> Codec.optional "channel" Codec.countingInt 0 snd)
+                    (fields {
+                        let! folder = required "folder" Codec.string fst
+                        and! channel = optional "channel" Codec.countingInt 0 snd
+
+                        return folder, channel
+                    })
                     NnUnet
                     (function
                      | NnUnet(folder, channel) -> Some(folder, channel)
                      | _ -> None)
-                Codec.case "learn2reg" (one "file") Learn2Reg (function
+                Union.case "learn2reg" (one "file") Learn2Reg (function
                     | Learn2Reg file -> Some file
                     | _ -> None)
-                Codec.case "csv" (one "file") Csv (function
+                Union.case "csv" (one "file") Csv (function
                     | Csv file -> Some file
                     | _ -> None)
-                Codec.case "rcn" (one "file") Rcn (function
+                Union.case "rcn" (one "file") Rcn (function
                     | Rcn file -> Some file
                     | _ -> None)
-                Codec.case "bids" bids Bids (function
+                Union.case "bids" bids Bids (function
                     | Bids(folder, query) -> Some(folder, query)
                     | _ -> None)
-                Codec.case "synthetic" Anatomy.fields Synthetic (function
+                Union.case "synthetic" Anatomy.fields Synthetic (function
                     | Synthetic anatomy -> Some anatomy
                     | _ -> None)
             ]
@@ -171,18 +182,20 @@ module DataOptions =
         | folder -> folder
 
     let private cut: Codec<Cut> =
-        Codec.record (fun train validation test seed ->
-            {
-                Train = train
-                Validation = validation
-                Test = test
-                Seed = seed
-            })
-        |> Codec.required "train" Codec.atLeastTwo _.Train
-        |> Codec.required "validation" Codec.atLeastTwo _.Validation
-        |> Codec.required "test" Codec.atLeastTwo _.Test
-        |> Codec.optional "seed" Codec.int 1 _.Seed
-        |> Codec.seal
+        codec {
+            let! train = required "train" Codec.atLeastTwo _.Train
+            and! validation = required "validation" Codec.atLeastTwo _.Validation
+            and! test = required "test" Codec.atLeastTwo _.Test
+            and! seed = optional "seed" Codec.int 1 _.Seed
+
+            return
+                {
+                    Train = train
+                    Validation = validation
+                    Test = test
+                    Seed = seed
+                }
+        }
 
     let private isObject (element: Text.Json.JsonElement) =
         element.ValueKind = Text.Json.JsonValueKind.Object
@@ -192,18 +205,23 @@ module DataOptions =
         let words = Codec.choice [ "all", AllOrdered; "consecutive", Consecutive ]
 
         let valued =
-            Codec.record (fun atlas random ->
-                match atlas, random with
-                | Some atlas, None -> Some(Atlas atlas)
-                | None, Some count -> Some(RandomPerSubject count)
-                | _ -> None)
-            |> Codec.maybe "atlas" Codec.string (function
-                | Some(Atlas atlas) -> Some atlas
-                | _ -> None)
-            |> Codec.maybe "random" Codec.positiveInt (function
-                | Some(RandomPerSubject count) -> Some count
-                | _ -> None)
-            |> Codec.seal
+            codec {
+                let! atlas =
+                    maybe "atlas" Codec.string (function
+                        | Some(Atlas atlas) -> Some atlas
+                        | _ -> None)
+
+                and! random =
+                    maybe "random" Codec.positiveInt (function
+                        | Some(RandomPerSubject count) -> Some count
+                        | _ -> None)
+
+                return
+                    match atlas, random with
+                    | Some atlas, None -> Some(Atlas atlas)
+                    | None, Some count -> Some(RandomPerSubject count)
+                    | _ -> None
+            }
             |> Codec.where "\"all\", \"consecutive\", {\"atlas\": NAME} or {\"random\": COUNT}" _.IsSome
             |> Codec.map Option.get Some
 
@@ -219,10 +237,12 @@ module DataOptions =
     /// A part by its name alone, or with a pairing.
     let private choice: Codec<PartChoice> =
         let full: Codec<PartChoice> =
-            Codec.record (fun part pairing -> ({ Part = part; Pairing = pairing }: PartChoice))
-            |> Codec.required "part" Codec.string (fun (c: PartChoice) -> c.Part)
-            |> Codec.maybe "pairing" pairing (fun (c: PartChoice) -> c.Pairing)
-            |> Codec.seal
+            codec {
+                let! part = required "part" Codec.string (fun (c: PartChoice) -> c.Part)
+                and! pairing = maybe "pairing" pairing (fun (c: PartChoice) -> c.Pairing)
+
+                return ({ Part = part; Pairing = pairing }: PartChoice)
+            }
 
         let name =
             Codec.string
@@ -231,17 +251,21 @@ module DataOptions =
         Codec.either isObject (fun (c: PartChoice) -> c.Pairing.IsSome) name full
 
     let private parts: Codec<PartChoice * PartChoice * PartChoice list> =
-        Codec.record (fun train validation tests -> train, validation, tests)
-        |> Codec.required "train" choice (fun (train, _, _) -> train)
-        |> Codec.required "validation" choice (fun (_, validation, _) -> validation)
-        |> Codec.required
-            "test"
-            (Codec.list choice
-             |> Codec.where "different parts, one or more" (fun tests ->
-                 let names = tests |> List.map (fun (c: PartChoice) -> c.Part)
-                 not names.IsEmpty && List.distinct names = names))
-            (fun (_, _, tests) -> tests)
-        |> Codec.seal
+        codec {
+            let! train = required "train" choice (fun (train, _, _) -> train)
+            and! validation = required "validation" choice (fun (_, validation, _) -> validation)
+
+            and! tests =
+                required
+                    "test"
+                    (Codec.list choice
+                     |> Codec.where "different parts, one or more" (fun tests ->
+                         let names = tests |> List.map (fun (c: PartChoice) -> c.Part)
+                         not names.IsEmpty && List.distinct names = names))
+                    (fun (_, _, tests) -> tests)
+
+            return train, validation, tests
+        }
 
     let private split: Codec<Split> =
         let namesParts (element: Text.Json.JsonElement) =
@@ -263,32 +287,43 @@ module DataOptions =
                  | Cut _ -> invalidOp "is written as a cut"))
 
     let codec: Codec<DataOptions> =
-        Codec.record (fun source root people split size spacing intensity alignment ignored ->
-            {
-                Source = source
-                Root = root
-                People = people
-                Split = split
-                Size = size
-                Spacing = spacing
-                Intensity = intensity
-                Alignment = alignment
-                IgnoredLabels = ignored
-            })
-        |> Codec.required "source" DataSource.codec _.Source
-        |> Codec.surrounding "root" Codec.string "`LDR_DATA`, or \"../shared/data\"" (defaultRoot ()) _.Root
-        |> Codec.maybe "people" People.codec _.People
-        |> Codec.required "split" split _.Split
-        |> Codec.required "size" RuntimeCodecs.gridSize _.Size
-        |> Codec.optional "spacing" RuntimeCodecs.spacing (1.0, 1.0, 1.0) _.Spacing
-        |> Codec.optional
-            "intensity"
-            RuntimeCodecs.intensity
-            (IntensityRule.Percentiles(0.5, 99.5))
-            _.Intensity
-        |> Codec.optional "alignment" RuntimeCodecs.alignment Alignment.World _.Alignment
-        |> Codec.optional "ignored_labels" (Codec.list Codec.int) [] _.IgnoredLabels
-        |> Codec.seal
+        codec {
+            let! source = required "source" DataSource.codec _.Source
+
+            and! root =
+                surrounding "root" Codec.string "`LDR_DATA`, or \"../shared/data\"" (defaultRoot ()) _.Root
+
+            and! people = maybe "people" People.codec _.People
+            and! split = required "split" split _.Split
+            and! size = required "size" RuntimeCodecs.gridSize _.Size
+            and! spacing = optional "spacing" RuntimeCodecs.spacing (1.0, 1.0, 1.0) _.Spacing
+
+            and! intensity =
+                optional
+                    "intensity"
+                    RuntimeCodecs.intensity
+                    (IntensityRule.Percentiles(0.5, 99.5))
+                    _.Intensity
+
+            and! alignment =
+                optional "alignment" RuntimeCodecs.alignment Alignment.World _.Alignment
+
+            and! ignoredLabels =
+                optional "ignored_labels" (Codec.list Codec.int) [] _.IgnoredLabels
+
+            return
+                {
+                    Source = source
+                    Root = root
+                    People = people
+                    Split = split
+                    Size = size
+                    Spacing = spacing
+                    Intensity = intensity
+                    Alignment = alignment
+                    IgnoredLabels = ignoredLabels
+                }
+        }
 
 [<CompilationRepresentation(CompilationRepresentationFlags.ModuleSuffix)>]
 module Dataset =
@@ -374,7 +409,7 @@ module Dataset =
             wrong $"{dataset.Name} names no parts; give numbers of subjects: train, validation, test"
         | None ->
             wrong
-                $"{dataset.Name} has no part \"{choice.Part}\"; {Codec.suggestion (dataset.Parts |> List.map _.Name) choice.Part}"
+                $"{dataset.Name} has no part \"{choice.Part}\"; {Suggestion.among (dataset.Parts |> List.map _.Name) choice.Part}"
         | Some { Problem = Some problem } -> Error problem
         | Some part ->
             let shares =

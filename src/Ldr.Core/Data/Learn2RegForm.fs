@@ -31,19 +31,21 @@ module Learn2RegForm =
         }
 
     let private full: Codec<Scan> =
-        Codec.record (fun image label mask keypoints landmarks ->
-            {
-                Image = image
-                Label = label
-                Mask = mask
-                Points = landmarks |> Option.orElse keypoints
-            })
-        |> Codec.required "image" Codec.string _.Image
-        |> Codec.maybe "label" Codec.string _.Label
-        |> Codec.maybe "mask" Codec.string _.Mask
-        |> Codec.maybe "keypoints" Codec.string _.Points
-        |> Codec.maybe "landmarks" Codec.string (fun _ -> None)
-        |> Codec.lenient
+        lenient {
+            let! image = required "image" Codec.string _.Image
+            and! label = maybe "label" Codec.string _.Label
+            and! mask = maybe "mask" Codec.string _.Mask
+            and! keypoints = maybe "keypoints" Codec.string _.Points
+            and! landmarks = maybe "landmarks" Codec.string (fun _ -> None)
+
+            return
+                {
+                    Image = image
+                    Label = label
+                    Mask = mask
+                    Points = landmarks |> Option.orElse keypoints
+                }
+        }
 
     /// A scan may also be the path of its image alone.
     let private scan: Codec<Scan> =
@@ -64,38 +66,42 @@ module Learn2RegForm =
         }
 
     let private pair: Codec<Pair> =
-        Codec.record (fun f m -> { Fixed = f; Moving = m })
-        |> Codec.required "fixed" Codec.string _.Fixed
-        |> Codec.required "moving" Codec.string _.Moving
-        |> Codec.lenient
+        lenient {
+            let! fixedScan = required "fixed" Codec.string _.Fixed
+            and! moving = required "moving" Codec.string _.Moving
+
+            return { Fixed = fixedScan; Moving = moving }
+        }
 
     let private testKeys = "registration_test", "test_paired_images"
 
     let private description: Codec<Description> =
-        let pairs key = Codec.optional key (Codec.list pair) []
-        let scans key = Codec.optional key (Codec.list scan) []
+        let pairs key = optional key (Codec.list pair) []
+        let scans key = optional key (Codec.list scan) []
 
-        Codec.record (fun name licence labels training test trainingPairs validation testing tested ->
-            {
-                Name = name
-                Licence = licence
-                Labels = labels
-                Training = training
-                Test = test
-                TrainingPairs = trainingPairs
-                ValidationPairs = validation
-                TestPairs = if List.isEmpty testing then tested else testing
-            })
-        |> Codec.maybe "name" Codec.string _.Name
-        |> Codec.maybe "licence" Codec.string _.Licence
-        |> Codec.maybe "labels" Codec.any _.Labels
-        |> scans "training" _.Training
-        |> scans "test" _.Test
-        |> pairs "training_paired_images" _.TrainingPairs
-        |> pairs "registration_val" _.ValidationPairs
-        |> pairs (fst testKeys) _.TestPairs
-        |> pairs (snd testKeys) (fun _ -> [])
-        |> Codec.lenient
+        lenient {
+            let! name = maybe "name" Codec.string _.Name
+            and! licence = maybe "licence" Codec.string _.Licence
+            and! labels = maybe "labels" Codec.any _.Labels
+            and! training = scans "training" _.Training
+            and! test = scans "test" _.Test
+            and! trainingPairs = pairs "training_paired_images" _.TrainingPairs
+            and! validationPairs = pairs "registration_val" _.ValidationPairs
+            and! testing = pairs (fst testKeys) _.TestPairs
+            and! tested = pairs (snd testKeys) (fun _ -> [])
+
+            return
+                {
+                    Name = name
+                    Licence = licence
+                    Labels = labels
+                    Training = training
+                    Test = test
+                    TrainingPairs = trainingPairs
+                    ValidationPairs = validationPairs
+                    TestPairs = if List.isEmpty testing then tested else testing
+                }
+        }
 
     /// Challenges have listed point files as `.nii.gz` that are `.csv`.
     let private pointFile (path: string) =

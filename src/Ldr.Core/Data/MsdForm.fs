@@ -14,24 +14,28 @@ module MsdForm =
         }
 
     let private entry: Codec<Entry> =
-        Codec.record (fun image label -> { Image = image; Label = label })
-        |> Codec.required "image" Codec.string _.Image
-        |> Codec.maybe "label" Codec.string _.Label
-        |> Codec.lenient
+        lenient {
+            let! image = required "image" Codec.string _.Image
+            and! label = maybe "label" Codec.string _.Label
+
+            return { Image = image; Label = label }
+        }
 
     let private description: Codec<Description> =
-        Codec.record (fun name licence labels training ->
-            {
-                Name = name
-                Licence = licence
-                Labels = labels
-                Training = training
-            })
-        |> Codec.maybe "name" Codec.string _.Name
-        |> Codec.maybe "licence" Codec.string _.Licence
-        |> Codec.maybe "labels" Codec.any _.Labels
-        |> Codec.required "training" (Codec.list entry) _.Training
-        |> Codec.lenient
+        lenient {
+            let! name = maybe "name" Codec.string _.Name
+            and! licence = maybe "licence" Codec.string _.Licence
+            and! labels = maybe "labels" Codec.any _.Labels
+            and! training = required "training" (Codec.list entry) _.Training
+
+            return
+                {
+                    Name = name
+                    Licence = licence
+                    Labels = labels
+                    Training = training
+                }
+        }
 
     /// Reads a `dataset.json`. Bad input is raised.
     let read (file: string) : Dataset =

@@ -19,26 +19,30 @@ module NnUnetForm =
         }
 
     let private case: Codec<Case> =
-        Codec.record (fun images label -> { Images = images; Label = label })
-        |> Codec.required "images" (Codec.list Codec.string) _.Images
-        |> Codec.required "label" Codec.string _.Label
-        |> Codec.lenient
+        lenient {
+            let! images = required "images" (Codec.list Codec.string) _.Images
+            and! label = required "label" Codec.string _.Label
+
+            return { Images = images; Label = label }
+        }
 
     let private description: Codec<Description> =
-        Codec.record (fun name licence labels ending cases ->
-            {
-                Name = name
-                Licence = licence
-                Labels = labels
-                Ending = ending
-                Cases = cases
-            })
-        |> Codec.maybe "name" Codec.string _.Name
-        |> Codec.maybe "licence" Codec.string _.Licence
-        |> Codec.maybe "labels" Codec.any _.Labels
-        |> Codec.optional "file_ending" Codec.string ".nii.gz" _.Ending
-        |> Codec.maybe "dataset" Codec.any _.Cases
-        |> Codec.lenient
+        lenient {
+            let! name = maybe "name" Codec.string _.Name
+            and! licence = maybe "licence" Codec.string _.Licence
+            and! labels = maybe "labels" Codec.any _.Labels
+            and! ending = optional "file_ending" Codec.string ".nii.gz" _.Ending
+            and! cases = maybe "dataset" Codec.any _.Cases
+
+            return
+                {
+                    Name = name
+                    Licence = licence
+                    Labels = labels
+                    Ending = ending
+                    Cases = cases
+                }
+        }
 
     /// The cases that a description lists itself.
     let private listed file (channel: int) (cases: System.Text.Json.JsonElement) : Subject list =

@@ -24,22 +24,29 @@ module People =
                 with :? System.ArgumentException ->
                     false)
 
-        Codec.record (fun consecutive pattern file ->
-            match consecutive, pattern, file with
-            | Some scans, None, None -> Some(People.Consecutive scans)
-            | None, Some expression, None -> Some(People.Pattern expression)
-            | None, None, Some file -> Some(People.Listed file)
-            | _ -> None)
-        |> Codec.maybe "consecutive" Codec.atLeastTwo (function
-            | Some(People.Consecutive scans) -> Some scans
-            | _ -> None)
-        |> Codec.maybe "pattern" expression (function
-            | Some(People.Pattern expression) -> Some expression
-            | _ -> None)
-        |> Codec.maybe "file" Codec.string (function
-            | Some(People.Listed file) -> Some file
-            | _ -> None)
-        |> Codec.seal
+        codec {
+            let! consecutive =
+                maybe "consecutive" Codec.atLeastTwo (function
+                    | Some(People.Consecutive scans) -> Some scans
+                    | _ -> None)
+
+            and! pattern =
+                maybe "pattern" expression (function
+                    | Some(People.Pattern expression) -> Some expression
+                    | _ -> None)
+
+            and! file =
+                maybe "file" Codec.string (function
+                    | Some(People.Listed file) -> Some file
+                    | _ -> None)
+
+            return
+                match consecutive, pattern, file with
+                | Some scans, None, None -> Some(People.Consecutive scans)
+                | None, Some expression, None -> Some(People.Pattern expression)
+                | None, None, Some file -> Some(People.Listed file)
+                | _ -> None
+        }
         |> Codec.where "one of \"consecutive\", \"pattern\" and \"file\"" _.IsSome
         |> Codec.map Option.get Some
 

@@ -68,23 +68,24 @@ module RcnForm =
         }
 
     let private description: Codec<Description> =
-        let file: Codec<string> =
-            Codec.record id |> Codec.required "path" Codec.string id |> Codec.lenient
+        let file: Codec<string> = required "path" Codec.string id |> Fields.lenient
 
-        Codec.record (fun files subsets schemes atlas labels ->
-            {
-                Files = files
-                Subsets = subsets
-                Schemes = schemes
-                Atlas = atlas
-                Labels = labels
-            })
-        |> Codec.required "files" (entries file) _.Files
-        |> Codec.required "subsets" (entries cases) _.Subsets
-        |> Codec.required "schemes" (entries (entries Codec.positive)) _.Schemes
-        |> Codec.maybe "atlas" Codec.string _.Atlas
-        |> Codec.optional "segmentation_class_value" (entries Codec.int) [] _.Labels
-        |> Codec.lenient
+        lenient {
+            let! files = required "files" (entries file) _.Files
+            and! subsets = required "subsets" (entries cases) _.Subsets
+            and! schemes = required "schemes" (entries (entries Codec.positive)) _.Schemes
+            and! atlas = maybe "atlas" Codec.string _.Atlas
+            and! labels = optional "segmentation_class_value" (entries Codec.int) [] _.Labels
+
+            return
+                {
+                    Files = files
+                    Subsets = subsets
+                    Schemes = schemes
+                    Atlas = atlas
+                    Labels = labels
+                }
+        }
 
     /// The archives in which the authors give their files away.
     let private archives =
@@ -314,7 +315,7 @@ module RcnForm =
                                     DataFiles.badAt
                                         file
                                         $"$.schemes.{name}.{subset}"
-                                        $"no such subset; {Codec.suggestion (List.map fst about.Subsets) subset}"
+                                        $"no such subset; {Suggestion.among (List.map fst about.Subsets) subset}"
                                 | Some cases ->
                                     {
                                         Subjects = cases

@@ -21,38 +21,47 @@ type Anatomy =
 module Anatomy =
     /// The keys of a synthetic data source.
     let internal fields: Fields<Anatomy, Anatomy> =
-        Codec.record (fun size subjects structures deformation noise seed ->
-            {
-                Size = size
-                Subjects = subjects
-                Structures = structures
-                Deformation = deformation
-                Noise = noise
-                Seed = seed
-            })
-        |> Codec.optional
-            "size"
-            (Codec.triple (
-                Codec.int
-                |> Codec.where "a whole number from 16 to 256" (fun n -> n >= 16 && n <= 256)
-            ))
-            (32, 40, 32)
-            _.Size
-        |> Codec.optional
-            "subjects"
-            (Codec.int
-             |> Codec.where "a whole number from 1 to 10000" (fun n -> n >= 1 && n <= 10000))
-            80
-            _.Subjects
-        |> Codec.optional
-            "structures"
-            (Codec.int
-             |> Codec.where "a whole number from 1 to 50" (fun n -> n >= 1 && n <= 50))
-            6
-            _.Structures
-        |> Codec.optional "deformation" Codec.notNegative 2.5 _.Deformation
-        |> Codec.optional "noise" Codec.notNegative 0.03 _.Noise
-        |> Codec.optional "seed" Codec.int 1 _.Seed
+        fields {
+            let! size =
+                optional
+                    "size"
+                    (Codec.triple (
+                        Codec.int
+                        |> Codec.where "a whole number from 16 to 256" (fun n -> n >= 16 && n <= 256)
+                    ))
+                    (32, 40, 32)
+                    _.Size
+
+            and! subjects =
+                optional
+                    "subjects"
+                    (Codec.int
+                     |> Codec.where "a whole number from 1 to 10000" (fun n -> n >= 1 && n <= 10000))
+                    80
+                    _.Subjects
+
+            and! structures =
+                optional
+                    "structures"
+                    (Codec.int
+                     |> Codec.where "a whole number from 1 to 50" (fun n -> n >= 1 && n <= 50))
+                    6
+                    _.Structures
+
+            and! deformation = optional "deformation" Codec.notNegative 2.5 _.Deformation
+            and! noise = optional "noise" Codec.notNegative 0.03 _.Noise
+            and! seed = optional "seed" Codec.int 1 _.Seed
+
+            return
+                {
+                    Size = size
+                    Subjects = subjects
+                    Structures = structures
+                    Deformation = deformation
+                    Noise = noise
+                    Seed = seed
+                }
+        }
 
     let private grid (nx, ny, nz) = Grid(nx, ny, nz, Affine.Identity)
 

@@ -232,7 +232,7 @@ module DoctorReport =
             node
 
         let triple (a: float, b: float, c: float) =
-            list [ Codec.rounded a; Codec.rounded b; Codec.rounded c ]
+            list [ JsonNumber.rounded a; JsonNumber.rounded b; JsonNumber.rounded c ]
 
         let spoiling, doubtful, remarks = verdict diagnosis
         let inventory = diagnosis.Inventory
@@ -253,8 +253,8 @@ module DoctorReport =
                         "spacing_mm", triple (ScanFacts.spacing facts)
                         "orientation", text facts.Grid.Orientation
                         "type", text facts.StoredAs
-                        "min", Codec.finiteOrNull facts.Low
-                        "max", Codec.finiteOrNull facts.High
+                        "min", JsonNumber.finiteOrNull facts.Low
+                        "max", JsonNumber.finiteOrNull facts.High
                         "not_finite", JsonValue.Create facts.NotFinite
                         "digest", text facts.Digest
                     ]
@@ -295,9 +295,9 @@ module DoctorReport =
                                      |> Option.map text
                                      |> Option.toObj)
                                     "subjects", JsonValue.Create volumes.Length
-                                    "median_cm3", Codec.rounded (Statistics.median volumes)
-                                    "min_cm3", Codec.rounded (List.min volumes)
-                                    "max_cm3", Codec.rounded (List.max volumes)
+                                    "median_cm3", JsonNumber.rounded (Statistics.median volumes)
+                                    "min_cm3", JsonNumber.rounded (List.min volumes)
+                                    "max_cm3", JsonNumber.rounded (List.max volumes)
                                 ]
                     ]
                 "scans",

@@ -321,7 +321,7 @@ module Benchmark =
     /// The keys of `benchmark --json`; those of libtorch are null when it was not measured.
     let toJson (measured: Measured) : JsonObject =
         let number (value: float) =
-            Codec.finiteOrNull (Math.Round(value, 6))
+            JsonNumber.finiteOrNull (Math.Round(value, 6))
 
         let torch pick =
             measured.Torch |> Option.map pick |> Option.defaultValue nan |> number

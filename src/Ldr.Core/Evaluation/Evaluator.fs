@@ -149,7 +149,7 @@ module Evaluator =
     let model (device: torch.Device) (model: Model) (set: EvaluationSet) stop progress : PairScore list =
         checkGrids model.Card set
         use registrar = new Registrar(TorchPredictor(device, model))
-        by (registering registrar (RegistrationOptions()) stop) false set stop progress
+        by (registering registrar (RegistrationOptions(Check = false)) stop) false set stop progress
 
     /// Scores the initial alignment alone.
     let untouched (alignment: Alignment) (set: EvaluationSet) stop : PairScore list =

@@ -275,102 +275,112 @@ module Scores =
     let private measured =
         Codec.finite |> Codec.map id (fun (value: float) -> Math.Round(value, 6))
 
-    let private maybe key (pick: 's -> float) =
-        Codec.maybe key measured (pick >> known)
+    /// A measured number that may be unknown.
+    let private unsure key (pick: 's -> float) = maybe key measured (pick >> known)
 
     let private labelCodec: Codec<LabelScore> =
-        Codec.record (fun label dice jaccard hd95 carried median extreme ratio ->
-            {
-                Label = label
-                Dice = dice
-                Jaccard = jaccard
-                Hd95Mm = orNan hd95
-                Carried95Mm = orNan carried
-                MedianJacobian = orNan median
-                ExtremePercent = orNan extreme
-                VolumeRatio = orNan ratio
-            })
-        |> Codec.required "label" Codec.int _.Label
-        |> Codec.required "dice" measured _.Dice
-        |> Codec.required "jaccard" measured _.Jaccard
-        |> maybe "hd95_mm" (fun (s: LabelScore) -> s.Hd95Mm)
-        |> maybe "carried95_mm" (fun (s: LabelScore) -> s.Carried95Mm)
-        |> maybe "median_jacobian" (fun (s: LabelScore) -> s.MedianJacobian)
-        |> maybe "extreme_percent" (fun (s: LabelScore) -> s.ExtremePercent)
-        |> maybe "volume_ratio" (fun (s: LabelScore) -> s.VolumeRatio)
-        |> Codec.seal
+        codec {
+            let! label = required "label" Codec.int _.Label
+            and! dice = required "dice" measured _.Dice
+            and! jaccard = required "jaccard" measured _.Jaccard
+            and! hd95Mm = unsure "hd95_mm" (fun (s: LabelScore) -> s.Hd95Mm)
+            and! carried95Mm = unsure "carried95_mm" (fun (s: LabelScore) -> s.Carried95Mm)
+
+            and! medianJacobian =
+                unsure "median_jacobian" (fun (s: LabelScore) -> s.MedianJacobian)
+
+            and! extremePercent =
+                unsure "extreme_percent" (fun (s: LabelScore) -> s.ExtremePercent)
+
+            and! volumeRatio = unsure "volume_ratio" (fun (s: LabelScore) -> s.VolumeRatio)
+
+            return
+                {
+                    Label = label
+                    Dice = dice
+                    Jaccard = jaccard
+                    Hd95Mm = orNan hd95Mm
+                    Carried95Mm = orNan carried95Mm
+                    MedianJacobian = orNan medianJacobian
+                    ExtremePercent = orNan extremePercent
+                    VolumeRatio = orNan volumeRatio
+                }
+        }
 
     /// Sheets of before the deviation of log J was measured have Learn2Reg's under its name, and no other.
     let private pairCodec: Codec<PairScore> =
-        Codec.record
-            (fun
-                fixedName
-                moving
-                dice
-                jaccard
-                hd95
-                tre
-                folded
-                sdlogj
-                learn2reg
-                extreme
-                content
-                inLabels
-                volumes
-                carried
-                inverse
-                milliseconds
-                labels ->
+        codec {
+            let! fixedName = required "fixed" Codec.string _.Fixed
+            and! moving = required "moving" Codec.string _.Moving
+            and! dice = unsure "dice" (fun (s: PairScore) -> s.Dice)
+            and! jaccard = unsure "jaccard" (fun (s: PairScore) -> s.Jaccard)
+            and! hd95Mm = unsure "hd95_mm" (fun (s: PairScore) -> s.Hd95Mm)
+            and! treMm = unsure "tre_mm" (fun (s: PairScore) -> s.TreMm)
+
+            and! foldedPercent =
+                required "folded_percent" measured (fun (s: PairScore) -> s.FoldedPercent)
+
+            and! sdlogj = unsure "sdlogj" (fun (s: PairScore) -> s.SdLogJ)
+            and! learn2reg = unsure "sdlogj_learn2reg" (fun (s: PairScore) -> s.SdLogJLearn2Reg)
+
+            and! extremePercent =
+                unsure "extreme_percent" (fun (s: PairScore) -> s.ExtremePercent)
+
+            and! extremeContentPercent =
+                unsure "extreme_content_percent" (fun (s: PairScore) -> s.ExtremeContentPercent)
+
+            and! extremeLabelPercent =
+                unsure "extreme_label_percent" (fun (s: PairScore) -> s.ExtremeLabelPercent)
+
+            and! volumeErrorPercent =
+                unsure "volume_error_percent" (fun (s: PairScore) -> s.VolumeErrorPercent)
+
+            and! carried95Mm = unsure "carried95_mm" (fun (s: PairScore) -> s.Carried95Mm)
+            and! inverseMm = unsure "inverse_mm" (fun (s: PairScore) -> s.InverseMm)
+
+            and! milliseconds =
+                required "milliseconds" measured (fun (s: PairScore) -> s.Milliseconds)
+
+            and! perLabel = required "labels" (Codec.list labelCodec) _.PerLabel
+
+            return
                 {
                     Fixed = fixedName
                     Moving = moving
                     Dice = orNan dice
                     Jaccard = orNan jaccard
-                    Hd95Mm = orNan hd95
-                    TreMm = orNan tre
-                    PerLabel = labels
-                    FoldedPercent = folded
+                    Hd95Mm = orNan hd95Mm
+                    TreMm = orNan treMm
+                    PerLabel = perLabel
+                    FoldedPercent = foldedPercent
                     SdLogJ = if Option.isNone learn2reg then nan else orNan sdlogj
                     SdLogJLearn2Reg = learn2reg |> Option.orElse sdlogj |> orNan
-                    ExtremePercent = orNan extreme
-                    ExtremeContentPercent = orNan content
-                    ExtremeLabelPercent = orNan inLabels
-                    VolumeErrorPercent = orNan volumes
-                    Carried95Mm = orNan carried
-                    InverseMm = orNan inverse
+                    ExtremePercent = orNan extremePercent
+                    ExtremeContentPercent = orNan extremeContentPercent
+                    ExtremeLabelPercent = orNan extremeLabelPercent
+                    VolumeErrorPercent = orNan volumeErrorPercent
+                    Carried95Mm = orNan carried95Mm
+                    InverseMm = orNan inverseMm
                     Milliseconds = milliseconds
-                })
-        |> Codec.required "fixed" Codec.string _.Fixed
-        |> Codec.required "moving" Codec.string _.Moving
-        |> maybe "dice" (fun (s: PairScore) -> s.Dice)
-        |> maybe "jaccard" (fun (s: PairScore) -> s.Jaccard)
-        |> maybe "hd95_mm" (fun (s: PairScore) -> s.Hd95Mm)
-        |> maybe "tre_mm" (fun (s: PairScore) -> s.TreMm)
-        |> Codec.required "folded_percent" measured (fun (s: PairScore) -> s.FoldedPercent)
-        |> maybe "sdlogj" (fun (s: PairScore) -> s.SdLogJ)
-        |> maybe "sdlogj_learn2reg" (fun (s: PairScore) -> s.SdLogJLearn2Reg)
-        |> maybe "extreme_percent" (fun (s: PairScore) -> s.ExtremePercent)
-        |> maybe "extreme_content_percent" (fun (s: PairScore) -> s.ExtremeContentPercent)
-        |> maybe "extreme_label_percent" (fun (s: PairScore) -> s.ExtremeLabelPercent)
-        |> maybe "volume_error_percent" (fun (s: PairScore) -> s.VolumeErrorPercent)
-        |> maybe "carried95_mm" (fun (s: PairScore) -> s.Carried95Mm)
-        |> maybe "inverse_mm" (fun (s: PairScore) -> s.InverseMm)
-        |> Codec.required "milliseconds" measured (fun (s: PairScore) -> s.Milliseconds)
-        |> Codec.required "labels" (Codec.list labelCodec) _.PerLabel
-        |> Codec.seal
+                }
+        }
 
     /// A score sheet as JSON.
     let sheet: Codec<ScoreSheet> =
-        Codec.record (fun parameters macs scores ->
-            {
-                Parameters = int64 (parameters: float)
-                Macs = macs
-                Scores = scores
-            })
-        |> Codec.required "parameters" Codec.notNegative (fun s -> float s.Parameters)
-        |> Codec.required "macs" Codec.notNegative _.Macs
-        |> Codec.required "pairs" (Codec.list pairCodec) _.Scores
-        |> Codec.seal
+        codec {
+            let! parameters =
+                required "parameters" Codec.notNegative (fun s -> float s.Parameters)
+
+            and! macs = required "macs" Codec.notNegative _.Macs
+            and! scores = required "pairs" (Codec.list pairCodec) _.Scores
+
+            return
+                {
+                    Parameters = int64 (parameters: float)
+                    Macs = macs
+                    Scores = scores
+                }
+        }
 
     /// The scores of several trainings of one kind on the same pairs, averaged pair by pair (labels: of the first).
     let overSeeds (scores: PairScore list list) : PairScore list =
@@ -450,7 +460,7 @@ module Scores =
             let node = JsonObject()
 
             for label, value in values do
-                node.Add(string label, Codec.rounded value)
+                node.Add(string label, JsonNumber.rounded value)
 
             node
 
@@ -461,29 +471,29 @@ module Scores =
             node.Add("part", JsonValue.Create summary.Part)
 
         node.Add("pairs", JsonValue.Create summary.Pairs)
-        node.Add("dice_before", Codec.rounded summary.DiceBefore)
-        node.Add("dice", Codec.rounded summary.Dice)
-        node.Add("dice_sd", Codec.rounded summary.DiceSd)
+        node.Add("dice_before", JsonNumber.rounded summary.DiceBefore)
+        node.Add("dice", JsonNumber.rounded summary.Dice)
+        node.Add("dice_sd", JsonNumber.rounded summary.DiceSd)
         node.Add("dice_per_label", perLabel summary.DicePerLabel)
-        node.Add("jaccard", Codec.rounded summary.Jaccard)
-        node.Add("hd95_mm", Codec.rounded summary.Hd95Mm)
-        node.Add("tre_before_mm", Codec.rounded summary.TreBeforeMm)
-        node.Add("tre_mm", Codec.rounded summary.TreMm)
-        node.Add("folded_percent", Codec.rounded summary.FoldedPercent)
-        node.Add("sdlogj", Codec.rounded summary.SdLogJ)
-        node.Add("sdlogj_learn2reg", Codec.rounded summary.SdLogJLearn2Reg)
-        node.Add("extreme_percent", Codec.rounded summary.ExtremePercent)
-        node.Add("extreme_content_percent", Codec.rounded summary.ExtremeContentPercent)
-        node.Add("extreme_label_percent", Codec.rounded summary.ExtremeLabelPercent)
+        node.Add("jaccard", JsonNumber.rounded summary.Jaccard)
+        node.Add("hd95_mm", JsonNumber.rounded summary.Hd95Mm)
+        node.Add("tre_before_mm", JsonNumber.rounded summary.TreBeforeMm)
+        node.Add("tre_mm", JsonNumber.rounded summary.TreMm)
+        node.Add("folded_percent", JsonNumber.rounded summary.FoldedPercent)
+        node.Add("sdlogj", JsonNumber.rounded summary.SdLogJ)
+        node.Add("sdlogj_learn2reg", JsonNumber.rounded summary.SdLogJLearn2Reg)
+        node.Add("extreme_percent", JsonNumber.rounded summary.ExtremePercent)
+        node.Add("extreme_content_percent", JsonNumber.rounded summary.ExtremeContentPercent)
+        node.Add("extreme_label_percent", JsonNumber.rounded summary.ExtremeLabelPercent)
         node.Add("extreme_percent_per_label", perLabel summary.ExtremePerLabel)
         node.Add("median_jacobian_per_label", perLabel summary.MedianJacobianPerLabel)
         node.Add("volume_ratio_per_label", perLabel summary.VolumeRatioPerLabel)
-        node.Add("volume_error_percent", Codec.rounded summary.VolumeErrorPercent)
-        node.Add("carried95_mm", Codec.rounded summary.Carried95Mm)
-        node.Add("inverse_mm", Codec.rounded summary.InverseMm)
-        node.Add("milliseconds", Codec.rounded summary.Milliseconds)
+        node.Add("volume_error_percent", JsonNumber.rounded summary.VolumeErrorPercent)
+        node.Add("carried95_mm", JsonNumber.rounded summary.Carried95Mm)
+        node.Add("inverse_mm", JsonNumber.rounded summary.InverseMm)
+        node.Add("milliseconds", JsonNumber.rounded summary.Milliseconds)
         node.Add("parameters", JsonValue.Create summary.Parameters)
-        node.Add("macs", Codec.rounded summary.Macs)
+        node.Add("macs", JsonNumber.rounded summary.Macs)
         node.Add("seeds", JsonValue.Create summary.Seeds)
         node
 

@@ -54,39 +54,50 @@ module EvaluationOptions =
             |> Codec.where "a list of two names" (fun names -> names.Length = 2)
             |> Codec.map (fun names -> names[0], names[1]) (fun (a, b) -> [ a; b ])
 
-        Codec.record (fun pairs seed validation compare ->
-            {
-                Pairs = pairs
-                Seed = seed
-                ValidationPairs = validation
-                Compare = compare
-            })
-        |> Codec.optional "pairs" Codec.positiveInt standard.Pairs _.Pairs
-        |> Codec.optional "seed" Codec.int standard.Seed _.Seed
-        |> Codec.optional "validation_pairs" Codec.positiveInt standard.ValidationPairs _.ValidationPairs
-        |> Codec.optional "compare" (Codec.list two) standard.Compare _.Compare
-        |> Codec.seal
+        codec {
+            let! pairs = optional "pairs" Codec.positiveInt standard.Pairs _.Pairs
+            and! seed = optional "seed" Codec.int standard.Seed _.Seed
+
+            and! validationPairs =
+                optional "validation_pairs" Codec.positiveInt standard.ValidationPairs _.ValidationPairs
+
+            and! compare = optional "compare" (Codec.list two) standard.Compare _.Compare
+
+            return
+                {
+                    Pairs = pairs
+                    Seed = seed
+                    ValidationPairs = validationPairs
+                    Compare = compare
+                }
+        }
 
 module Experiment =
     let codec: Codec<Experiment> =
-        Codec.record (fun name seed data train evaluation ->
-            {
-                Name = name
-                Seed = seed
-                Data = data
-                Train = train
-                Evaluation = evaluation
-            })
-        |> Codec.required "name" Codec.fileName _.Name
-        |> Codec.optional "seed" Codec.int 1 _.Seed
-        |> Codec.required "data" DataOptions.codec _.Data
-        |> Codec.required
-            "train"
-            (Codec.list TrainingOptions.codec
-             |> Codec.where "at least one training" (List.isEmpty >> not))
-            _.Train
-        |> Codec.optional "evaluation" EvaluationOptions.codec EvaluationOptions.standard _.Evaluation
-        |> Codec.seal
+        codec {
+            let! name = required "name" Codec.fileName _.Name
+            and! seed = optional "seed" Codec.int 1 _.Seed
+            and! data = required "data" DataOptions.codec _.Data
+
+            and! train =
+                required
+                    "train"
+                    (Codec.list TrainingOptions.codec
+                     |> Codec.where "at least one training" (List.isEmpty >> not))
+                    _.Train
+
+            and! evaluation =
+                optional "evaluation" EvaluationOptions.codec EvaluationOptions.standard _.Evaluation
+
+            return
+                {
+                    Name = name
+                    Seed = seed
+                    Data = data
+                    Train = train
+                    Evaluation = evaluation
+                }
+        }
 
     /// All trainings with all their seeds, in order.
     let instances (experiment: Experiment) : Instance list =
@@ -188,7 +199,7 @@ module Experiment =
                     if not (List.contains name names) then
                         {
                             Path = $"$.evaluation.compare[{index}]"
-                            Problem = $"\"{name}\" is no training; {Codec.suggestion names name}"
+                            Problem = $"\"{name}\" is no training; {Suggestion.among names name}"
                         }
 
             for index, training in List.indexed experiment.Train do
@@ -246,7 +257,7 @@ module Experiment =
                         {
                             Path = $"$.train[{index}].start"
                             Problem =
-                                $"\"{start}\" is neither an earlier training nor a model; {Codec.suggestion known start}"
+                                $"\"{start}\" is neither an earlier training nor a model; {Suggestion.among known start}"
                         }
 
             for index, teacher in foreignTeachers experiment do
@@ -264,7 +275,7 @@ module Experiment =
                         if index = 0 then
                             "train it first, or name another with --set"
                         else
-                            Codec.suggestion (List.take index names) teacher
+                            Suggestion.among (List.take index names) teacher
 
                     teacherProblem
                         index
@@ -297,7 +308,7 @@ module Experiment =
         | missing -> Error(BadJson(file, missing))
 
     let private parseNode (text: string) : JsonNode | null =
-        JsonNode.Parse(text, Nullable(), Codec.reading)
+        JsonNode.Parse(text, Nullable(), JsonText.reading)
 
     /// JSON, or a text without quotes.
     let private parseValue (text: string) : JsonNode | null =
@@ -383,7 +394,7 @@ module Experiment =
             Error(BadFile(file, "no such file", another))
         else
             Error.guard (fun () -> File.ReadAllText file)
-            |> Result.bind (fun text -> Codec.parse file text |> Result.mapError (wrongKind file))
+            |> Result.bind (fun text -> JsonText.parse file text |> Result.mapError (wrongKind file))
             |> Result.bind (notDataset file)
             |> Result.bind (fun element ->
                 if assignments.IsEmpty then
@@ -395,7 +406,7 @@ module Experiment =
                         (Ok(), assignments)
                         ||> List.fold (fun state assignment ->
                             state |> Result.bind (fun () -> set file root assignment))
-                        |> Result.bind (fun () -> Codec.parse file (root.ToJsonString())))
+                        |> Result.bind (fun () -> JsonText.parse file (root.ToJsonString())))
             |> Result.bind (Codec.decode file codec)
             |> Result.bind (fun experiment ->
                 match problems experiment with

@@ -67,6 +67,9 @@ module Error =
         | :? FileNotFoundException as e -> Error(BadInput(e.Message))
         | :? IOException as e -> Error(BadInput(e.Message))
 
+    /// The same for what has a result of its own.
+    let guardResult (action: unit -> Result<'a, Error>) : Result<'a, Error> = guard action |> Result.bind id
+
     /// The value, or the error as an exception that `guard` turns back.
     let orRaise (result: Result<'a, Error>) : 'a =
         match result with

@@ -14,15 +14,19 @@ module RuntimeCodecs =
     /// `{"percentiles": [0.5, 99.5]}` of each volume, or a fixed window `{"window": [-1000, 400]}`.
     let intensity: Codec<IntensityRule> =
         let fields =
-            Codec.record (fun percentiles window -> percentiles, window)
-            |> Codec.maybe
-                "percentiles"
-                (range "percent"
-                 |> Codec.where "two rising percentages from 0 to 100" (fun (low, high) ->
-                     low >= 0.0 && high <= 100.0))
-                fst
-            |> Codec.maybe "window" (range "in the units of the scans") snd
-            |> Codec.seal
+            codec {
+                let! percentiles =
+                    maybe
+                        "percentiles"
+                        (range "percent"
+                         |> Codec.where "two rising percentages from 0 to 100" (fun (low, high) ->
+                             low >= 0.0 && high <= 100.0))
+                        fst
+
+                and! window = maybe "window" (range "in the units of the scans") snd
+
+                return percentiles, window
+            }
 
         let one =
             fields
@@ -68,46 +72,61 @@ module RuntimeCodecs =
     let thresholds: Codec<VerdictThresholds> =
         let standard = VerdictThresholds.Standard
 
-        Codec.record (fun failedDetail lookDetail failedInner lookInner half lookExtreme failedExtreme ->
-            VerdictThresholds(
-                FailedDetail = failedDetail,
-                LookDetail = lookDetail,
-                FailedInnerDetail = failedInner,
-                LookInnerDetail = lookInner,
-                LookHalfDetail = half,
-                LookExtremePercent = lookExtreme,
-                FailedExtremePercent = failedExtreme
-            ))
-        |> Codec.optional
-            "failed_detail"
-            Codec.notNegative
-            standard.FailedDetail
-            (fun (t: VerdictThresholds) -> t.FailedDetail)
-        |> Codec.optional "look_detail" Codec.notNegative standard.LookDetail (fun (t: VerdictThresholds) ->
-            t.LookDetail)
-        |> Codec.optional
-            "failed_inner_detail"
-            Codec.notNegative
-            standard.FailedInnerDetail
-            (fun (t: VerdictThresholds) -> t.FailedInnerDetail)
-        |> Codec.optional
-            "look_inner_detail"
-            Codec.notNegative
-            standard.LookInnerDetail
-            (fun (t: VerdictThresholds) -> t.LookInnerDetail)
-        |> Codec.optional
-            "look_half_detail"
-            Codec.notNegative
-            standard.LookHalfDetail
-            (fun (t: VerdictThresholds) -> t.LookHalfDetail)
-        |> Codec.optional
-            "look_extreme_percent"
-            Codec.notNegative
-            standard.LookExtremePercent
-            (fun (t: VerdictThresholds) -> t.LookExtremePercent)
-        |> Codec.optional
-            "failed_extreme_percent"
-            Codec.notNegative
-            standard.FailedExtremePercent
-            (fun (t: VerdictThresholds) -> t.FailedExtremePercent)
-        |> Codec.seal
+        codec {
+            let! failedDetail =
+                optional
+                    "failed_detail"
+                    Codec.notNegative
+                    standard.FailedDetail
+                    (fun (t: VerdictThresholds) -> t.FailedDetail)
+
+            and! lookDetail =
+                optional "look_detail" Codec.notNegative standard.LookDetail (fun (t: VerdictThresholds) ->
+                    t.LookDetail)
+
+            and! failedInner =
+                optional
+                    "failed_inner_detail"
+                    Codec.notNegative
+                    standard.FailedInnerDetail
+                    (fun (t: VerdictThresholds) -> t.FailedInnerDetail)
+
+            and! lookInner =
+                optional
+                    "look_inner_detail"
+                    Codec.notNegative
+                    standard.LookInnerDetail
+                    (fun (t: VerdictThresholds) -> t.LookInnerDetail)
+
+            and! half =
+                optional
+                    "look_half_detail"
+                    Codec.notNegative
+                    standard.LookHalfDetail
+                    (fun (t: VerdictThresholds) -> t.LookHalfDetail)
+
+            and! lookExtreme =
+                optional
+                    "look_extreme_percent"
+                    Codec.notNegative
+                    standard.LookExtremePercent
+                    (fun (t: VerdictThresholds) -> t.LookExtremePercent)
+
+            and! failedExtremePercent =
+                optional
+                    "failed_extreme_percent"
+                    Codec.notNegative
+                    standard.FailedExtremePercent
+                    (fun (t: VerdictThresholds) -> t.FailedExtremePercent)
+
+            return
+                VerdictThresholds(
+                    FailedDetail = failedDetail,
+                    LookDetail = lookDetail,
+                    FailedInnerDetail = failedInner,
+                    LookInnerDetail = lookInner,
+                    LookHalfDetail = half,
+                    LookExtremePercent = lookExtreme,
+                    FailedExtremePercent = failedExtremePercent
+                )
+        }

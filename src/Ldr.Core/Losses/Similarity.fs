@@ -25,29 +25,21 @@ module SimilarityMeasure =
             Codec.int
             |> Codec.where "a whole number from 8 to 128" (fun n -> n >= 8 && n <= 128)
 
-        Codec.union
+        Union.codec
             "kind"
             [
-                Codec.case "correlation" (Codec.record ()) (fun () -> Correlation) (function
+                Union.case "correlation" Fields.none (fun () -> Correlation) (function
                     | Correlation -> Some()
                     | _ -> None)
-                Codec.case
-                    "local-correlation"
-                    (Codec.record id |> Codec.optional "window" window 7 id)
-                    LocalCorrelation
-                    (function
-                     | LocalCorrelation w -> Some w
-                     | _ -> None)
-                Codec.case "mse" (Codec.record ()) (fun () -> SquaredDifference) (function
+                Union.case "local-correlation" (optional "window" window 7 id) LocalCorrelation (function
+                    | LocalCorrelation w -> Some w
+                    | _ -> None)
+                Union.case "mse" Fields.none (fun () -> SquaredDifference) (function
                     | SquaredDifference -> Some()
                     | _ -> None)
-                Codec.case
-                    "mutual-information"
-                    (Codec.record id |> Codec.optional "bins" bins 32 id)
-                    MutualInformation
-                    (function
-                     | MutualInformation b -> Some b
-                     | _ -> None)
+                Union.case "mutual-information" (optional "bins" bins 32 id) MutualInformation (function
+                    | MutualInformation b -> Some b
+                    | _ -> None)
             ]
 
 /// How alike two images are.

@@ -77,26 +77,34 @@ module Architecture =
         |> Codec.where $"a list of {count} widths" (fun l -> List.length l = count)
 
     let private student =
-        Codec.record (fun encoder decoder -> { Encoder = encoder; Decoder = decoder })
-        |> Codec.optional "encoder" (widths 4) StudentWidths.standard.Encoder (fun w -> w.Encoder)
-        |> Codec.optional "decoder" (widths 3) StudentWidths.standard.Decoder (fun w -> w.Decoder)
+        fields {
+            let! encoder = optional "encoder" (widths 4) StudentWidths.standard.Encoder _.Encoder
+            and! decoder = optional "decoder" (widths 3) StudentWidths.standard.Decoder _.Decoder
+
+            return { Encoder = encoder; Decoder = decoder }
+        }
 
     let private scale =
-        Codec.record (fun levels channels -> { Levels = levels; Channels = channels })
-        |> Codec.optional
-            "levels"
-            (Codec.int
-             |> Codec.where "a whole number from 2 to 7" (fun v -> v >= 2 && v <= 7))
-            VtnScale.standard.Levels
-            (fun s -> s.Levels)
-        |> Codec.optional "channels" channels VtnScale.standard.Channels (fun s -> s.Channels)
+        fields {
+            let! levels =
+                optional
+                    "levels"
+                    (Codec.int
+                     |> Codec.where "a whole number from 2 to 7" (fun v -> v >= 2 && v <= 7))
+                    VtnScale.standard.Levels
+                    _.Levels
 
-    let private stageCases (wrap: Stage -> 'u) (unwrap: 'u -> Stage option) : Codec.Case<'u> list =
+            and! channels = optional "channels" channels VtnScale.standard.Channels _.Channels
+
+            return { Levels = levels; Channels = channels }
+        }
+
+    let private stageCases (wrap: Stage -> 'u) (unwrap: 'u -> Stage option) : UnionCase<'u> list =
         let case word fields make pick =
-            Codec.case word fields (make >> wrap) (unwrap >> Option.bind pick)
+            Union.case word fields (make >> wrap) (unwrap >> Option.bind pick)
 
         let bare word stage =
-            case word (Codec.record ()) (fun () -> stage) (fun s -> if s = stage then Some() else None)
+            case word Fields.none (fun () -> stage) (fun s -> if s = stage then Some() else None)
 
         [
             case "ldr" student Stage.Ldr (function
@@ -115,37 +123,42 @@ module Architecture =
             bare "voxelmorph" Stage.VoxelMorph
         ]
 
-    let private stageCodec: Codec<Stage> = Codec.union "kind" (stageCases id Some)
+    let private stageCodec: Codec<Stage> = Union.codec "kind" (stageCases id Some)
 
     let private stemCodec: Codec<AffineStem> =
-        let channels () =
-            Codec.record id |> Codec.optional "channels" channels 16 id
+        let channels = optional "channels" channels 16 id
 
-        Codec.union
+        Union.codec
             "kind"
             [
-                Codec.case "affine" (channels ()) Affine (function
+                Union.case "affine" channels Affine (function
                     | Affine c -> Some c
                     | _ -> None)
-                Codec.case "affine-light" (channels ()) AffineLight (function
+                Union.case "affine-light" channels AffineLight (function
                     | AffineLight c -> Some c
                     | _ -> None)
             ]
 
     let private cascade =
-        Codec.record (fun affine stages stage ->
-            {
-                Affine = affine
-                Stages = stages
-                Stage = stage
-            })
-        |> Codec.maybe "affine" stemCodec (fun c -> c.Affine)
-        |> Codec.required
-            "stages"
-            (Codec.int
-             |> Codec.where "a whole number from 0 to 20" (fun v -> v >= 0 && v <= 20))
-            (fun c -> c.Stages)
-        |> Codec.optional "stage" stageCodec (Stage.Ldr StudentWidths.standard) (fun c -> c.Stage)
+        fields {
+            let! affine = maybe "affine" stemCodec _.Affine
+
+            and! stages =
+                required
+                    "stages"
+                    (Codec.int
+                     |> Codec.where "a whole number from 0 to 20" (fun v -> v >= 0 && v <= 20))
+                    _.Stages
+
+            and! stage = optional "stage" stageCodec (Stage.Ldr StudentWidths.standard) _.Stage
+
+            return
+                {
+                    Affine = affine
+                    Stages = stages
+                    Stage = stage
+                }
+        }
 
     /// As JSON: `kind` is `ldr`, `ldr-half`, `ldr-velocity` (with `encoder`, `decoder`), `ldr-reference`, `vtn` (`levels`, `channels`),
     /// `voxelmorph` or `cascade` (`affine`: absent, `affine` or `affine-light`; `stages`; `stage`, one of the others).
@@ -156,11 +169,11 @@ module Architecture =
                 | Architecture.Cascade _ -> None)
 
         let several =
-            Codec.case "cascade" cascade Architecture.Cascade (function
+            Union.case "cascade" cascade Architecture.Cascade (function
                 | Architecture.Cascade c -> Some c
                 | Architecture.Single _ -> None)
 
-        Codec.union "kind" (single @ [ several ])
+        Union.codec "kind" (single @ [ several ])
         |> Codec.where "a cascade with an affine stage, or with at least one stage" (function
             | Architecture.Cascade { Affine = None; Stages = 0 } -> false
             | _ -> true)

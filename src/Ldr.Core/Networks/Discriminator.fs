@@ -30,16 +30,21 @@ module DiscriminatorOptions =
             )
             |> Codec.where "a list of 1 to 6 widths" (fun l -> l.Length >= 1 && l.Length <= 6)
 
-        Codec.record (fun widths conditioned fullSize ->
-            {
-                Widths = widths
-                Conditioned = conditioned
-                FullSize = fullSize
-            })
-        |> Codec.optional "widths" widths standard.Widths _.Widths
-        |> Codec.optional "conditioned" Codec.bool standard.Conditioned _.Conditioned
-        |> Codec.optional "full_size" Codec.bool standard.FullSize _.FullSize
-        |> Codec.seal
+        codec {
+            let! widths = optional "widths" widths standard.Widths _.Widths
+
+            and! conditioned =
+                optional "conditioned" Codec.bool standard.Conditioned _.Conditioned
+
+            and! fullSize = optional "full_size" Codec.bool standard.FullSize _.FullSize
+
+            return
+                {
+                    Widths = widths
+                    Conditioned = conditioned
+                    FullSize = fullSize
+                }
+        }
 
 /// What a discriminator makes of fields, and, if it is told them, of the images of the pairs.
 [<NoEquality; NoComparison>]

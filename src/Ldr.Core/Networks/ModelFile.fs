@@ -32,60 +32,57 @@ type ModelFigures =
 
 module ModelFigures =
     let private fields: Fields<ModelFigures, ModelFigures> =
-        Codec.record
-            (fun
-                pairs
-                seed
-                before
-                dice
-                sd
-                hd95
-                carried
-                inLabels
-                content
-                volumes
-                folded
-                sdlogj
-                inverse
-                knownBefore
-                known ->
+        fields {
+            let! pairs = required "pairs" Codec.positiveInt _.Pairs
+            and! drawSeed = required "draw_seed" Codec.int _.DrawSeed
+            and! diceBefore = required "dice_before" Codec.finite _.DiceBefore
+            and! dice = required "dice" Codec.finite _.Dice
+            and! diceSd = required "dice_sd" Codec.finite _.DiceSd
+            and! hd95Mm = required "hd95_mm" Codec.finite _.Hd95Mm
+            and! carried95Mm = required "carried95_mm" Codec.finite _.Carried95Mm
+
+            and! extremeLabelPercent =
+                required "extreme_label_percent" Codec.finite _.ExtremeLabelPercent
+
+            and! extremeContentPercent =
+                required "extreme_content_percent" Codec.finite _.ExtremeContentPercent
+
+            and! volumeErrorPercent =
+                required "volume_error_percent" Codec.finite _.VolumeErrorPercent
+
+            and! foldedPercent = required "folded_percent" Codec.finite _.FoldedPercent
+            and! sdLogJ = required "sdlogj" Codec.finite _.SdLogJ
+            and! inverseMm = maybe "inverse_mm" Codec.finite _.InverseMm
+
+            and! knownFieldBeforeMm =
+                maybe "known_field_before_mm" Codec.finite _.KnownFieldBeforeMm
+
+            and! knownFieldMm = maybe "known_field_mm" Codec.finite _.KnownFieldMm
+
+            return
                 {
                     Pairs = pairs
-                    DrawSeed = seed
-                    DiceBefore = before
+                    DrawSeed = drawSeed
+                    DiceBefore = diceBefore
                     Dice = dice
-                    DiceSd = sd
-                    Hd95Mm = hd95
-                    Carried95Mm = carried
-                    ExtremeLabelPercent = inLabels
-                    ExtremeContentPercent = content
-                    VolumeErrorPercent = volumes
-                    FoldedPercent = folded
-                    SdLogJ = sdlogj
-                    InverseMm = inverse
-                    KnownFieldBeforeMm = knownBefore
-                    KnownFieldMm = known
-                })
-        |> Codec.required "pairs" Codec.positiveInt _.Pairs
-        |> Codec.required "draw_seed" Codec.int _.DrawSeed
-        |> Codec.required "dice_before" Codec.finite _.DiceBefore
-        |> Codec.required "dice" Codec.finite _.Dice
-        |> Codec.required "dice_sd" Codec.finite _.DiceSd
-        |> Codec.required "hd95_mm" Codec.finite _.Hd95Mm
-        |> Codec.required "carried95_mm" Codec.finite _.Carried95Mm
-        |> Codec.required "extreme_label_percent" Codec.finite _.ExtremeLabelPercent
-        |> Codec.required "extreme_content_percent" Codec.finite _.ExtremeContentPercent
-        |> Codec.required "volume_error_percent" Codec.finite _.VolumeErrorPercent
-        |> Codec.required "folded_percent" Codec.finite _.FoldedPercent
-        |> Codec.required "sdlogj" Codec.finite _.SdLogJ
-        |> Codec.maybe "inverse_mm" Codec.finite _.InverseMm
-        |> Codec.maybe "known_field_before_mm" Codec.finite _.KnownFieldBeforeMm
-        |> Codec.maybe "known_field_mm" Codec.finite _.KnownFieldMm
+                    DiceSd = diceSd
+                    Hd95Mm = hd95Mm
+                    Carried95Mm = carried95Mm
+                    ExtremeLabelPercent = extremeLabelPercent
+                    ExtremeContentPercent = extremeContentPercent
+                    VolumeErrorPercent = volumeErrorPercent
+                    FoldedPercent = foldedPercent
+                    SdLogJ = sdLogJ
+                    InverseMm = inverseMm
+                    KnownFieldBeforeMm = knownFieldBeforeMm
+                    KnownFieldMm = knownFieldMm
+                }
+        }
 
-    let codec: Codec<ModelFigures> = Codec.seal fields
+    let codec: Codec<ModelFigures> = Fields.seal fields
 
     /// From a `summary.json` of `evaluate`, which says more.
-    let ofSummary: Codec<ModelFigures> = Codec.lenient fields
+    let ofSummary: Codec<ModelFigures> = Fields.lenient fields
 
 /// What a model file says about its network: how scans are prepared for it, and what it was trained on.
 type ModelCard =
@@ -140,24 +137,25 @@ module ModelCard =
         }
 
     let codec: Codec<ModelCard> =
-        Codec.record
-            (fun
-                architecture
-                intensity
-                spacing
-                size
-                alignment
-                data
-                licence
-                train
-                validation
-                test
-                ignored
-                steps
-                experiment
-                notes
-                verdict
-                figures ->
+        codec {
+            let! architecture = required "architecture" Architecture.codec _.Architecture
+            and! intensity = required "intensity" RuntimeCodecs.intensity _.Intensity
+            and! spacing = required "spacing" RuntimeCodecs.spacing _.Spacing
+            and! size = required "size" RuntimeCodecs.gridSize _.Size
+            and! alignment = required "alignment" RuntimeCodecs.alignment _.Alignment
+            and! data = required "data" Codec.string _.Data
+            and! licence = required "licence" Codec.string _.Licence
+            and! train = required "train" (Codec.list Codec.string) _.Train
+            and! validation = required "validation" (Codec.list Codec.string) _.Validation
+            and! test = required "test" (Codec.list Codec.string) _.Test
+            and! ignoredLabels = required "ignored_labels" (Codec.list Codec.int) _.IgnoredLabels
+            and! steps = required "steps" Codec.countingInt _.Steps
+            and! experiment = required "experiment" Codec.string _.Experiment
+            and! notes = optional "notes" (Codec.list Codec.string) [] _.Notes
+            and! verdict = maybe "verdict" RuntimeCodecs.thresholds _.Verdict
+            and! figures = optional "figures" (Codec.list ModelFigures.codec) [] _.Figures
+
+            return
                 {
                     Architecture = architecture
                     Intensity = intensity
@@ -169,30 +167,14 @@ module ModelCard =
                     Train = train
                     Validation = validation
                     Test = test
-                    IgnoredLabels = ignored
+                    IgnoredLabels = ignoredLabels
                     Steps = steps
                     Experiment = experiment
                     Notes = notes
                     Verdict = verdict
                     Figures = figures
-                })
-        |> Codec.required "architecture" Architecture.codec _.Architecture
-        |> Codec.required "intensity" RuntimeCodecs.intensity _.Intensity
-        |> Codec.required "spacing" RuntimeCodecs.spacing _.Spacing
-        |> Codec.required "size" RuntimeCodecs.gridSize _.Size
-        |> Codec.required "alignment" RuntimeCodecs.alignment _.Alignment
-        |> Codec.required "data" Codec.string _.Data
-        |> Codec.required "licence" Codec.string _.Licence
-        |> Codec.required "train" (Codec.list Codec.string) _.Train
-        |> Codec.required "validation" (Codec.list Codec.string) _.Validation
-        |> Codec.required "test" (Codec.list Codec.string) _.Test
-        |> Codec.required "ignored_labels" (Codec.list Codec.int) _.IgnoredLabels
-        |> Codec.required "steps" Codec.countingInt _.Steps
-        |> Codec.required "experiment" Codec.string _.Experiment
-        |> Codec.optional "notes" (Codec.list Codec.string) [] _.Notes
-        |> Codec.maybe "verdict" RuntimeCodecs.thresholds _.Verdict
-        |> Codec.optional "figures" (Codec.list ModelFigures.codec) [] _.Figures
-        |> Codec.seal
+                }
+        }
 
 /// A network with its card.
 [<NoEquality; NoComparison>]
@@ -367,6 +349,13 @@ module ModelFile =
 
                 { Card = card; Network = network }))
 
+    /// Reads a model onto a device.
+    let readTo (device: torch.Device) (path: string) : Result<Model, Error> =
+        read path
+        |> Result.map (fun model ->
+            model.Network.``to`` device |> ignore
+            model)
+
     /// A model's parameters, and its multiplications with addition for one pair of its training grid's size. The network is not
     /// made.
     let sizeOf (card: ModelCard) : int64 * float =
@@ -415,7 +404,7 @@ module ModelFile =
                     if names.IsEmpty then
                         ""
                     else
-                        $", or the name of a model ({Codec.suggestion names nameOrPath})"
+                        $", or the name of a model ({Suggestion.among names nameOrPath})"
 
                 Error(
                     BadFile(

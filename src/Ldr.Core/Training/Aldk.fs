@@ -103,8 +103,30 @@ module LossWeights =
         }
 
     let codec: Codec<LossWeights> =
-        Codec.record
-            (fun similarity smoothness bending logJacobian determinant orthogonality dice labelDistance ->
+        codec {
+            let! similarity =
+                optional "similarity" SimilarityMeasure.codec standard.Similarity _.Similarity
+
+            and! smoothness =
+                optional "smoothness" Codec.notNegative standard.Smoothness _.Smoothness
+
+            and! bending = optional "bending" Codec.notNegative standard.Bending _.Bending
+
+            and! logJacobian =
+                optional "log_jacobian" Codec.notNegative standard.LogJacobian _.LogJacobian
+
+            and! determinant =
+                optional "determinant" Codec.notNegative standard.Determinant _.Determinant
+
+            and! orthogonality =
+                optional "orthogonality" Codec.notNegative standard.Orthogonality _.Orthogonality
+
+            and! dice = optional "dice" Codec.notNegative standard.Dice _.Dice
+
+            and! labelDistance =
+                optional "label_distance" Codec.notNegative standard.LabelDistance _.LabelDistance
+
+            return
                 {
                     Similarity = similarity
                     Smoothness = smoothness
@@ -114,62 +136,51 @@ module LossWeights =
                     Orthogonality = orthogonality
                     Dice = dice
                     LabelDistance = labelDistance
-                })
-        |> Codec.optional "similarity" SimilarityMeasure.codec standard.Similarity _.Similarity
-        |> Codec.optional "smoothness" Codec.notNegative standard.Smoothness _.Smoothness
-        |> Codec.optional "bending" Codec.notNegative standard.Bending _.Bending
-        |> Codec.optional "log_jacobian" Codec.notNegative standard.LogJacobian _.LogJacobian
-        |> Codec.optional "determinant" Codec.notNegative standard.Determinant _.Determinant
-        |> Codec.optional "orthogonality" Codec.notNegative standard.Orthogonality _.Orthogonality
-        |> Codec.optional "dice" Codec.notNegative standard.Dice _.Dice
-        |> Codec.optional "label_distance" Codec.notNegative standard.LabelDistance _.LabelDistance
-        |> Codec.seal
+                }
+        }
 
 module Distillation =
     /// Defaults of the released code where it has any.
     let codec: Codec<Distillation> =
-        Codec.record
-            (fun
-                teacher
-                objective
-                weight
-                distance
-                weights
-                derivatives
-                beta
-                penalty
-                schedule
-                discriminator
-                rate ->
+        codec {
+            let! teacher = required "teacher" Codec.string _.Teacher
+            and! objective = optional "objective" Objective.codec SquaredGap _.Objective
+            and! weight = optional "weight" Codec.notNegative 1.0 _.Weight
+            and! fieldDistance = optional "field_distance" Codec.notNegative 0.0 _.FieldDistance
+            and! fieldWeights = optional "field_weights" FieldWeights.codec Even _.FieldWeights
+
+            and! fieldDerivatives =
+                optional "field_derivatives" Codec.notNegative 0.0 _.FieldDerivatives
+
+            and! beta = optional "beta" Codec.fraction 0.1 _.Beta
+            and! penalty = optional "penalty" Codec.notNegative 0.1 _.Penalty
+            and! schedule = optional "schedule" Schedule.codec Schedule.reference _.Schedule
+
+            and! discriminator =
+                optional
+                    "discriminator"
+                    DiscriminatorOptions.codec
+                    DiscriminatorOptions.standard
+                    _.Discriminator
+
+            and! discriminatorRate =
+                optional "discriminator_rate" Codec.positive 1e-4 _.DiscriminatorRate
+
+            return
                 {
                     Teacher = teacher
                     Objective = objective
                     Weight = weight
-                    FieldDistance = distance
-                    FieldWeights = weights
-                    FieldDerivatives = derivatives
+                    FieldDistance = fieldDistance
+                    FieldWeights = fieldWeights
+                    FieldDerivatives = fieldDerivatives
                     Beta = beta
                     Penalty = penalty
                     Schedule = schedule
                     Discriminator = discriminator
-                    DiscriminatorRate = rate
-                })
-        |> Codec.required "teacher" Codec.string _.Teacher
-        |> Codec.optional "objective" Objective.codec SquaredGap _.Objective
-        |> Codec.optional "weight" Codec.notNegative 1.0 _.Weight
-        |> Codec.optional "field_distance" Codec.notNegative 0.0 _.FieldDistance
-        |> Codec.optional "field_weights" FieldWeights.codec Even _.FieldWeights
-        |> Codec.optional "field_derivatives" Codec.notNegative 0.0 _.FieldDerivatives
-        |> Codec.optional "beta" Codec.fraction 0.1 _.Beta
-        |> Codec.optional "penalty" Codec.notNegative 0.1 _.Penalty
-        |> Codec.optional "schedule" Schedule.codec Schedule.reference _.Schedule
-        |> Codec.optional
-            "discriminator"
-            DiscriminatorOptions.codec
-            DiscriminatorOptions.standard
-            _.Discriminator
-        |> Codec.optional "discriminator_rate" Codec.positive 1e-4 _.DiscriminatorRate
-        |> Codec.seal
+                    DiscriminatorRate = discriminatorRate
+                }
+        }
         |> Codec.where
             "\"field_weights\" and \"field_derivatives\" beside the objective \"field-distance\" or a \"field_distance\" above 0"
             (fun d ->

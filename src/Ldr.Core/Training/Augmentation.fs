@@ -45,49 +45,72 @@ module Augmentation =
         let bounded what most =
             Codec.notNegative |> Codec.where what (fun v -> v <= most)
 
-        Codec.record
-            (fun flip deformed pa rotation scale shift pe spacing amplitude pg gamma pn noise pb bias ->
+        codec {
+            let! flip = optional "flip" (Codec.triple Codec.fraction) (0.0, 0.0, 0.0) _.Flip
+
+            and! deformed =
+                optional
+                    "deformed"
+                    (Codec.choice [ "both", BothImages; "moving", MovingImage ])
+                    BothImages
+                    _.Deformed
+
+            and! affineProbability =
+                optional "affine_probability" Codec.fraction 0.0 _.AffineProbability
+
+            and! rotation =
+                optional "rotation" (bounded "degrees from 0 to 180" 180.0) 10.0 _.Rotation
+
+            and! scale = optional "scale" (bounded "a number from 0 to 1" 1.0) 0.1 _.Scale
+            and! shift = optional "shift" Codec.notNegative 2.0 _.Shift
+
+            and! elasticProbability =
+                optional "elastic_probability" Codec.fraction 0.0 _.ElasticProbability
+
+            and! elasticSpacing =
+                optional
+                    "elastic_spacing"
+                    (Codec.finite |> Codec.where "a number of mm, 1 or more" (fun v -> v >= 1.0))
+                    16.0
+                    _.ElasticSpacing
+
+            and! elasticAmplitude =
+                optional "elastic_amplitude" Codec.notNegative 3.0 _.ElasticAmplitude
+
+            and! gammaProbability =
+                optional "gamma_probability" Codec.fraction 0.0 _.GammaProbability
+
+            and! gamma = optional "gamma" (bounded "a number from 0 to 3" 3.0) 0.3 _.Gamma
+
+            and! noiseProbability =
+                optional "noise_probability" Codec.fraction 0.0 _.NoiseProbability
+
+            and! noise = optional "noise" Codec.notNegative 0.02 _.Noise
+
+            and! biasProbability =
+                optional "bias_probability" Codec.fraction 0.0 _.BiasProbability
+
+            and! bias = optional "bias" (bounded "a number from 0 to 3" 3.0) 0.2 _.Bias
+
+            return
                 {
                     Flip = flip
                     Deformed = deformed
-                    AffineProbability = pa
+                    AffineProbability = affineProbability
                     Rotation = rotation
                     Scale = scale
                     Shift = shift
-                    ElasticProbability = pe
-                    ElasticSpacing = spacing
-                    ElasticAmplitude = amplitude
-                    GammaProbability = pg
+                    ElasticProbability = elasticProbability
+                    ElasticSpacing = elasticSpacing
+                    ElasticAmplitude = elasticAmplitude
+                    GammaProbability = gammaProbability
                     Gamma = gamma
-                    NoiseProbability = pn
+                    NoiseProbability = noiseProbability
                     Noise = noise
-                    BiasProbability = pb
+                    BiasProbability = biasProbability
                     Bias = bias
-                })
-        |> Codec.optional "flip" (Codec.triple Codec.fraction) (0.0, 0.0, 0.0) _.Flip
-        |> Codec.optional
-            "deformed"
-            (Codec.choice [ "both", BothImages; "moving", MovingImage ])
-            BothImages
-            _.Deformed
-        |> Codec.optional "affine_probability" Codec.fraction 0.0 _.AffineProbability
-        |> Codec.optional "rotation" (bounded "degrees from 0 to 180" 180.0) 10.0 _.Rotation
-        |> Codec.optional "scale" (bounded "a number from 0 to 1" 1.0) 0.1 _.Scale
-        |> Codec.optional "shift" Codec.notNegative 2.0 _.Shift
-        |> Codec.optional "elastic_probability" Codec.fraction 0.0 _.ElasticProbability
-        |> Codec.optional
-            "elastic_spacing"
-            (Codec.finite |> Codec.where "a number of mm, 1 or more" (fun v -> v >= 1.0))
-            16.0
-            _.ElasticSpacing
-        |> Codec.optional "elastic_amplitude" Codec.notNegative 3.0 _.ElasticAmplitude
-        |> Codec.optional "gamma_probability" Codec.fraction 0.0 _.GammaProbability
-        |> Codec.optional "gamma" (bounded "a number from 0 to 3" 3.0) 0.3 _.Gamma
-        |> Codec.optional "noise_probability" Codec.fraction 0.0 _.NoiseProbability
-        |> Codec.optional "noise" Codec.notNegative 0.02 _.Noise
-        |> Codec.optional "bias_probability" Codec.fraction 0.0 _.BiasProbability
-        |> Codec.optional "bias" (bounded "a number from 0 to 3" 3.0) 0.2 _.Bias
-        |> Codec.seal
+                }
+        }
 
     /// Whether images are moved, so that fields made for the pair as it was do not fit.
     let isGeometric (options: Augmentation) =

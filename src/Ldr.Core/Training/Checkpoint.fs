@@ -45,24 +45,28 @@ module Checkpoint =
     let private kept = 2
 
     let private entry: Codec<CheckpointEntry> =
-        Codec.record (fun file training step sha256 ->
-            {
-                File = file
-                Training = training
-                Step = step
-                Sha256 = sha256
-            })
-        |> Codec.required
-            "file"
-            (Codec.string
-             |> Codec.where "the name of a .safetensors file in this folder" (fun name ->
-                 Path.GetFileName name = name
-                 && name.EndsWith(".safetensors", StringComparison.Ordinal)))
-            _.File
-        |> Codec.required "training" Codec.string _.Training
-        |> Codec.required "step" Codec.countingInt _.Step
-        |> Codec.required "sha256" Codec.string _.Sha256
-        |> Codec.seal
+        codec {
+            let! file =
+                required
+                    "file"
+                    (Codec.string
+                     |> Codec.where "the name of a .safetensors file in this folder" (fun name ->
+                         Path.GetFileName name = name
+                         && name.EndsWith(".safetensors", StringComparison.Ordinal)))
+                    _.File
+
+            and! training = required "training" Codec.string _.Training
+            and! step = required "step" Codec.countingInt _.Step
+            and! sha256 = required "sha256" Codec.string _.Sha256
+
+            return
+                {
+                    File = file
+                    Training = training
+                    Step = step
+                    Sha256 = sha256
+                }
+        }
 
     let private folderOf (run: string) = Path.Combine(run, "checkpoints")
 

@@ -25,13 +25,15 @@ module EarlyStopping =
         | _ -> false
 
     let codec: Codec<BestValidation> =
-        Codec.record (fun dice step since ->
-            {
-                Dice = dice
-                Step = step
-                Since = since
-            })
-        |> Codec.required "dice" Codec.finite _.Dice
-        |> Codec.required "step" Codec.countingInt _.Step
-        |> Codec.required "since" Codec.countingInt _.Since
-        |> Codec.seal
+        codec {
+            let! dice = required "dice" Codec.finite _.Dice
+            and! step = required "step" Codec.countingInt _.Step
+            and! since = required "since" Codec.countingInt _.Since
+
+            return
+                {
+                    Dice = dice
+                    Step = step
+                    Since = since
+                }
+        }

@@ -37,22 +37,24 @@ module FieldStore =
     let private tensor = "field"
 
     let private origin: Codec<StoreOrigin> =
-        Codec.record (fun teacher data size spacing intensity alignment ->
-            {
-                Teacher = teacher
-                Data = data
-                Size = size
-                Spacing = spacing
-                Intensity = intensity
-                Alignment = alignment
-            })
-        |> Codec.required "teacher" Codec.string _.Teacher
-        |> Codec.required "data" Codec.string _.Data
-        |> Codec.required "size" RuntimeCodecs.gridSize _.Size
-        |> Codec.required "spacing" RuntimeCodecs.spacing _.Spacing
-        |> Codec.required "intensity" RuntimeCodecs.intensity _.Intensity
-        |> Codec.required "alignment" RuntimeCodecs.alignment _.Alignment
-        |> Codec.seal
+        codec {
+            let! teacher = required "teacher" Codec.string _.Teacher
+            and! data = required "data" Codec.string _.Data
+            and! size = required "size" RuntimeCodecs.gridSize _.Size
+            and! spacing = required "spacing" RuntimeCodecs.spacing _.Spacing
+            and! intensity = required "intensity" RuntimeCodecs.intensity _.Intensity
+            and! alignment = required "alignment" RuntimeCodecs.alignment _.Alignment
+
+            return
+                {
+                    Teacher = teacher
+                    Data = data
+                    Size = size
+                    Spacing = spacing
+                    Intensity = intensity
+                    Alignment = alignment
+                }
+        }
 
     let private originFile folder = Path.Combine(folder, "store.json")
 

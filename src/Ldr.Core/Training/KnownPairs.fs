@@ -55,17 +55,21 @@ module KnownPairs =
     let private injective = 0.4
 
     let private scale: Codec<KnownScale> =
-        Codec.record (fun spacing amplitude ->
-            {
-                Spacing = spacing
-                Amplitude = amplitude
-            })
-        |> Codec.required
-            "spacing"
-            (Codec.finite |> Codec.where "a number of mm, 1 or more" (fun v -> v >= 1.0))
-            _.Spacing
-        |> Codec.required "amplitude" Codec.notNegative _.Amplitude
-        |> Codec.seal
+        codec {
+            let! spacing =
+                required
+                    "spacing"
+                    (Codec.finite |> Codec.where "a number of mm, 1 or more" (fun v -> v >= 1.0))
+                    _.Spacing
+
+            and! amplitude = required "amplitude" Codec.notNegative _.Amplitude
+
+            return
+                {
+                    Spacing = spacing
+                    Amplitude = amplitude
+                }
+        }
         |> Codec.where $"an amplitude of at most {injective} of the spacing, which never folds" (fun s ->
             s.Amplitude <= injective * s.Spacing)
 
@@ -73,28 +77,41 @@ module KnownPairs =
         let bounded what most =
             Codec.notNegative |> Codec.where what (fun v -> v <= most)
 
-        Codec.record (fun share rotation scale shift elastic gamma bias noise blur ->
-            {
-                Share = share
-                Rotation = rotation
-                Scale = scale
-                Shift = shift
-                Elastic = elastic
-                Gamma = gamma
-                Bias = bias
-                Noise = noise
-                Blur = blur
-            })
-        |> Codec.optional "share" Codec.fraction standard.Share _.Share
-        |> Codec.optional "rotation" (bounded "degrees from 0 to 180" 180.0) standard.Rotation _.Rotation
-        |> Codec.optional "scale" (bounded "a number from 0 to 1" 1.0) standard.Scale _.Scale
-        |> Codec.optional "shift" Codec.notNegative standard.Shift _.Shift
-        |> Codec.optional "elastic" (Codec.list scale) standard.Elastic _.Elastic
-        |> Codec.optional "gamma" (bounded "a number from 0 to 3" 3.0) standard.Gamma _.Gamma
-        |> Codec.optional "bias" (bounded "a number from 0 to 3" 3.0) standard.Bias _.Bias
-        |> Codec.optional "noise" (bounded "a number from 0 to 1" 1.0) standard.Noise _.Noise
-        |> Codec.optional "blur" (bounded "voxels from 0 to 5" 5.0) standard.Blur _.Blur
-        |> Codec.seal
+        codec {
+            let! share = optional "share" Codec.fraction standard.Share _.Share
+
+            and! rotation =
+                optional "rotation" (bounded "degrees from 0 to 180" 180.0) standard.Rotation _.Rotation
+
+            and! scale =
+                optional "scale" (bounded "a number from 0 to 1" 1.0) standard.Scale _.Scale
+
+            and! shift = optional "shift" Codec.notNegative standard.Shift _.Shift
+            and! elastic = optional "elastic" (Codec.list scale) standard.Elastic _.Elastic
+
+            and! gamma =
+                optional "gamma" (bounded "a number from 0 to 3" 3.0) standard.Gamma _.Gamma
+
+            and! bias = optional "bias" (bounded "a number from 0 to 3" 3.0) standard.Bias _.Bias
+
+            and! noise =
+                optional "noise" (bounded "a number from 0 to 1" 1.0) standard.Noise _.Noise
+
+            and! blur = optional "blur" (bounded "voxels from 0 to 5" 5.0) standard.Blur _.Blur
+
+            return
+                {
+                    Share = share
+                    Rotation = rotation
+                    Scale = scale
+                    Shift = shift
+                    Elastic = elastic
+                    Gamma = gamma
+                    Bias = bias
+                    Noise = noise
+                    Blur = blur
+                }
+        }
 
     /// Whether a step sees such pairs.
     let atStep (options: KnownPairs) (seed: Seed) (step: int) : bool =

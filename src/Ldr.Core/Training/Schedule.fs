@@ -68,26 +68,32 @@ module Schedule =
             }
 
     let private phase: Codec<Phase> =
-        Codec.record (fun steps cycle moves ->
-            {
-                Steps = steps
-                Cycle = cycle
-                DiscriminatorMoves = moves
-            })
-        |> Codec.maybe "steps" Codec.positiveInt _.Steps
-        |> Codec.required
-            "cycle"
-            (Codec.list Codec.fraction
-             |> Codec.where "at least one number from 0 to 1" (List.isEmpty >> not))
-            _.Cycle
-        |> Codec.maybe
-            "discriminator_moves"
-            (Codec.list (
-                Codec.int
-                |> Codec.where "a whole number from 0 to 100" (fun n -> n >= 0 && n <= 100)
-            ))
-            _.DiscriminatorMoves
-        |> Codec.seal
+        codec {
+            let! steps = maybe "steps" Codec.positiveInt _.Steps
+
+            and! cycle =
+                required
+                    "cycle"
+                    (Codec.list Codec.fraction
+                     |> Codec.where "at least one number from 0 to 1" (List.isEmpty >> not))
+                    _.Cycle
+
+            and! discriminatorMoves =
+                maybe
+                    "discriminator_moves"
+                    (Codec.list (
+                        Codec.int
+                        |> Codec.where "a whole number from 0 to 100" (fun n -> n >= 0 && n <= 100)
+                    ))
+                    _.DiscriminatorMoves
+
+            return
+                {
+                    Steps = steps
+                    Cycle = cycle
+                    DiscriminatorMoves = discriminatorMoves
+                }
+        }
         |> Codec.where "as many \"discriminator_moves\" as numbers in \"cycle\"" (fun phase ->
             phase.DiscriminatorMoves
             |> Option.forall (fun moves -> moves.Length = phase.Cycle.Length))
@@ -105,13 +111,18 @@ module LearningRate =
             rate.Initial * 0.5 * (1.0 + cos (Math.PI * (part - floor part)))
 
     let codec: Codec<LearningRate> =
-        Codec.record (fun initial decay cycles ->
-            {
-                Initial = initial
-                Decay = decay
-                Cycles = cycles
-            })
-        |> Codec.required "initial" Codec.positive _.Initial
-        |> Codec.optional "decay" (Codec.choice [ "constant", Constant; "cosine", Cosine ]) Constant _.Decay
-        |> Codec.optional "cycles" Codec.positiveInt 1 _.Cycles
-        |> Codec.seal
+        codec {
+            let! initial = required "initial" Codec.positive _.Initial
+
+            and! decay =
+                optional "decay" (Codec.choice [ "constant", Constant; "cosine", Cosine ]) Constant _.Decay
+
+            and! cycles = optional "cycles" Codec.positiveInt 1 _.Cycles
+
+            return
+                {
+                    Initial = initial
+                    Decay = decay
+                    Cycles = cycles
+                }
+        }

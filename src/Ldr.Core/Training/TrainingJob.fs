@@ -90,26 +90,56 @@ type TrainingJob =
 
 module TrainingOptions =
     let codec: Codec<TrainingOptions> =
-        Codec.record
-            (fun
-                name
-                seeds
-                architecture
-                start
-                steps
-                batch
-                accumulate
-                pairs
-                augmentation
-                known
-                rate
-                clip
-                average
-                loss
-                distillation
-                validate
-                checkpoint
-                early ->
+        codec {
+            let! name = required "name" Codec.fileName _.Name
+
+            and! seeds =
+                optional
+                    "seeds"
+                    (Codec.list Codec.int
+                     |> Codec.where "different whole numbers" (fun l -> List.distinct l = l))
+                    []
+                    _.Seeds
+
+            and! architecture = required "architecture" Architecture.codec _.Architecture
+            and! start = maybe "start" Codec.string _.Start
+            and! steps = required "steps" Codec.positiveInt _.Steps
+            and! batch = optional "batch" Codec.positiveInt 2 _.Batch
+            and! accumulate = optional "accumulate" Codec.positiveInt 1 _.Accumulate
+            and! pairs = maybe "pairs" Codec.positiveInt _.Pairs
+            and! augmentation = maybe "augmentation" Augmentation.codec _.Augmentation
+            and! known = maybe "known" KnownPairs.codec _.Known
+
+            and! learningRate =
+                optional
+                    "learning_rate"
+                    LearningRate.codec
+                    {
+                        Initial = 1e-4
+                        Decay = Constant
+                        Cycles = 1
+                    }
+                    _.LearningRate
+
+            and! clip = maybe "clip" Codec.positive _.Clip
+
+            and! average =
+                maybe
+                    "ema"
+                    (Codec.finite
+                     |> Codec.where "a number between 0 and 1" (fun v -> v > 0.0 && v < 1.0))
+                    _.Average
+
+            and! loss = optional "loss" LossWeights.codec LossWeights.standard _.Loss
+            and! distillation = maybe "distillation" Distillation.codec _.Distillation
+            and! validateEvery = optional "validate_every" Codec.positiveInt 500 _.ValidateEvery
+
+            and! checkpointEvery =
+                optional "checkpoint_every" Codec.positiveInt 500 _.CheckpointEvery
+
+            and! earlyStopping = maybe "early_stopping" Codec.positiveInt _.EarlyStopping
+
+            return
                 {
                     Name = name
                     Seeds = seeds
@@ -121,51 +151,16 @@ module TrainingOptions =
                     Pairs = pairs
                     Augmentation = augmentation
                     Known = known
-                    LearningRate = rate
+                    LearningRate = learningRate
                     Clip = clip
                     Average = average
                     Loss = loss
                     Distillation = distillation
-                    ValidateEvery = validate
-                    CheckpointEvery = checkpoint
-                    EarlyStopping = early
-                })
-        |> Codec.required "name" Codec.fileName _.Name
-        |> Codec.optional
-            "seeds"
-            (Codec.list Codec.int
-             |> Codec.where "different whole numbers" (fun l -> List.distinct l = l))
-            []
-            _.Seeds
-        |> Codec.required "architecture" Architecture.codec _.Architecture
-        |> Codec.maybe "start" Codec.string _.Start
-        |> Codec.required "steps" Codec.positiveInt _.Steps
-        |> Codec.optional "batch" Codec.positiveInt 2 _.Batch
-        |> Codec.optional "accumulate" Codec.positiveInt 1 _.Accumulate
-        |> Codec.maybe "pairs" Codec.positiveInt _.Pairs
-        |> Codec.maybe "augmentation" Augmentation.codec _.Augmentation
-        |> Codec.maybe "known" KnownPairs.codec _.Known
-        |> Codec.optional
-            "learning_rate"
-            LearningRate.codec
-            {
-                Initial = 1e-4
-                Decay = Constant
-                Cycles = 1
-            }
-            _.LearningRate
-        |> Codec.maybe "clip" Codec.positive _.Clip
-        |> Codec.maybe
-            "ema"
-            (Codec.finite
-             |> Codec.where "a number between 0 and 1" (fun v -> v > 0.0 && v < 1.0))
-            _.Average
-        |> Codec.optional "loss" LossWeights.codec LossWeights.standard _.Loss
-        |> Codec.maybe "distillation" Distillation.codec _.Distillation
-        |> Codec.optional "validate_every" Codec.positiveInt 500 _.ValidateEvery
-        |> Codec.optional "checkpoint_every" Codec.positiveInt 500 _.CheckpointEvery
-        |> Codec.maybe "early_stopping" Codec.positiveInt _.EarlyStopping
-        |> Codec.seal
+                    ValidateEvery = validateEvery
+                    CheckpointEvery = checkpointEvery
+                    EarlyStopping = earlyStopping
+                }
+        }
 
     /// The pairs with known fields that a training sees: what it says of them, and the standard ones of a teacher that knows.
     let known (options: TrainingOptions) : KnownPairs option =

@@ -9,7 +9,9 @@ open System.IO
 open System.Text.RegularExpressions
 open Expecto
 open Ldr
-open Ldr.Runtime
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
 open Ldr.Tests.Runtime.Helpers
 open Ldr.Tests.Cli.Process
 

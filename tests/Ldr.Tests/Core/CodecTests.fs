@@ -14,24 +14,28 @@ type private Outer =
     }
 
 let private inner =
-    Codec.record (fun size words -> { Size = size; Words = words })
-    |> Codec.required "size" Codec.positiveInt _.Size
-    |> Codec.optional "words" (Codec.list Codec.string) [] _.Words
-    |> Codec.seal
+    codec {
+        let! size = required "size" Codec.positiveInt _.Size
+        and! words = optional "words" (Codec.list Codec.string) [] _.Words
+
+        return { Size = size; Words = words }
+    }
 
 let private outer =
-    Codec.record (fun name rate inner note ->
-        {
-            Name = name
-            Rate = rate
-            Inner = inner
-            Note = note
-        })
-    |> Codec.required "name" Codec.string _.Name
-    |> Codec.optional "rate" Codec.positive 0.5 _.Rate
-    |> Codec.required "inner" inner _.Inner
-    |> Codec.maybe "note" Codec.string _.Note
-    |> Codec.seal
+    codec {
+        let! name = required "name" Codec.string _.Name
+        and! rate = optional "rate" Codec.positive 0.5 _.Rate
+        and! inner = required "inner" inner _.Inner
+        and! note = maybe "note" Codec.string _.Note
+
+        return
+            {
+                Name = name
+                Rate = rate
+                Inner = inner
+                Note = note
+            }
+    }
 
 let private problems text =
     match Codec.ofText "file.json" outer text with
@@ -80,6 +84,37 @@ let tests =
                     ]
                     "lines"
             }
+            test "keys are written in the order of their bindings" {
+                let value =
+                    {
+                        Name = "x"
+                        Rate = 1.0
+                        Inner = { Size = 2; Words = [] }
+                        Note = None
+                    }
+
+                Expect.equal
+                    (Codec.toLine outer value)
+                    """{"name":"x","rate":1,"inner":{"size":2,"words":[]}}"""
+                    "absent notes are left out"
+            }
+            test "two keys of one type cannot swap" {
+                let pair: Codec<int * int> =
+                    codec {
+                        let! second = required "second" Codec.int snd
+                        and! first = required "first" Codec.int fst
+                        return first, second
+                    }
+
+                Expect.equal (Codec.toLine pair (1, 2)) """{"second":2,"first":1}""" "written"
+                Expect.equal (Codec.ofText "" pair """{"first": 1, "second": 2}""") (Ok(1, 2)) "read"
+            }
+            test "a lenient object may have more keys, a sealed one may not" {
+                let name = required "name" Codec.string id
+                let text = """{"name": "x", "colour": 1}"""
+                Expect.equal (Codec.ofText "" (Fields.lenient name) text) (Ok "x") "lenient"
+                Expect.isError (Codec.ofText "" (Fields.seal name) text) "sealed"
+            }
             test "a missing key is named" {
                 Expect.equal
                     (problems """{"name": "x", "inner": {}}""")
@@ -92,10 +127,10 @@ let tests =
                 | lines -> failtestf "%A" lines
             }
             test "far-off words get the list, near ones a suggestion" {
-                Expect.equal (Codec.suggestion [ "steps"; "batch" ] "stesp") "did you mean \"steps\"?" "near"
+                Expect.equal (Suggestion.among [ "steps"; "batch" ] "stesp") "did you mean \"steps\"?" "near"
 
                 Expect.equal
-                    (Codec.suggestion [ "steps"; "batch" ] "zebra-crossing")
+                    (Suggestion.among [ "steps"; "batch" ] "zebra-crossing")
                     "known: \"steps\", \"batch\""
                     "far"
             }

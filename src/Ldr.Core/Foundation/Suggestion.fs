@@ -1,0 +1,36 @@
+namespace Ldr
+
+/// What to say of a word that is not known.
+module Suggestion =
+    /// The edit distance of two words (Levenshtein).
+    let private distance (a: string) (b: string) =
+        let mutable previous = [| 0 .. b.Length |]
+
+        for i in 1 .. a.Length do
+            let current = Array.zeroCreate (b.Length + 1)
+            current[0] <- i
+
+            for j in 1 .. b.Length do
+                let change = if a[i - 1] = b[j - 1] then 0 else 1
+                current[j] <- min (min (current[j - 1] + 1) (previous[j] + 1)) (previous[j - 1] + change)
+
+            previous <- current
+
+        previous[b.Length]
+
+    /// The known word that somebody probably meant: `did you mean "x"?`, or the list of all.
+    let among (known: string list) (word: string) =
+        let folded = word.ToLowerInvariant()
+
+        let near =
+            // A key of a hostile file may be a megabyte long.
+            (if word.Length > 100 then [] else known)
+            |> List.map (fun k -> distance folded (k.ToLowerInvariant()), k)
+            |> List.filter (fun (d, k) -> d <= max 2 (k.Length / 3))
+            |> List.sortBy fst
+
+        match near with
+        | (_, best) :: _ -> $"did you mean \"{best}\"?"
+        | [] ->
+            let list = known |> List.map (sprintf "\"%s\"") |> String.concat ", "
+            $"known: {list}"

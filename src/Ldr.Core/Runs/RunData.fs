@@ -1,0 +1,52 @@
+namespace Ldr
+
+open FsToolkit.ErrorHandling
+
+/// The scans that a run works on.
+[<NoEquality; NoComparison>]
+type internal RunData =
+    {
+        Training: TrainingSet
+        Validation: EvaluationSet
+        /// Every test part by its name.
+        Tests: (string * EvaluationSet) list
+    }
+
+module internal RunData =
+    let private usesLabels (training: TrainingOptions) =
+        training.Loss.Dice + training.Loss.LabelDistance > 0.0
+
+    let private announce (plan: RunPlan) =
+        let train, validation =
+            plan.Split.TrainGroup.Members.Length, plan.Split.ValidationGroup.Members.Length
+
+        plan.Options.Sink(
+            Loading
+                $"{train} training, {validation} validation and {plan.TestSubjects.Length} test subjects of {plan.Dataset.Name}"
+        )
+
+    /// Reads the scans of all parts. Label maps that a loss needs are read too, so that a missing one costs no training.
+    let read (plan: RunPlan) : RunData =
+        announce plan
+        let data, evaluation = plan.Experiment.Data, plan.Experiment.Evaluation
+
+        let labelled pairs group =
+            Evaluator.load (Seed.ofInt evaluation.Seed) pairs data.IgnoredLabels group
+
+        let validation = labelled evaluation.ValidationPairs plan.Split.ValidationGroup
+
+        let tests =
+            [
+                for group in plan.Split.TestGroups -> group.Part, labelled evaluation.Pairs group
+            ]
+
+        let training = TrainingSet.load data plan.Split.TrainGroup
+
+        if plan.Experiment.Train |> List.exists usesLabels then
+            training.Labels.Force() |> ignore
+
+        {
+            Training = training
+            Validation = { validation with Surface = false }
+            Tests = tests
+        }

@@ -1,0 +1,111 @@
+namespace Ldr
+
+open System.IO
+open FsToolkit.ErrorHandling
+open Ldr.Runtime.Formats
+
+/// A run is a folder: `experiment.json` (as resolved), `metrics.jsonl`, `times.jsonl` (where the time went), `checkpoints/`, `tensorboard/` (if asked for), `models/NAME.safetensors` of every
+/// finished training, `scores/NAME.json` of its test pairs, `fields/TEACHER/`
+/// (the fields of teachers that are asked once for each pair), `model.safetensors` (the last one), `table.md` and `table.json`,
+/// `pairs.png`. A training with scores is done, whether its model is still there or not, unless another learns or starts from it.
+module internal RunFolder =
+    let experimentPath (folder: string) = Path.Combine(folder, "experiment.json")
+    let metricsPath (folder: string) = Path.Combine(folder, "metrics.jsonl")
+    let timesPath (folder: string) = Path.Combine(folder, "times.jsonl")
+    let finalModelPath (folder: string) = Path.Combine(folder, "model.safetensors")
+    let tablePath (folder: string) = Path.Combine(folder, "table.md")
+    let tableJsonPath (folder: string) = Path.Combine(folder, "table.json")
+    let picturePath (folder: string) = Path.Combine(folder, "pairs.png")
+
+    /// Where the fields of a teacher are kept.
+    let fieldsPath (folder: string) (teacher: string) =
+        Path.Combine(folder, "fields", teacher)
+
+    let modelPath (folder: string) (training: string) =
+        Path.Combine(folder, "models", training + ".safetensors")
+
+    /// The scores of a training on a test part, whose name is nothing where a random cut made it.
+    let scorePath (folder: string) (training: string) (part: string) =
+        let part = if part = "" then "" else "." + FieldStore.fileName part
+        Path.Combine(folder, "scores", training + part + ".json")
+
+    let hasModel (folder: string) (training: string) = File.Exists(modelPath folder training)
+
+    /// Whether a training of an experiment has scores of every test part.
+    let isScored (folder: string) (experiment: Experiment) (training: string) =
+        let parts =
+            match experiment.Data.Split with
+            | Cut _ -> [ "" ]
+            | Parts(_, _, tests) -> tests |> List.map _.Part
+
+        parts |> List.forall (scorePath folder training >> File.Exists)
+
+    /// The experiment of the run that a folder holds.
+    let readExperiment (folder: string) : Result<Experiment, Error> =
+        Codec.ofFile (experimentPath folder) Experiment.codec
+
+    /// Whether a training can go on from what the one of its name left; one seed more or less leaves those that were there, a
+    /// single one has no place of its own.
+    let private goesOn (before: TrainingOptions) (training: TrainingOptions) =
+        { before with Seeds = training.Seeds } = training
+        && (before.Seeds = training.Seeds
+            || (before.Seeds.Length >= 2 && training.Seeds.Length >= 2))
+
+    /// Whether a run can go on with an experiment. Trainings may come and go; those that were there must be the same.
+    let private checkSame (folder: string) (before: Experiment) (experiment: Experiment) : Result<unit, Error> =
+        // The data may lie elsewhere by now.
+        let shared (e: Experiment) =
+            e.Seed, { e.Data with Root = "" }, { e.Evaluation with Compare = [] }
+
+        let changed =
+            experiment.Train
+            |> List.tryFind (fun training ->
+                before.Train
+                |> List.exists (fun old -> old.Name = training.Name && not (goesOn old training)))
+
+        if shared before <> shared experiment then
+            Error(
+                BadFile(
+                    folder,
+                    "holds a run with other data, another seed or another evaluation",
+                    "choose another folder by --output"
+                )
+            )
+        else
+            match changed with
+            | Some training ->
+                Error(
+                    BadFile(
+                        folder,
+                        $"holds a run in which training {training.Name} was another",
+                        "give it a new name, or choose another folder by --output"
+                    )
+                )
+            | None -> Ok()
+
+    /// Whether a run's folder can be used: a new one, or one of the same data and trainings with
+    /// `--resume`. Makes nothing yet.
+    let check (options: RunOptions) (experiment: Experiment) : Result<unit, Error> =
+        if not (File.Exists(experimentPath options.Folder)) then
+            Ok()
+        elif not options.Resume then
+            Error(
+                BadFile(
+                    options.Folder,
+                    "holds a run already",
+                    "go on with it by --resume, or choose another folder by --output"
+                )
+            )
+        else
+            result {
+                let! before = readExperiment options.Folder
+                return! checkSame options.Folder before experiment
+            }
+
+    /// Fills a folder that is there with what every run has, and removes what a killed one left.
+    let prepare (folder: string) (experiment: Experiment) =
+        for part in [ "models"; "scores" ] do
+            Directory.CreateDirectory(Path.Combine(folder, part)) |> ignore
+
+        AtomicFile.WriteText(experimentPath folder, Codec.toText Experiment.codec experiment + "\n")
+        Checkpoint.clean folder

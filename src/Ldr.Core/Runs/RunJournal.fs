@@ -1,0 +1,111 @@
+namespace Ldr
+
+open System
+open System.IO
+open System.Text.Json
+open System.Text.Json.Nodes
+open Ldr.Runtime.Formats
+
+/// The lines of `metrics.jsonl` and `times.jsonl`.
+module internal JournalLines =
+    /// One line of `metrics.jsonl` for an event that has numbers.
+    let ofMetrics (event: TrainingEvent) : string option =
+        let line kind training step (metrics: Metrics) =
+            let node = JsonObject()
+            node.Add("kind", JsonValue.Create(kind: string))
+            node.Add("training", JsonValue.Create(training: string))
+            node.Add("step", JsonValue.Create(step: int))
+
+            for name, value in metrics do
+                node.Add(name, JsonNumber.finiteOrNull value)
+
+            Some(node.ToJsonString())
+
+        match event with
+        | Progressed(training, step, _, metrics, speed, _) ->
+            line "train" training step (metrics @ [ "steps_per_second", speed ])
+        | Validated(training, step, metrics) -> line "validation" training step metrics
+        | Started _
+        | Saved _
+        | Timed _
+        | Warned _ -> None
+
+    /// Where the time of a training went, as in a line of `times.jsonl`.
+    let ofTimes (training: string, step: int, times: TrainingTimes) : JsonObject =
+        let node = JsonObject()
+        node.Add("training", JsonValue.Create(training: string))
+        node.Add("step", JsonValue.Create(step: int))
+        node.Add("steps", JsonValue.Create times.Steps)
+
+        for name, value in
+            ("seconds", times.Seconds) :: times.Shares
+            @ [ "managed_mb", times.ManagedMb; "peak_mb", times.PeakMb ] do
+            node.Add(name, JsonNumber.rounded value)
+
+        node.Add("live_tensors", JsonValue.Create times.LiveTensors)
+        node
+
+    /// Whether a line is of another training, or of a step up to this one; one that was cut off is neither.
+    let private stays (training: string) (step: int) (line: string) =
+        try
+            let node = JsonDocument.Parse(line).RootElement
+
+            (node.GetProperty "training").GetString() <> training
+            || (node.GetProperty "step").GetInt32() <= step
+        with
+        | :? JsonException
+        | :? InvalidOperationException
+        | :? Collections.Generic.KeyNotFoundException -> false
+
+    /// Drops a training's lines after the step that it resumes from, and a line that was cut off.
+    let trim (path: string) (training: string) (step: int) =
+        if File.Exists path then
+            let text = File.ReadAllText path
+
+            let kept =
+                text.Split('\n', StringSplitOptions.RemoveEmptyEntries)
+                |> Seq.filter (stays training step)
+                |> Seq.map (fun line -> line + "\n")
+                |> String.concat ""
+
+            if kept <> text then
+                AtomicFile.WriteText(path, kept)
+
+/// Writes what the trainings of a run tell into its folder, and passes it on.
+[<Sealed>]
+type internal RunJournal(options: RunOptions) =
+    let metrics = RunFolder.metricsPath options.Folder
+    let times = RunFolder.timesPath options.Folder
+    let timed = ResizeArray<string * int * TrainingTimes>()
+
+    let events =
+        if options.TensorBoard then
+            Some(EventFiles options.Folder)
+        else
+            None
+
+    let start training step =
+        if options.Resume then
+            for file in [ metrics; times ] do
+                JournalLines.trim file training step
+
+        events |> Option.iter (fun files -> files.Begin metrics training)
+
+    let append (path: string) (line: string) = File.AppendAllText(path, line + "\n")
+
+    member _.Add(event: TrainingEvent) =
+        match event with
+        | Started(training, _, _, step) -> start training step
+        | Timed(training, step, spent) ->
+            timed.Add(training, step, spent)
+            append times ((JournalLines.ofTimes (training, step, spent)).ToJsonString())
+        | _ -> ()
+
+        for line in Option.toList (JournalLines.ofMetrics event) do
+            append metrics line
+            events |> Option.iter (fun files -> files.Add line)
+
+        options.Sink(Training event)
+
+    /// Where the time of each training of this process went.
+    member _.Times = List.ofSeq timed

@@ -1,0 +1,47 @@
+namespace Ldr
+
+open System.Threading
+open TorchSharp
+
+/// What a run tells while it goes on.
+type RunEvent =
+    | Loading of what: string
+    /// Something that may end the run before it is done, or spoil what it says.
+    | Cautioned of message: string
+    | Training of TrainingEvent
+    | Scoring of name: string * pair: int * pairs: int
+
+/// How a run is to be done.
+[<NoEquality; NoComparison>]
+type RunOptions =
+    {
+        Folder: string
+        Resume: bool
+        /// Trainings, by name, to which the run is limited (with the earlier ones that they learn or start from); nothing: all.
+        Only: string list
+        /// A Markdown file whose table is written anew.
+        Page: string option
+        /// Whether the metrics are written as event files of TensorBoard too.
+        TensorBoard: bool
+        Device: torch.Device
+        Sink: RunEvent -> unit
+        Stop: CancellationToken
+    }
+
+/// What a run left.
+type RunResult =
+    {
+        Run: string
+        /// The steps behind all weights of the run, this process's and those before.
+        Steps: int
+        /// Where the time of each training of this process went, at which step it ended.
+        Times: (string * int * TrainingTimes) list
+        Model: string
+        Table: Summary list
+    }
+
+/// How a run ended.
+type RunEnd =
+    | Done of RunResult
+    /// Stopped from outside; `--resume` goes on.
+    | Stopped of training: string * step: int

@@ -1,0 +1,22 @@
+namespace Ldr
+
+open Ldr.Runtime.Registration
+
+/// The picture of a run: some test pairs, registered by its last model.
+module internal RunPicture =
+    /// Test pairs in the picture.
+    let private most = 3
+
+    let write (plan: RunPlan) (data: RunData) (model: Model) =
+        let test = snd data.Tests.Head
+
+        use registrar = new Registrar(TorchPredictor(plan.Options.Device, model))
+
+        let register =
+            Evaluator.registering registrar (RegistrationOptions(Check = false)) plan.Options.Stop
+
+        Picture.pairs
+            (RunFolder.picturePath plan.Folder)
+            [
+                for f, m in List.truncate most test.Pairs -> register test.Scans[f].Image test.Scans[m].Image
+            ]

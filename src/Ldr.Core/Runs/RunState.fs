@@ -1,0 +1,61 @@
+namespace Ldr
+
+open System.IO
+open FsToolkit.ErrorHandling
+
+/// How far one training of a run is.
+type TrainingProgress =
+    /// Trained and scored on the test pairs.
+    | Scored
+    /// Trained; the test pairs are still to be scored.
+    | Trained
+    /// The step of its newest checkpoint.
+    | After of step: int
+    | NotBegun
+
+/// What a run's folder holds.
+[<NoEquality; NoComparison>]
+type RunState =
+    {
+        Experiment: Experiment
+        /// Its trainings in order, each with how far it is.
+        Trainings: (Instance * TrainingProgress) list
+        /// The model that the folder stands for: that of the last training, once there is a table.
+        Model: string option
+        /// The table of what is scored so far, as text.
+        Table: string option
+    }
+
+module RunState =
+    /// Whether a folder is a run's.
+    let isRun (folder: string) = File.Exists(RunFolder.experimentPath folder)
+
+    let private existing (path: string) =
+        if File.Exists path then Some path else None
+
+    let private progressOf (folder: string) (experiment: Experiment) (instance: Instance) =
+        if RunFolder.isScored folder experiment instance.Name then
+            Scored
+        elif RunFolder.hasModel folder instance.Name then
+            Trained
+        else
+            match Checkpoint.tryStep folder instance.Name with
+            | Some step -> After step
+            | None -> NotBegun
+
+    /// Reads what a run's folder holds, whether it is finished or not; changes nothing.
+    let read (folder: string) : Result<RunState, Error> =
+        Error.guardResult (fun () ->
+            result {
+                let! experiment = RunFolder.readExperiment folder
+
+                return
+                    {
+                        Experiment = experiment
+                        Trainings =
+                            Experiment.instances experiment
+                            |> List.map (fun instance -> instance, progressOf folder experiment instance)
+                        Model = existing (RunFolder.finalModelPath folder)
+                        Table = existing (RunFolder.tablePath folder) |> Option.map File.ReadAllText
+                    }
+            })

@@ -1,0 +1,126 @@
+namespace Ldr
+
+open System
+open System.IO
+open System.Text.Json.Nodes
+open FsToolkit.ErrorHandling
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Formats
+
+/// The table of a run: `table.md`, `table.json`, and a page of which it is a part.
+module internal RunTable =
+    /// The score sheets of a training, one for each seed.
+    type private Sheets = string * ScoreSheet list
+
+    /// What has scores of a test part so far: all seeds of a training together.
+    let private sheets (plan: RunPlan) (part: string) : Result<Sheets list, Error> =
+        result {
+            let read (instance: Instance) =
+                Codec.ofFile (RunFolder.scorePath plan.Folder instance.Name part) Scores.sheet
+
+            let! all =
+                plan.Experiment.Train
+                |> List.traverseResultM (fun training ->
+                    plan.Instances
+                    |> List.filter (fun i -> i.Training = training.Name && plan.IsScored i)
+                    |> List.traverseResultM read
+                    |> Result.map (fun own -> training.Name, own))
+
+            return all |> List.filter (fun (_, own) -> not own.IsEmpty)
+        }
+
+    let private scoresOf (sheets: ScoreSheet list) =
+        sheets |> List.map _.Scores |> Scores.overSeeds
+
+    let private rows (before: PairScore list) (sheets: Sheets list) : Summary list =
+        Scores.summarise "untouched" (0L, 0.0) before before
+        :: [
+            for name, own in sheets do
+                let size = own.Head.Parameters, own.Head.Macs
+
+                { Scores.summarise name size before (scoresOf own) with
+                    Seeds = own.Length
+                }
+        ]
+
+    /// The comparisons that the experiment asks for, of trainings that have scores.
+    let private comparisons (experiment: Experiment) (sheets: Sheets list) =
+        let find name =
+            sheets
+            |> List.tryFind (fun (n, _) -> n = name)
+            |> Option.map (fun (_, own) -> scoresOf own |> List.map _.Dice)
+
+        [
+            for first, second in experiment.Evaluation.Compare do
+                match find first, find second with
+                | Some a, Some b when Seq.forall Double.IsFinite (a @ b) ->
+                    $"{first} − {second}", Wilcoxon.test (List.zip a b)
+                | _ -> ()
+        ]
+
+    let private text (plan: RunPlan) (part: string) (test: EvaluationSet) (rows: Summary list) comparisons =
+        let what =
+            if part = "" then
+                $"{test.Scans.Length} test subjects"
+            else
+                $"{test.Scans.Length} scans of part {part}"
+
+        [
+            $"{test.Pairs.Length} pairs of {what} of {plan.Dataset.Name}; mean ± deviation over the pairs; one seed unless a row says more."
+            ""
+            Scores.toTable rows
+            if not (List.isEmpty comparisons) then
+                ""
+                "Dice, paired (Wilcoxon's signed-rank test, two-sided):"
+                ""
+
+                for name, test in comparisons do
+                    $"- {name}: {Scores.signed 4 test.MeanDifference}, {Scores.probability test.P}"
+        ]
+        |> String.concat "\n"
+
+    /// The rows of one test part's table, and the table as text.
+    let private ofPart (plan: RunPlan) (part: string, test: EvaluationSet) : Result<Summary list * string, Error> =
+        result {
+            let before = Evaluator.untouched plan.Experiment.Data.Alignment test plan.Options.Stop
+            let! sheets = sheets plan part
+            let rows = rows before sheets
+            let text = comparisons plan.Experiment sheets |> text plan part test rows
+            return rows |> List.map (fun row -> { row with Part = part }), text
+        }
+
+    let private pageStart, private pageEnd =
+        "<!-- table: made by ldr-fs train -->", "<!-- end of the table -->"
+
+    /// Writes a report into a page, between two comments; at the end of a page that lacks them.
+    let private writePage (report: string) (path: string) =
+        let text = if File.Exists path then File.ReadAllText path else ""
+        let made = $"{pageStart}\n{report}\n{pageEnd}"
+        let first = text.IndexOf(pageStart, StringComparison.Ordinal)
+        let last = text.IndexOf(pageEnd, StringComparison.Ordinal)
+
+        AtomicFile.WriteText(
+            path,
+            if first >= 0 && last > first then
+                text[.. first - 1] + made + text[last + pageEnd.Length ..]
+            else
+                text + (if text = "" then "" else "\n") + made + "\n"
+        )
+
+    /// Writes the tables of all test parts; their rows.
+    let write (plan: RunPlan) (data: RunData) : Result<Summary list, Error> =
+        result {
+            let! tables = data.Tests |> List.traverseResultM (ofPart plan)
+            let rows = tables |> List.collect fst
+            let report = tables |> List.map snd |> String.concat "\n\n"
+            let json = JsonArray([| for row in rows -> Scores.toJson row :> JsonNode |])
+            AtomicFile.WriteText(RunFolder.tableJsonPath plan.Folder, json.ToJsonString() + "\n")
+
+            AtomicFile.WriteText(
+                RunFolder.tablePath plan.Folder,
+                $"# {plan.Experiment.Name}\n\n{report}\n"
+            )
+
+            plan.Options.Page |> Option.iter (writePage report)
+            return rows
+        }

@@ -1,0 +1,80 @@
+namespace Ldr
+
+open System
+open System.Threading
+open FsToolkit.ErrorHandling
+
+/// One training of a run.
+module internal RunTraining =
+    /// Scores a network on the validation pairs.
+    let private validate (plan: RunPlan) (data: RunData) (card: ModelCard) (network: Network) : Metrics =
+        let model: Model = { Card = card; Network = network }
+
+        let scores =
+            Evaluator.model plan.Options.Device model data.Validation CancellationToken.None (fun _ _ -> ())
+
+        let summary = Scores.summarise "" (0L, 0.0) scores scores
+
+        [
+            "dice", summary.Dice
+            if not (Double.IsNaN summary.TreMm) then
+                "tre_mm", summary.TreMm
+            "folded_percent", summary.FoldedPercent
+        ]
+
+    let private write (path: string) (card: ModelCard) (network: Network, steps: int) =
+        use network = network
+
+        ModelFile.write
+            path
+            {
+                Card = { card with Steps = steps }
+                Network = network
+            }
+
+    let private train
+        (plan: RunPlan)
+        (data: RunData)
+        (journal: RunJournal)
+        (instance: Instance)
+        : Result<int option, Error> =
+        result {
+            let options = plan.Options
+            let! card = RunCard.ofTraining plan instance.Options
+            let! teacher = RunTeachers.ofTraining plan data.Training instance.Options
+
+            let job: TrainingJob =
+                {
+                    Options = RunCard.located plan instance.Options
+                    Seed = Seed.ofInt instance.Seed
+                    Set = data.Training
+                    Teacher = teacher |> Option.map _.Teacher
+                    Device = options.Device
+                    Run = options.Folder
+                    Resume = options.Resume
+                    Validate = validate plan data card
+                    Sink = journal.Add
+                    Stop = options.Stop
+                }
+
+            try
+                match Trainer.run job with
+                | Interrupted step -> return Some step
+                | Finished(network, steps) ->
+                    write (plan.ModelPath instance) card (network, steps)
+                    return None
+            finally
+                teacher |> Option.iter (fun teacher -> (teacher :> IDisposable).Dispose())
+        }
+
+    /// Trains, if it has not been; at which step it was stopped, if it was.
+    let run
+        (plan: RunPlan)
+        (data: RunData)
+        (journal: RunJournal)
+        (instance: Instance)
+        : Result<int option, Error> =
+        if plan.Options.Resume && plan.HasModel instance then
+            Ok None
+        else
+            train plan data journal instance
