@@ -31,6 +31,7 @@ let private all =
                     Runtime.KernelTests.tests
                     Runtime.SurfaceTests.tests
                     Runtime.RoomsTests.tests
+                    Runtime.PromisesTests.tests
                     Runtime.AlignmentTests.tests
                     Runtime.RefinementTests.tests
                     Runtime.VerdictTests.tests

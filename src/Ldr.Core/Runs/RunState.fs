@@ -28,7 +28,8 @@ type RunState =
 
 module RunState =
     /// Whether a folder is a run's.
-    let isRun (folder: string) = File.Exists(RunFolder.experimentPath folder)
+    let isRun (folder: string) =
+        File.Exists(RunFolder.experimentPath folder)
 
     let private existing (path: string) =
         if File.Exists path then Some path else None

@@ -17,17 +17,15 @@ public static class AtomicFile
         ArgumentException.ThrowIfNullOrEmpty(path);
         ArgumentNullException.ThrowIfNull(write);
         string target = Target(path);
-        string temporary = System.IO.Path.Combine(
-            System.IO.Path.GetDirectoryName(target) ?? string.Empty,
-            $".{System.IO.Path.GetFileName(target)[..Math.Min(40, System.IO.Path.GetFileName(target).Length)]}.{Guid.NewGuid():N}.tmp");
-        bool done = false;
+        bool inPlace = FileNode.KindOf(target) is NodeKind.Device or NodeKind.Pipe;
+        string? temporary = inPlace ? null : Temporary.For(target);
         try
         {
-            if (!OperatingSystem.IsWindows() && target.StartsWith("/dev/", StringComparison.Ordinal))
+            if (temporary is null)
             {
-                // A device such as /dev/null must not be replaced by a file.
-                using FileStream device = new(target, FileMode.Open, FileAccess.Write);
-                write(device);
+                // /dev/null, or a pipe that somebody reads: these must not be replaced by a file.
+                using FileStream stream = new(target, FileMode.Open, FileAccess.Write);
+                write(stream);
                 return;
             }
 
@@ -43,7 +41,6 @@ public static class AtomicFile
             }
 
             File.Move(temporary, target, overwrite: true);
-            done = true;
         }
         catch (UnauthorizedAccessException error)
         {
@@ -56,12 +53,15 @@ public static class AtomicFile
         }
         finally
         {
-            if (!done)
+            if (temporary is not null)
             {
-                Remove(temporary);
+                Temporary.Remove(temporary);
             }
         }
     }
+
+    /// <summary>Removes the temporary files of writes that are going on, for a program that is about to be ended by a signal.</summary>
+    public static void RemoveUnfinished() => Temporary.RemoveUnfinished();
 
     /// <summary>Writes a text as UTF-8; as <see cref="Write"/>.</summary>
     /// <exception cref="InvalidFileException">As <see cref="Write"/>.</exception>
@@ -75,14 +75,24 @@ public static class AtomicFile
     /// <exception cref="InvalidFileException">The folder is missing or may not be written to, or the path is a folder or a read-only file.</exception>
     public static void CheckWritable(string path)
     {
-        string probe = $"{Target(path)}.{Guid.NewGuid():N}.tmp";
+        string target = Target(path);
+        if (FileNode.KindOf(target) is NodeKind.Device or NodeKind.Pipe)
+        {
+            return;
+        }
+
+        string probe = Temporary.For(target);
         try
         {
-            File.Create(probe, 1, FileOptions.DeleteOnClose).Dispose();
+            File.Create(probe).Dispose();
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
             throw new InvalidFileException(path, "may not be written", "check the folder's permissions or choose another place", error);
+        }
+        finally
+        {
+            Temporary.Remove(probe);
         }
     }
 
@@ -100,15 +110,7 @@ public static class AtomicFile
             throw new InvalidFileException(path, $"the folder {folder} does not exist", "make it first or choose another place");
         }
 
-        string target;
-        try
-        {
-            target = File.ResolveLinkTarget(full, returnFinalTarget: true)?.FullName ?? full;
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            target = full;
-        }
+        string target = FileNode.RealPath(full);
 
         // A rename asks the folder for permission, not the file, and root is refused nothing: whoever took the permission to
         // write from a file meant it.
@@ -118,17 +120,5 @@ public static class AtomicFile
         }
 
         return target;
-    }
-
-    private static void Remove(string temporary)
-    {
-        try
-        {
-            File.Delete(temporary);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            // The failure that led here is the one to report.
-        }
     }
 }

@@ -1,12 +1,21 @@
 namespace Ldr.Runtime.Formats;
 
-/// <summary>Opens files for reading and turns the system's errors into <see cref="InvalidFileException"/>.</summary>
-internal static class InputFile
+/// <summary>
+/// Opens files for reading and turns the system's errors into <see cref="InvalidFileException"/>. Promises: nothing but a regular file
+/// is opened, so that no read waits for ever; and a file that another one names is read only where it lies in the folder of
+/// that one, symbolic links resolved, unless <see cref="OutsideVariable"/> is set.
+/// </summary>
+public static class InputFile
 {
-    /// <summary>
-    /// The file that another one names: a path that is absolute on purpose, or one that stays in the folder of the file that
-    /// names it.
-    /// </summary>
+    /// <summary>The environment variable that allows files to name files outside their folder, when it is 1.</summary>
+    public const string OutsideVariable = "LDR_OUTSIDE_FILES";
+
+    /// <summary>Refuses what is no regular file, before another library opens it.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="InvalidFileException">It is a folder, a pipe or a device, or not there.</exception>
+    public static void Check(string path) => Open(path).Dispose();
+
+    /// <summary>The file that another one names.</summary>
     internal static string Beside(string path, string name)
     {
         string folder = Path.GetDirectoryName(path) ?? string.Empty;
@@ -15,34 +24,46 @@ internal static class InputFile
             throw new InvalidFileException(path, "names no file of voxels", "name the file, or write the image as one file");
         }
 
-        string root = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder.Length == 0 ? "." : folder)) + Path.DirectorySeparatorChar;
-        if (!Path.IsPathRooted(name) && !Path.GetFullPath(name, root).StartsWith(root, StringComparison.Ordinal))
+        string file = Path.Combine(folder, name);
+        return IsBeside(path, file)
+            ? file
+            : throw new InvalidFileException(
+                path,
+                $"names a file of voxels that is not in its folder ({name})",
+                $"put both in one folder, or set {OutsideVariable}=1 if you trust the file");
+    }
+
+    /// <summary>Whether a file may be read because another one names it: it lies in the folder of that one, or below it.</summary>
+    /// <param name="path">The file that names the other.</param>
+    /// <param name="file">The file that it names.</param>
+    public static bool IsBeside(string path, string file)
+    {
+        if (Environment.GetEnvironmentVariable(OutsideVariable) == "1")
         {
-            throw new InvalidFileException(
-                path, $"names a file of voxels that is not in its folder ({name})", "put both in one folder, or give an absolute path");
+            return true;
         }
 
-        return Path.Combine(folder, name);
+        // A header that is itself a link may have its voxels where it stands or where it leads.
+        string real = FileNode.RealPath(file);
+        return Array.Exists(
+            [FileNode.RealPath(Path.GetDirectoryName(Path.GetFullPath(path))!), Path.GetDirectoryName(FileNode.RealPath(path))!],
+            folder => real.StartsWith(Path.TrimEndingDirectorySeparator(folder) + Path.DirectorySeparatorChar, StringComparison.Ordinal));
     }
 
     internal static FileStream Open(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        if (Directory.Exists(path))
+        switch (FileNode.KindOf(path))
         {
-            throw new InvalidFileException(path, "is a folder", "name a file in it");
+            case NodeKind.Folder:
+                throw new InvalidFileException(path, "is a folder", "name a file in it");
+            case NodeKind.Pipe or NodeKind.Device:
+                throw new InvalidFileException(path, "is a pipe or a device", "name a regular file");
         }
 
         try
         {
-            FileStream stream = new(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 16);
-            if (!stream.CanSeek)
-            {
-                stream.Dispose();
-                throw new InvalidFileException(path, "is a pipe or a device", "name a regular file");
-            }
-
-            return stream;
+            return new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 16);
         }
         catch (Exception error) when (error is FileNotFoundException or DirectoryNotFoundException)
         {

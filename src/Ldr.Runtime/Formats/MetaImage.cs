@@ -53,6 +53,9 @@ public static class MetaImage
         Write(path, field.Grid, 3, VoxelType.Float32, null, file => FieldVectors.WriteInterleaved(file, field));
     }
 
+    /// <summary>The file of voxels that a header names; null when they are in the same file.</summary>
+    internal static string? DataPathOf(string path) => ReadHeader(path).DataPath is string data && data != path ? data : null;
+
     internal static RasterHeader ReadHeader(string path)
     {
         (List<string> lines, long end) = RasterHeader.ReadLines(path, line => line.StartsWith("ElementDataFile", StringComparison.OrdinalIgnoreCase));
@@ -136,7 +139,6 @@ public static class MetaImage
         // The first name of a type is the one to write: ULONG and LONG are ambiguous and only read.
         string name = Types.First(t => t.Type == stored).Name;
         bool detached = path.EndsWith(".mhd", StringComparison.OrdinalIgnoreCase);
-        string dataFile = detached ? packed is null ? path + ".raw" : Path.ChangeExtension(path, ".zraw") : "LOCAL";
         StringBuilder text = new();
         void Line(string key, string value) => text.Append(key).Append(" = ").Append(value).Append('\n');
         Line("ObjectType", "Image");
@@ -162,20 +164,17 @@ public static class MetaImage
         }
 
         Line("ElementType", "MET_" + name);
-        Line("ElementDataFile", detached ? Path.GetFileName(dataFile) : dataFile);
-        byte[] header = Encoding.UTF8.GetBytes(text.ToString());
+        byte[] Header(string dataFile) => Encoding.UTF8.GetBytes($"{text}ElementDataFile = {dataFile}\n");
         if (detached)
         {
-            AtomicFile.Write(dataFile, voxels);
+            DetachedVoxels.Write(path, packed is null ? ".raw" : ".zraw", voxels, Header, DataPathOf);
+            return;
         }
 
         AtomicFile.Write(path, file =>
         {
-            file.Write(header);
-            if (!detached)
-            {
-                voxels(file);
-            }
+            file.Write(Header("LOCAL"));
+            voxels(file);
         });
     }
 

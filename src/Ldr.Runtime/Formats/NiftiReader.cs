@@ -89,8 +89,7 @@ internal sealed class NiftiReader : IDisposable
             path, data, Header.StoredAs, Header.BigEndian, Header.Slope, Header.Intercept, count);
         if (Header.Compressed && skip + count == Header.Grid.Count * Header.Volumes)
         {
-            // Asking for one byte more makes the decoder reach the checksum and compare it.
-            _ = data.ReadByte();
+            GzipEnd.Check(path, data, Header.VoxelOffset + ((skip + count) * VoxelCodec.Size(Header.StoredAs)));
         }
 
         return values;

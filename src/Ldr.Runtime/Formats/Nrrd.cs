@@ -85,6 +85,9 @@ public static class Nrrd
         Write(path, field.Grid, vectors: true, VoxelType.Float32, file => FieldVectors.WriteInterleaved(file, field));
     }
 
+    /// <summary>The file of voxels that a header names; null when they are in the same file.</summary>
+    internal static string? DataPathOf(string path) => ReadHeader(path).DataPath is string data && data != path ? data : null;
+
     internal static RasterHeader ReadHeader(string path)
     {
         (List<string> lines, long end) = RasterHeader.ReadLines(path, line => line.Length == 0);
@@ -143,6 +146,12 @@ public static class Nrrd
             "ascii" or "text" or "txt" => RasterEncoding.Text,
             string other => throw new InvalidFileException(path, $"is packed as {other}", "write it as raw, gzip or text"),
         };
+        if (skip < -1 || skip > new FileInfo(dataPath).Length)
+        {
+            throw new InvalidFileException(
+                path, FormattableString.Invariant($"skips {skip} bytes of {dataPath}"), "give -1, or a number of bytes that the file has");
+        }
+
         if (skip > 0 && encoding == RasterEncoding.Gzip)
         {
             throw new InvalidFileException(path, "skips bytes of packed voxels", "write it without 'byte skip'");
@@ -219,7 +228,6 @@ public static class Nrrd
     private static void Write(string path, Grid grid, bool vectors, VoxelType stored, Action<Stream> voxels)
     {
         bool detached = path.EndsWith(".nhdr", StringComparison.OrdinalIgnoreCase);
-        string dataFile = Path.ChangeExtension(path, ".raw.gz");
         Affine map = grid.VoxelToWorld.Then(Affine.Scaling(-1, -1, 1));
         string Column(int column) => string.Create(
             CultureInfo.InvariantCulture, $"({map[0, column]:R},{map[1, column]:R},{map[2, column]:R})");
@@ -235,13 +243,7 @@ public static class Nrrd
         Line("endian: little");
         Line("encoding: gzip");
         Line("space origin: " + Column(3));
-        if (detached)
-        {
-            Line("data file: " + Path.GetFileName(dataFile));
-        }
-
-        Line(string.Empty);
-        byte[] header = Encoding.UTF8.GetBytes(text.ToString());
+        byte[] Header(string line) => Encoding.UTF8.GetBytes($"{text}{line}\n");
         void Pack(Stream file)
         {
             using GZipStream packed = new(file, CompressionLevel.Fastest, leaveOpen: true);
@@ -250,16 +252,14 @@ public static class Nrrd
 
         if (detached)
         {
-            AtomicFile.Write(dataFile, Pack);
+            DetachedVoxels.Write(path, ".raw.gz", Pack, name => Header($"data file: {name}\n"), DataPathOf);
+            return;
         }
 
         AtomicFile.Write(path, file =>
         {
-            file.Write(header);
-            if (!detached)
-            {
-                Pack(file);
-            }
+            file.Write(Header(string.Empty));
+            Pack(file);
         });
     }
 }

@@ -93,7 +93,11 @@ internal sealed record RasterHeader
             _ => file,
         };
         float[] values = VoxelStream.Read(DataPath, data, Type, BigEndian, 1, 0, (long)numbers);
-        if (Encoding != RasterEncoding.Raw)
+        if (Encoding == RasterEncoding.Gzip && offset == 0 && LinesToSkip == 0)
+        {
+            GzipEnd.Check(DataPath, data, bytes);
+        }
+        else if (Encoding != RasterEncoding.Raw)
         {
             // Asking for one byte more makes the decoder reach the checksum and compare it.
             _ = data.ReadByte();

@@ -43,7 +43,10 @@ let tests =
             test "namespaces mirror folders" {
                 for path, text in files do
                     Expect.isTrue
-                        (Regex.IsMatch(text, $"(?m)^namespace Ldr\\.Runtime\\.{Regex.Escape(dotted (folderOf path))};"))
+                        (Regex.IsMatch(
+                            text,
+                            $"(?m)^namespace Ldr\\.Runtime\\.{Regex.Escape(dotted (folderOf path))};"
+                        ))
                         path
             }
 

@@ -55,7 +55,9 @@ let private members (t: Type) =
 let private surface () =
     [
         // What the compiler makes of extension members has names of its own.
-        for t in typeof<Volume>.Assembly.GetExportedTypes() |> Array.filter (fun t -> not (t.FullName.Contains '<')) do
+        for t in
+            typeof<Volume>.Assembly.GetExportedTypes()
+            |> Array.filter (fun t -> not (t.FullName.Contains '<')) do
             let kind =
                 if t.IsEnum then "enum"
                 elif t.IsValueType then "struct"

@@ -1,0 +1,121 @@
+using System.Formats.Tar;
+
+namespace Ldr.Runtime.Formats;
+
+/// <summary>What stands under a path.</summary>
+public enum NodeKind
+{
+    /// <summary>Nothing.</summary>
+    Missing,
+
+    /// <summary>A file with content of its own.</summary>
+    Regular,
+
+    /// <summary>A folder.</summary>
+    Folder,
+
+    /// <summary>A named pipe (FIFO): opening one may wait for ever.</summary>
+    Pipe,
+
+    /// <summary>A device such as <c>/dev/null</c>, or a socket.</summary>
+    Device,
+}
+
+/// <summary>
+/// Identity and kind of files. Promises: two paths of one file have one <see cref="RealPath"/>, however many symbolic links lead to it,
+/// in whichever part of the path; and <see cref="KindOf"/> opens nothing, so that it never waits.
+/// </summary>
+public static class FileNode
+{
+    /// <summary>Links that lead to links, at most: more is a circle.</summary>
+    private const int MostLinks = 40;
+
+    /// <summary>The absolute path without symbolic links. What does not exist yet is taken as it stands.</summary>
+    /// <param name="path">A file or folder, there or not.</param>
+    public static string RealPath(string path)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        int links = MostLinks;
+        return Resolve(Path.GetFullPath(path), ref links);
+    }
+
+    /// <summary>What stands under a path, symbolic links followed.</summary>
+    /// <param name="path">A path.</param>
+    public static NodeKind KindOf(string path)
+    {
+        string real = RealPath(path);
+        if (Directory.Exists(real))
+        {
+            return NodeKind.Folder;
+        }
+
+        FileInfo file = new(real);
+        if (!file.Exists)
+        {
+            return NodeKind.Missing;
+        }
+
+        // Pipes and devices have no length; the archive library is the part of .NET that tells them from empty files unopened.
+        return file.Length > 0 || OperatingSystem.IsWindows() ? NodeKind.Regular : KindOfEmpty(real);
+    }
+
+    private static NodeKind KindOfEmpty(string path)
+    {
+        try
+        {
+            using MemoryStream archive = new();
+            using (TarWriter writer = new(archive, TarEntryFormat.Pax, leaveOpen: true))
+            {
+                writer.WriteEntry(path, "entry");
+            }
+
+            archive.Position = 0;
+            using TarReader reader = new(archive);
+            return reader.GetNextEntry()?.EntryType switch
+            {
+                TarEntryType.Fifo => NodeKind.Pipe,
+                TarEntryType.RegularFile or TarEntryType.V7RegularFile => NodeKind.Regular,
+                _ => NodeKind.Device,
+            };
+        }
+        catch (UnauthorizedAccessException)
+        {
+            return NodeKind.Regular;
+        }
+        catch (IOException)
+        {
+            // A socket.
+            return NodeKind.Device;
+        }
+    }
+
+    private static string Resolve(string path, ref int links)
+    {
+        if (Path.GetDirectoryName(path) is not string folder)
+        {
+            return path;
+        }
+
+        string whole = Path.Combine(Resolve(folder, ref links), Path.GetFileName(path));
+        if (LinkOf(whole) is not string target)
+        {
+            return whole;
+        }
+
+        return --links > 0
+            ? Resolve(Path.GetFullPath(target, Path.GetDirectoryName(whole)!), ref links)
+            : throw new InvalidFileException(path, "is a circle of symbolic links", "name a file");
+    }
+
+    private static string? LinkOf(string path)
+    {
+        try
+        {
+            return new FileInfo(path).LinkTarget;
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+}
