@@ -12,14 +12,16 @@ module internal RunFolder =
     let experimentPath (folder: string) = Path.Combine(folder, "experiment.json")
     let metricsPath (folder: string) = Path.Combine(folder, "metrics.jsonl")
     let timesPath (folder: string) = Path.Combine(folder, "times.jsonl")
-    let finalModelPath (folder: string) = Path.Combine(folder, "model.safetensors")
+
+    let finalModelPath (folder: string) =
+        Path.Combine(folder, "model.safetensors")
+
     let tablePath (folder: string) = Path.Combine(folder, "table.md")
     let tableJsonPath (folder: string) = Path.Combine(folder, "table.json")
     let picturePath (folder: string) = Path.Combine(folder, "pairs.png")
 
     /// Where the fields of a teacher are kept.
-    let fieldsPath (folder: string) (teacher: string) =
-        Path.Combine(folder, "fields", teacher)
+    let fieldsPath (folder: string) (teacher: string) = Path.Combine(folder, "fields", teacher)
 
     let modelPath (folder: string) (training: string) =
         Path.Combine(folder, "models", training + ".safetensors")
@@ -52,7 +54,11 @@ module internal RunFolder =
             || (before.Seeds.Length >= 2 && training.Seeds.Length >= 2))
 
     /// Whether a run can go on with an experiment. Trainings may come and go; those that were there must be the same.
-    let private checkSame (folder: string) (before: Experiment) (experiment: Experiment) : Result<unit, Error> =
+    let private checkSame
+        (folder: string)
+        (before: Experiment)
+        (experiment: Experiment)
+        : Result<unit, Error> =
         // The data may lie elsewhere by now.
         let shared (e: Experiment) =
             e.Seed, { e.Data with Root = "" }, { e.Evaluation with Compare = [] }
@@ -103,7 +109,7 @@ module internal RunFolder =
             }
 
     /// Fills a folder that is there with what every run has, and removes what a killed one left.
-    let prepare (folder: string) (experiment: Experiment) =
+    let prepare (folder: string) (experiment: Experiment) : Result<unit, Error> =
         for part in [ "models"; "scores" ] do
             Directory.CreateDirectory(Path.Combine(folder, part)) |> ignore
 

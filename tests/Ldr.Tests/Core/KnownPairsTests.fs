@@ -518,7 +518,7 @@ let private training =
                         }
 
                     let ending =
-                        Trainer.run
+                        trained
                             { job with
                                 Set = small
                                 Options =
@@ -620,7 +620,7 @@ let private training =
                         let job = TrainerTests.job (folder </> name) false CancellationToken.None sink
 
                         let weights =
-                            Trainer.run
+                            trained
                                 { job with
                                     Options =
                                         { job.Options with
@@ -642,7 +642,7 @@ let private training =
                     Expect.isFalse (List.contains "objective" metrics) "nothing is drawn to a field"
 
                     let alone =
-                        Trainer.run (
+                        trained (
                             let job =
                                 TrainerTests.job (folder </> "alone") false CancellationToken.None ignore
 
@@ -661,7 +661,7 @@ let private training =
                 let run name known =
                     let job = TrainerTests.job (folder </> name) false CancellationToken.None ignore
 
-                    Trainer.run
+                    trained
                         { job with
                             Options =
                                 { job.Options with
