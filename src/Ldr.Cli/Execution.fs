@@ -547,7 +547,7 @@ let private register (request: Request) (r: RegisterOptions) =
                     )
                 )
 
-            LabelMap.check file labels
+            LabelMap.check file labels |> Error.orRaise
             labels
 
         let labels = r.Labels |> Option.map (fst >> labelsOf moving "moving")
@@ -888,7 +888,7 @@ let private evaluate (request: Request) (reporter: Progress.Reporter) (e: Evalua
                 | None, Some data -> data.IgnoredLabels, data.Alignment
                 | None, None -> [], Alignment.World
 
-            let set = Evaluator.load (Seed.ofInt e.Seed) e.Pairs ignored group
+            let set = Evaluator.load (Seed.ofInt e.Seed) e.Pairs ignored group |> Error.orRaise
             card |> Option.iter (fun card -> Evaluator.checkGrids card set)
 
             match e.Verdict with

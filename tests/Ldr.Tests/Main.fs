@@ -41,6 +41,7 @@ let private all =
                 [
                     Core.FieldTests.tests
                     Core.ArchitectureTests.tests
+                    Core.LayerTests.tests
                     Core.NetworkTests.tests
                     Core.EngineTests.tests
                     Core.LossTests.tests

@@ -27,7 +27,7 @@ let run (first: string) (second: string) : Result<string * JsonObject, Error> =
     Error.guard (fun () ->
         let read (file: string) =
             let labels = ImageFile.Read file
-            LabelMap.check file labels
+            LabelMap.check file labels |> Error.orRaise
             labels
 
         let a, b = read first, read second

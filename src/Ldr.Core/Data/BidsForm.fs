@@ -2,6 +2,7 @@ namespace Ldr
 
 open System
 open System.IO
+open FsToolkit.ErrorHandling
 open Ldr.Runtime.Formats
 
 /// Which files of a BIDS derivatives folder are scans and label maps.
@@ -87,84 +88,93 @@ module BidsForm =
         |> String.concat "_"
 
     /// The only one of a scan's files of a kind.
-    let private only (what: string) (narrow: string) (entries: Entry list) =
+    let private only (what: string) (narrow: string) (entries: Entry list) : Result<Entry option, Error> =
         match entries with
-        | [] -> None
-        | [ one ] -> Some one
+        | [] -> Ok None
+        | [ one ] -> Ok(Some one)
         | first :: second :: _ ->
             DataFiles.bad
                 first.Path
                 $"is not the only {what} of {scanOf first}: there is {Path.GetFileName second.Path} too"
                 $"choose by {narrow} in the experiment's data.source"
 
-    /// Reads a derivatives folder. Bad input is raised.
-    let read (query: BidsQuery) (folder: string) : Dataset =
-        let description = Path.Combine(folder, "dataset_description.json")
+    /// The scan of a name with its label map and its brain mask; none where it has no image of the kind that is asked for.
+    let private subject (query: BidsQuery) (name: string, own: Entry list) : Result<Subject option, Error> =
+        result {
+            let! image =
+                own
+                |> List.filter (fun e ->
+                    e.Suffix = query.Suffix && has "space" query.Space e && has "desc" query.Desc e)
+                |> only $"{query.Suffix} scan" "\"space\" and \"desc\""
 
-        let found =
-            if File.Exists description then
-                DataFiles.readJson about description
-            else
-                DataFiles.bad
-                    folder
-                    "has no dataset_description.json"
-                    "give the folder of a BIDS data set or of its derivatives"
+            match image with
+            | None -> return None
+            | Some image ->
+                // Labels and masks are in the scan's space; those without the entity are in the native one.
+                let sameSpace (e: Entry) =
+                    e.Entities.TryFind "space" = image.Entities.TryFind "space"
 
-        let entries =
-            Directory.GetDirectories(folder, "sub-*")
-            |> Seq.collect (fun person -> Directory.GetFiles(person, "*", SearchOption.AllDirectories))
-            |> Seq.choose entry
-            |> Seq.filter (fun e -> e.Entities.ContainsKey "sub")
-            |> Seq.sortBy _.Path
-            |> List.ofSeq
+                let! labels =
+                    own
+                    |> List.filter (fun e ->
+                        e.Suffix = query.Labels && sameSpace e && has "desc" query.LabelsDesc e)
+                    |> only "label map" "\"labels\" and \"labels_desc\""
 
-        let byScan = entries |> List.groupBy scanOf
+                let! mask =
+                    own
+                    |> List.filter (fun e -> e.Suffix = "mask" && sameSpace e && has "desc" (Some "brain") e)
+                    |> only "brain mask" "\"space\""
 
-        let subjects =
-            [
-                for name, own in byScan do
-                    let images =
-                        own
-                        |> List.filter (fun e ->
-                            e.Suffix = query.Suffix && has "space" query.Space e && has "desc" query.Desc e)
-
-                    match only $"{query.Suffix} scan" "\"space\" and \"desc\"" images with
-                    | None -> ()
-                    | Some image ->
-                        // Labels and masks are in the scan's space; those without the entity are in the native one.
-                        let sameSpace (e: Entry) =
-                            e.Entities.TryFind "space" = image.Entities.TryFind "space"
-
-                        let labels =
-                            own
-                            |> List.filter (fun e ->
-                                e.Suffix = query.Labels && sameSpace e && has "desc" query.LabelsDesc e)
-                            |> only "label map" "\"labels\" and \"labels_desc\""
-
-                        let mask =
-                            own
-                            |> List.filter (fun e ->
-                                e.Suffix = "mask" && sameSpace e && has "desc" (Some "brain") e)
-                            |> only "brain mask" "\"space\""
-
+                return
+                    Some
                         { Subject.ofFiles name image.Path (labels |> Option.map _.Path) with
                             Person = "sub-" + image.Entities["sub"]
                             Mask = mask |> Option.map (fun e -> Stored.file ImageFile.Read e.Path)
                         }
-            ]
+        }
 
-        if subjects.IsEmpty then
-            let words key value =
-                value |> Option.map (fun v -> $", {key}-{v}") |> Option.defaultValue ""
+    let private entriesOf (folder: string) : Entry list =
+        Directory.GetDirectories(folder, "sub-*")
+        |> Seq.collect (fun person -> Directory.GetFiles(person, "*", SearchOption.AllDirectories))
+        |> Seq.choose entry
+        |> Seq.filter (fun e -> e.Entities.ContainsKey "sub")
+        |> Seq.sortBy _.Path
+        |> List.ofSeq
 
-            DataFiles.bad
-                folder
-                $"holds no scan sub-…_{query.Suffix}.nii.gz{words (nameof query.Space) query.Space}{words (nameof query.Desc) query.Desc}"
-                "name the suffix, space and desc of the scans in data.source"
+    let private noScan (query: BidsQuery) (folder: string) =
+        let words key value =
+            value |> Option.map (fun v -> $", {key}-{v}") |> Option.defaultValue ""
 
-        subjects
-        |> DataFiles.dataset
-            (found.Name |> Option.defaultWith (fun () -> DataFiles.folderName description))
-            (found.License |> Option.defaultValue "not stated")
-            Map.empty
-            []
+        DataFiles.bad
+            folder
+            $"holds no scan sub-…_{query.Suffix}.nii.gz{words (nameof query.Space) query.Space}{words (nameof query.Desc) query.Desc}"
+            "name the suffix, space and desc of the scans in data.source"
+
+    /// Reads a derivatives folder.
+    let read (query: BidsQuery) (folder: string) : Result<Dataset, Error> =
+        result {
+            let description = Path.Combine(folder, "dataset_description.json")
+
+            let! found =
+                if File.Exists description then
+                    Codec.ofFile description about
+                else
+                    DataFiles.bad
+                        folder
+                        "has no dataset_description.json"
+                        "give the folder of a BIDS data set or of its derivatives"
+
+            let! subjects =
+                entriesOf folder |> List.groupBy scanOf |> List.traverseResultM (subject query)
+
+            match List.choose id subjects with
+            | [] -> return! noScan query folder
+            | subjects ->
+                return
+                    subjects
+                    |> DataFiles.dataset
+                        (found.Name |> Option.defaultWith (fun () -> DataFiles.folderName description))
+                        (found.License |> Option.defaultValue "not stated")
+                        Map.empty
+                        []
+        }

@@ -2,20 +2,17 @@ namespace Ldr
 
 open System
 open System.IO
+open FsToolkit.ErrorHandling
+open Ldr.Runtime.Geometry
 open Ldr.Runtime.Formats
 
 /// What the readers of data set forms share.
 module internal DataFiles =
-    /// Raises what is wrong at one place of a JSON file.
-    let badAt (file: string) (path: string) (problem: string) =
-        raise (Error.Raised(BadJson(file, [ { Path = path; Problem = problem } ])))
+    /// What is wrong at one place of a JSON file.
+    let badAt (file: string) (path: string) (problem: string) : Result<'a, Error> =
+        Error(BadJson(file, [ { Path = path; Problem = problem } ]))
 
-    let bad (file: string) problem remedy =
-        raise (Error.Raised(BadFile(file, problem, remedy)))
-
-    /// Reads a JSON file of somebody else's.
-    let readJson (codec: Codec<'a>) (file: string) : 'a =
-        Codec.ofFile file codec |> Error.orRaise
+    let bad (file: string) problem remedy : Result<'a, Error> = Error(BadFile(file, problem, remedy))
 
     /// The folder of a file, absolute.
     let folderOf (file: string) : string =
@@ -43,17 +40,17 @@ module internal DataFiles =
                 None
 
     /// The same for a path at one place of a JSON file; a problem where it leads out.
-    let inside (file: string) (at: string) (path: string) : string =
+    let inside (file: string) (at: string) (path: string) : Result<string, Error> =
         if path.Contains '\000' || path = "" then
             badAt file at "expected the path of a file"
-
-        match tryInside (folderOf file) path with
-        | Some full -> full
-        | None ->
-            badAt
-                file
-                at
-                $"\"{path}\" leads out of the data set's folder; give a path inside it, or an absolute one"
+        else
+            match tryInside (folderOf file) path with
+            | Some full -> Ok full
+            | None ->
+                badAt
+                    file
+                    at
+                    $"\"{path}\" leads out of the data set's folder; give a path inside it, or an absolute one"
 
     /// A file's name without the ending of an image.
     let withoutEnding (name: string) =
@@ -67,7 +64,7 @@ module internal DataFiles =
             name
 
     /// The subjects' names: those of their files; with the folder below the data set's where that is not enough.
-    let names (file: string) (images: string list) : string list =
+    let names (file: string) (images: string list) : Result<string list, Error> =
         let folder = folderOf file
 
         let short (path: string) =
@@ -94,6 +91,7 @@ module internal DataFiles =
                     long path
                 else
                     short path)
+            |> Ok
 
     /// A text of a JSON file; nothing for anything else, also for one with half a character.
     let textOf (element: System.Text.Json.JsonElement) : string option =
@@ -144,46 +142,49 @@ module internal DataFiles =
                 ]
         }
 
+    let private numbersOf (line: string) : float[] =
+        line.Split(',')
+        |> Array.map (fun word ->
+            match Double.TryParse(word, Globalization.CultureInfo.InvariantCulture) with
+            | true, value -> value
+            | _ -> nan)
+
+    /// The points of the lines of a file without a header, in voxels of a grid.
+    let private voxelPoints (path: string) (lines: string[]) (grid: Grid) : Result<Landmarks, Error> =
+        let point (index: int, line: string) =
+            match numbersOf line with
+            | [| x; y; z |] when Double.IsFinite(x + y + z) ->
+                let struct (px, py, pz) = grid.VoxelToWorld.Apply(x, y, z)
+                Ok(Some(px, py, pz))
+            | _ -> bad path $"line {index + 1} is not a point" "write x,y,z in voxels on each line"
+
+        Array.indexed lines
+        |> Array.filter (fun (_, line) -> line.Trim() <> "")
+        |> List.ofArray
+        |> List.traverseResultM point
+        |> Result.map Array.ofList
+
+    let private readPoints (image: string) (path: string) : Landmarks =
+        let points = PointFile.Read path
+
+        let world =
+            if points.Frame = PointFrame.Voxel then
+                points.ToWorld(ImageFile.ReadGrid image)
+            else
+                points.ToWorld null
+
+        [| for struct (x, y, z) in world -> Some(x, y, z) |]
+
     /// Landmarks of a point file in world millimetres. `bare`: a file of three columns without a header counts voxels.
-    let landmarks (bare: bool) (image: string) (path: string) : Landmarks =
-        let grid () = ImageFile.ReadGrid image
+    let landmarks (bare: bool) (image: string) (path: string) : Result<Landmarks, Error> =
+        Error.guardResult (fun () ->
+            let lines = if bare then File.ReadAllLines path else [||]
 
-        let numbers (line: string) =
-            line.Split(',')
-            |> Array.map (fun word ->
-                match Double.TryParse(word, Globalization.CultureInfo.InvariantCulture) with
-                | true, value -> value
-                | _ -> nan)
+            match Array.tryHead lines with
+            | Some first when numbersOf first |> Array.forall Double.IsFinite ->
+                voxelPoints path lines (ImageFile.ReadGrid image)
+            | _ -> Ok(readPoints image path))
 
-        let lines () =
-            Error.guard (fun () -> File.ReadAllLines path) |> Error.orRaise
-
-        let headerless =
-            bare
-            && lines ()
-               |> Seq.truncate 1
-               |> Seq.exists (fun line -> numbers line |> Array.forall Double.IsFinite)
-
-        if headerless then
-            let own = grid ()
-
-            [|
-                for index, line in Array.indexed (lines ()) do
-                    if line.Trim() <> "" then
-                        match numbers line with
-                        | [| x; y; z |] when Double.IsFinite(x + y + z) ->
-                            let struct (px, py, pz) = own.VoxelToWorld.Apply(x, y, z)
-                            Some(px, py, pz)
-                        | _ ->
-                            bad path $"line {index + 1} is not a point" "write x,y,z in voxels on each line"
-            |]
-        else
-            let points = PointFile.Read path
-
-            let world =
-                if points.Frame = PointFrame.Voxel then
-                    points.ToWorld(grid ())
-                else
-                    points.ToWorld null
-
-            [| for struct (x, y, z) in world -> Some(x, y, z) |]
+    /// The same, read when it is needed.
+    let storedLandmarks (bare: bool) (image: string) (path: string) : Stored<Landmarks> =
+        Stored.file (landmarks bare image >> Error.orRaise) path

@@ -2,6 +2,7 @@ namespace Ldr
 
 open System
 open System.IO
+open FsToolkit.ErrorHandling
 open Ldr.Runtime.Geometry
 
 /// Where scans come from.
@@ -340,23 +341,26 @@ module Dataset =
         else
             path
 
+    let private isNnUnet (keys: Text.Json.JsonElement) =
+        keys.ValueKind = Text.Json.JsonValueKind.Object
+        && (fst (keys.TryGetProperty "channel_names")
+            || fst (keys.TryGetProperty "file_ending"))
+
     /// The data set in a folder: MSD or nnU-Net by its `dataset.json`, BIDS by its `dataset_description.json`.
     let ofFolder (folder: string) : Result<Dataset, Error> =
-        Error.guard (fun () ->
+        Error.guardResult (fun () ->
             let file = Path.Combine(folder, "dataset.json")
 
             if File.Exists file then
-                let keys = DataFiles.readJson Codec.any file
+                result {
+                    let! keys = Codec.ofFile file Codec.any
 
-                let isNnUnet =
-                    keys.ValueKind = System.Text.Json.JsonValueKind.Object
-                    && (fst (keys.TryGetProperty "channel_names")
-                        || fst (keys.TryGetProperty "file_ending"))
-
-                if isNnUnet then
-                    NnUnetForm.read 0 file
-                else
-                    MsdForm.read file
+                    return!
+                        if isNnUnet keys then
+                            NnUnetForm.read 0 file
+                        else
+                            MsdForm.read file
+                }
             elif File.Exists(Path.Combine(folder, "dataset_description.json")) then
                 BidsForm.read BidsQuery.standard folder
             else
@@ -374,9 +378,9 @@ module Dataset =
                 let has (key: string) = fst (keys.TryGetProperty key)
 
                 if has "schemes" && has "subsets" then
-                    Some(Error.guard (fun () -> RcnForm.read file))
+                    Some(Error.guardResult (fun () -> RcnForm.read file))
                 elif has "training" && not (has "train") then
-                    Some(Error.guard (fun () -> Learn2RegForm.read file))
+                    Some(Error.guardResult (fun () -> Learn2RegForm.read file))
                 else
                     None
             | _ -> None
@@ -384,7 +388,7 @@ module Dataset =
         if not (File.Exists file) then
             None
         elif named ".csv" then
-            Some(Error.guard (fun () -> CsvForm.read file))
+            Some(Error.guardResult (fun () -> CsvForm.read file))
         elif named ".json" then
             ofKeys ()
         else
@@ -442,63 +446,70 @@ module Dataset =
         if dataset.Parts.IsEmpty then
             Ok(SubjectGroup.free dataset.Subjects)
         else
-            Error.guard (fun () ->
-                wanted
-                |> List.map (fun part ->
-                    groupOf dataset dataset.Name { Part = part; Pairing = None } |> Error.orRaise)
-                |> SubjectGroup.together)
+            wanted
+            |> List.traverseResultM (fun part -> groupOf dataset dataset.Name { Part = part; Pairing = None })
+            |> Result.map SubjectGroup.together
+
+    let private isFolder (path: string) = Directory.Exists path
+    let private isFile (path: string) = File.Exists path
+
+    /// Reads what lies below the data root, if it is there.
+    let private below
+        (advice: string)
+        exists
+        (root: string)
+        (path: string)
+        (read: string -> Result<Dataset, Error>)
+        =
+        let full = Path.Combine(root, path)
+
+        if exists full then
+            Error.guardResult (fun () -> read full)
+        else
+            Error(BadFile(full, "no such data set", advice))
+
+    let private described (read: string -> Result<Dataset, Error>) (folder: string) =
+        let file = Path.Combine(folder, "dataset.json")
+        if File.Exists file then read file else noDescription folder
+
+    let private synthetic (anatomy: Anatomy) : Dataset =
+        let make = lazy (Anatomy.subject anatomy)
+
+        [
+            for index in 0 .. anatomy.Subjects - 1 do
+                let both = lazy (make.Value index)
+
+                { Subject.ofImage $"synthetic-%03d{index}" (Stored.made (fun () -> fst both.Value)) with
+                    Labels = Some(Stored.made (fun () -> snd both.Value))
+                }
+        ]
+        |> DataFiles.dataset "synthetic anatomy" "MIT" Map.empty []
+
+    let private setRoot =
+        "set the folder of the data with --set data.root=FOLDER or LDR_DATA"
+
+    let private getRcn =
+        "get this file and the HDF5 files (.h5) that it names from the authors of the recursive cascaded networks (RCN) and put them there, or set the folder with --set data.root=FOLDER"
+
+    let private ofSource (root: string) (source: DataSource) : Result<Dataset, Error> =
+        match source with
+        | Msd folder -> below setRoot isFolder root folder (described MsdForm.read)
+        | NnUnet(folder, channel) -> below setRoot isFolder root folder (described (NnUnetForm.read channel))
+        | Learn2Reg file -> below setRoot isFile root file Learn2RegForm.read
+        | Csv file -> below setRoot isFile root file CsvForm.read
+        | Rcn file -> below getRcn isFile root file RcnForm.read
+        | Bids(folder, query) -> below setRoot isFolder root folder (BidsForm.read query)
+        | Synthetic anatomy -> Ok(synthetic anatomy)
 
     /// The data set of an experiment.
     let load (options: DataOptions) : Result<Dataset, Error> =
-        let orGet advice exists (path: string) (read: string -> Dataset) =
-            let full = Path.Combine(options.Root, path)
-
-            if exists full then
-                Error.guard (fun () -> read full)
-            else
-                Error(BadFile(full, "no such data set", advice))
-
-        let below exists path read =
-            orGet "set the folder of the data with --set data.root=FOLDER or LDR_DATA" exists path read
-
-        let described read folder =
-            let file = Path.Combine(folder, "dataset.json")
-            if File.Exists file then read file else noDescription folder
-
-        let isFolder (path: string) = Directory.Exists path
-        let isFile (path: string) = File.Exists path
-
-        let found =
-            match options.Source with
-            | Msd folder -> below isFolder folder (described MsdForm.read)
-            | NnUnet(folder, channel) -> below isFolder folder (described (NnUnetForm.read channel))
-            | Learn2Reg file -> below isFile file Learn2RegForm.read
-            | Csv file -> below isFile file CsvForm.read
-            | Rcn file ->
-                let advice =
-                    "get this file and the HDF5 files (.h5) that it names from the authors of the recursive cascaded networks (RCN) and put them there, or set the folder with --set data.root=FOLDER"
-
-                orGet advice isFile file RcnForm.read
-            | Bids(folder, query) -> below isFolder folder (BidsForm.read query)
-            | Synthetic anatomy ->
-                let make = lazy (Anatomy.subject anatomy)
-
-                [
-                    for index in 0 .. anatomy.Subjects - 1 do
-                        let both = lazy (make.Value index)
-
-                        { Subject.ofImage $"synthetic-%03d{index}" (Stored.made (fun () -> fst both.Value)) with
-                            Labels = Some(Stored.made (fun () -> snd both.Value))
-                        }
-                ]
-                |> DataFiles.dataset "synthetic anatomy" "MIT" Map.empty []
-                |> Ok
-
         let people file =
             CsvForm.people (Path.Combine(options.Root, file))
 
-        found
-        |> Result.bind (fun dataset -> Error.guard (fun () -> People.apply people options.People dataset))
+        result {
+            let! dataset = ofSource options.Root options.Source
+            return! People.apply people options.People dataset
+        }
 
     /// A data set whose subjects may be cut anywhere and paired in any way; an error for one that lists its own pairs.
     let splittable (dataset: Dataset) : Result<Dataset, Error> =
@@ -568,15 +579,24 @@ module Dataset =
         match split with
         | Cut cut -> cutGroups cut dataset
         | Parts(train, validation, tests) ->
-            Error.guard (fun () ->
-                let group at choice =
-                    groupOf dataset $"$.data.split.{at}" choice |> Error.orRaise
+            let group at choice =
+                groupOf dataset $"$.data.split.{at}" choice
 
-                {
-                    TrainGroup = group "train" train
-                    ValidationGroup = group "validation" validation
-                    TestGroups = tests |> List.mapi (fun i test -> group $"test[{i}]" test)
-                })
+            result {
+                let! trainGroup = group "train" train
+                let! validationGroup = group "validation" validation
+
+                let! testGroups =
+                    List.indexed tests
+                    |> List.traverseResultM (fun (i, test) -> group $"test[{i}]" test)
+
+                return
+                    {
+                        TrainGroup = trainGroup
+                        ValidationGroup = validationGroup
+                        TestGroups = testGroups
+                    }
+            }
 
     /// The groups of a split. A random cut must fit the data set (`splittable`).
     let split (split: Split) (dataset: Dataset) : Result<SplitSubjects, Error> =

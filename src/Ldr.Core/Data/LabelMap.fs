@@ -98,7 +98,7 @@ module LabelMap =
     let remedy = "give the label map that belongs to the scan"
 
     /// Refuses what is no label map. `name` is its file, or its subject.
-    let check (name: string) (volume: Volume) =
+    let check (name: string) (volume: Volume) : Result<unit, Error> =
         match problem (census volume) with
-        | Some problem -> raise (Error.Raised(BadFile(name, problem, remedy)))
-        | None -> ()
+        | Some problem -> Error(BadFile(name, problem, remedy))
+        | None -> Ok()

@@ -3,6 +3,7 @@ namespace Ldr
 open System
 open System.IO
 open System.Text.RegularExpressions
+open FsToolkit.ErrorHandling
 open Ldr.Runtime.Formats
 
 /// Learn2Reg's form: `NAME_dataset.json` with scans under `training` and `test`, and pairs under `training_paired_images`,
@@ -122,97 +123,117 @@ module Learn2RegForm =
         let found = Regex.Match(name, @"^(.*_\d{4})_\d{4}$")
         if found.Success then found.Groups[1].Value else name
 
-    /// Reads a `*_dataset.json`. Bad input is raised.
-    let read (file: string) : Dataset =
-        let about = DataFiles.readJson description file
+    /// A scan of a list with its place in the file and the full path of its image.
+    type private Placed =
+        { Scan: Scan; At: string; Path: string }
 
-        /// The scans of a list, by their paths, each with its place in the file.
-        let placed key (scans: Scan list) =
+    let private placed (file: string) (key: string) (scans: Scan list) : Result<Placed list, Error> =
+        List.indexed scans
+        |> List.traverseResultM (fun (i, scan) ->
+            let at = $"$.{key}[{i}]"
+
+            DataFiles.inside file $"{at}.image" scan.Image
+            |> Result.map (fun path -> { Scan = scan; At = at; Path = path }))
+
+    let private subject (file: string) (placed: Placed, name: string) : Result<Subject, Error> =
+        let inside key =
+            Option.traverseResult (DataFiles.inside file $"{placed.At}.{key}")
+
+        result {
+            let! labels = inside "label" placed.Scan.Label
+            let! mask = inside "mask" placed.Scan.Mask
+            let! points = inside "keypoints" placed.Scan.Points
+
+            return
+                { Subject.ofImage name (Stored.file ImageFile.Read placed.Path) with
+                    Person = personOf name
+                    Labels = labels |> Option.map (Stored.file ImageFile.Read)
+                    Mask = mask |> Option.map (Stored.file ImageFile.Read)
+                    Points = points |> Option.map (pointFile >> DataFiles.storedLandmarks true placed.Path)
+                }
+        }
+
+    /// The names of the scans of listed pairs.
+    let private namedPairs
+        (file: string)
+        (byPath: Map<string, string>)
+        (key: string)
+        (pairs: Pair list)
+        : Result<(string * string) list, Error> =
+        let find at (path: string) =
+            result {
+                let! full = DataFiles.inside file at path
+
+                match byPath.TryFind full with
+                | Some name -> return name
+                | None ->
+                    return!
+                        DataFiles.badAt
+                            file
+                            at
+                            $"\"{path}\" is in neither \"training\" nor \"test\"; list the scan there"
+            }
+
+        List.indexed pairs
+        |> List.traverseResultM (fun (i, pair) ->
+            result {
+                let! fixedName = find $"$.{key}[{i}].fixed" pair.Fixed
+                let! moving = find $"$.{key}[{i}].moving" pair.Moving
+                return fixedName, moving
+            })
+
+    let private listed (name: string) (pairs: (string * string) list) : DataPart list =
+        if pairs.IsEmpty then
+            []
+        else
+            let members = pairs |> List.collect (fun (f, m) -> [ f; m ]) |> List.distinct
+            [ DataFiles.part name (Listed pairs) members ]
+
+    /// The training part without the pairs and scans `held` for validation and test, which the challenges' lists repeat.
+    let private trainingParts
+        (about: Description)
+        (held: Set<string * string>)
+        (scans: string list)
+        (pairs: (string * string) list)
+        : DataPart list =
+        if about.TrainingPairs.IsEmpty then
+            let others = held |> Set.map fst |> Set.union (held |> Set.map snd)
+
             scans
-            |> List.mapi (fun i scan ->
-                let at = $"$.{key}[{i}]"
-                DataFiles.inside file $"{at}.image" scan.Image, at, scan)
+            |> List.filter (others.Contains >> not)
+            |> DataFiles.part "training" AllOrdered
+            |> List.singleton
+        else
+            pairs |> List.filter (held.Contains >> not) |> listed "training"
 
-        let scans =
-            placed "training" about.Training @ placed "test" about.Test
-            |> List.distinctBy (fun (path, _, _) -> path)
+    /// Reads a `*_dataset.json`.
+    let read (file: string) : Result<Dataset, Error> =
+        result {
+            let! about = Codec.ofFile file description
+            let! training = placed file "training" about.Training
+            let! test = placed file "test" about.Test
+            let scans = training @ test |> List.distinctBy _.Path
 
-        if scans.IsEmpty then
-            DataFiles.badAt file "$.training" "is missing; expected the list of scans"
-
-        let names = scans |> List.map (fun (path, _, _) -> path) |> DataFiles.names file
-
-        let byPath =
-            List.zip (scans |> List.map (fun (path, _, _) -> path)) names |> Map.ofList
-
-        let subjects =
-            [
-                for (image, at, scan), name in List.zip scans names do
-                    let maps key path =
-                        path
-                        |> Option.map (DataFiles.inside file $"{at}.{key}" >> Stored.file ImageFile.Read)
-
-                    { Subject.ofImage name (Stored.file ImageFile.Read image) with
-                        Person = personOf name
-                        Labels = maps "label" scan.Label
-                        Mask = maps "mask" scan.Mask
-                        Points =
-                            scan.Points
-                            |> Option.map (
-                                DataFiles.inside file $"{at}.keypoints"
-                                >> pointFile
-                                >> Stored.file (DataFiles.landmarks true image)
-                            )
-                    }
-            ]
-
-        let named key (pairs: Pair list) =
-            [
-                for i, pair in List.indexed pairs do
-                    let find role (path: string) =
-                        let at = $"$.{key}[{i}].{role}"
-
-                        match byPath.TryFind(DataFiles.inside file at path) with
-                        | Some name -> name
-                        | None ->
-                            DataFiles.badAt
-                                file
-                                at
-                                $"\"{path}\" is in neither \"training\" nor \"test\"; list the scan there"
-
-                    find "fixed" pair.Fixed, find "moving" pair.Moving
-            ]
-
-        let validation = named "registration_val" about.ValidationPairs
-        let test = named (fst testKeys) about.TestPairs
-        let held = set (validation @ test)
-
-        let listed name (pairs: (string * string) list) =
-            if pairs.IsEmpty then
-                []
+            if scans.IsEmpty then
+                return! DataFiles.badAt file "$.training" "is missing; expected the list of scans"
             else
-                let members = pairs |> List.collect (fun (f, m) -> [ f; m ]) |> List.distinct
-                [ DataFiles.part name (Listed pairs) members ]
+                let! names = scans |> List.map _.Path |> DataFiles.names file
+                let! subjects = List.zip scans names |> List.traverseResultM (subject file)
+                let byPath = List.zip (scans |> List.map _.Path) names |> Map.ofList
+                let named = namedPairs file byPath
+                let! validation = named "registration_val" about.ValidationPairs
+                let! tests = named (fst testKeys) about.TestPairs
+                let! trainingPairs = named "training_paired_images" about.TrainingPairs
+                let trainingScans = training |> List.map (fun scan -> byPath[scan.Path])
 
-        // The challenges' training lists repeat the pairs and scans that they validate with.
-        let training =
-            if about.TrainingPairs.IsEmpty then
-                let others = held |> Set.map fst |> Set.union (held |> Set.map snd)
-
-                about.Training
-                |> List.map (fun s -> byPath[DataFiles.inside file "$.training" s.Image])
-                |> List.filter (others.Contains >> not)
-                |> DataFiles.part "training" AllOrdered
-                |> List.singleton
-            else
-                named "training_paired_images" about.TrainingPairs
-                |> List.filter (held.Contains >> not)
-                |> listed "training"
-
-        subjects
-        |> DataFiles.dataset
-            (about.Name
-             |> Option.defaultWith (fun () -> string (Path.GetFileNameWithoutExtension file)))
-            (about.Licence |> Option.defaultValue "not stated")
-            (DataFiles.labelNames about.Labels)
-            (training @ listed "validation" validation @ listed "test" test)
+                return
+                    subjects
+                    |> DataFiles.dataset
+                        (about.Name
+                         |> Option.defaultWith (fun () -> string (Path.GetFileNameWithoutExtension file)))
+                        (about.Licence |> Option.defaultValue "not stated")
+                        (DataFiles.labelNames about.Labels)
+                        (trainingParts about (set (validation @ tests)) trainingScans trainingPairs
+                         @ listed "validation" validation
+                         @ listed "test" tests)
+        }

@@ -1,5 +1,7 @@
 namespace Ldr
 
+open FsToolkit.ErrorHandling
+
 /// The Medical Segmentation Decathlon's form: a folder with `dataset.json`, whose `training` lists images and labels.
 /// Source: medicaldecathlon.com, Antonelli et al. 2022.
 module MsdForm =
@@ -37,23 +39,33 @@ module MsdForm =
                 }
         }
 
-    /// Reads a `dataset.json`. Bad input is raised.
-    let read (file: string) : Dataset =
-        let found = DataFiles.readJson description file
+    let private subject (file: string) (index: int) (entry: Entry, image: string, name: string) =
+        entry.Label
+        |> Option.traverseResult (DataFiles.inside file $"$.training[{index}].label")
+        |> Result.map (Subject.ofFiles name image)
 
-        let images =
-            found.Training
-            |> List.mapi (fun i e -> DataFiles.inside file $"$.training[{i}].image" e.Image)
+    /// Reads a `dataset.json`.
+    let read (file: string) : Result<Dataset, Error> =
+        result {
+            let! found = Codec.ofFile file description
 
-        [
-            for i, (entry, image, name) in
-                List.indexed (List.zip3 found.Training images (DataFiles.names file images)) do
-                entry.Label
-                |> Option.map (DataFiles.inside file $"$.training[{i}].label")
-                |> Subject.ofFiles name image
-        ]
-        |> DataFiles.dataset
-            (found.Name |> Option.defaultWith (fun () -> DataFiles.folderName file))
-            (found.Licence |> Option.defaultValue "not stated")
-            (DataFiles.labelNames found.Labels)
-            []
+            let! images =
+                List.indexed found.Training
+                |> List.traverseResultM (fun (i, entry) ->
+                    DataFiles.inside file $"$.training[{i}].image" entry.Image)
+
+            let! names = DataFiles.names file images
+
+            let! subjects =
+                List.zip3 found.Training images names
+                |> List.indexed
+                |> List.traverseResultM (fun (i, entry) -> subject file i entry)
+
+            return
+                subjects
+                |> DataFiles.dataset
+                    (found.Name |> Option.defaultWith (fun () -> DataFiles.folderName file))
+                    (found.Licence |> Option.defaultValue "not stated")
+                    (DataFiles.labelNames found.Labels)
+                    []
+        }

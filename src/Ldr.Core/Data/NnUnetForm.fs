@@ -2,6 +2,8 @@ namespace Ldr
 
 open System
 open System.IO
+open System.Text.Json
+open FsToolkit.ErrorHandling
 
 /// nnU-Net's raw form, version 2: a folder with `dataset.json` (`channel_names`, `labels`, `file_ending`), `imagesTr` with a file
 /// `CASE_0000.nii.gz` for each channel, and `labelsTr/CASE.nii.gz`; or the cases listed under `dataset`.
@@ -13,9 +15,9 @@ module NnUnetForm =
         {
             Name: string option
             Licence: string option
-            Labels: System.Text.Json.JsonElement option
+            Labels: JsonElement option
             Ending: string
-            Cases: System.Text.Json.JsonElement option
+            Cases: JsonElement option
         }
 
     let private case: Codec<Case> =
@@ -44,71 +46,83 @@ module NnUnetForm =
                 }
         }
 
-    /// The cases that a description lists itself.
-    let private listed file (channel: int) (cases: System.Text.Json.JsonElement) : Subject list =
-        if cases.ValueKind <> System.Text.Json.JsonValueKind.Object then
+    /// A case that a description lists itself.
+    let private listedCase (file: string) (channel: int) (property: JsonProperty) : Result<Subject, Error> =
+        result {
+            let at = $"$.dataset.{property.Name}"
+
+            let! found =
+                case.Decode at property.Value
+                |> Result.mapError (fun problems -> BadJson(file, problems))
+
+            let! image =
+                if channel < found.Images.Length then
+                    DataFiles.inside file $"{at}.images[{channel}]" found.Images[channel]
+                else
+                    DataFiles.badAt
+                        file
+                        $"{at}.images"
+                        $"has no channel {channel}; expected {channel + 1} images or more"
+
+            let! label = DataFiles.inside file $"{at}.label" found.Label
+            return Subject.ofFiles property.Name image (Some label)
+        }
+
+    let private listed (file: string) (channel: int) (cases: JsonElement) : Result<Subject list, Error> =
+        if cases.ValueKind = JsonValueKind.Object then
+            cases.EnumerateObject()
+            |> List.ofSeq
+            |> List.traverseResultM (listedCase file channel)
+        else
             DataFiles.badAt file "$.dataset" "expected an object with a case under each name"
 
-        [
-            for property in cases.EnumerateObject() do
-                let at = $"$.dataset.{property.Name}"
-
-                match case.Decode at property.Value with
-                | Error problems -> raise (Error.Raised(BadJson(file, problems)))
-                | Ok found ->
-                    if channel >= found.Images.Length then
-                        DataFiles.badAt
-                            file
-                            $"{at}.images"
-                            $"has no channel {channel}; expected {channel + 1} images or more"
-
-                    Subject.ofFiles
-                        property.Name
-                        (DataFiles.inside file $"{at}.images[{channel}]" found.Images[channel])
-                        (Some(DataFiles.inside file $"{at}.label" found.Label))
-        ]
-
     /// The cases that are found in `imagesTr`.
-    let private found (file: string) (channel: int) (ending: string) : Subject list =
+    let private found (file: string) (channel: int) (ending: string) : Result<Subject list, Error> =
         let folder = DataFiles.folderOf file
         let images = Path.Combine(folder, "imagesTr")
         let last = $"_%04d{channel}{ending}"
 
+        let subject (name: string) =
+            let labels = Path.Combine(folder, "labelsTr", name + ending)
+
+            Subject.ofFiles
+                name
+                (Path.Combine(images, name + last))
+                (if File.Exists labels then Some labels else None)
+
         if not (Directory.Exists images) then
             DataFiles.bad folder "has no imagesTr" "put the images of the cases there"
+        else
+            let cases =
+                Directory.GetFiles images
+                |> Seq.map (Path.GetFileName >> string)
+                |> Seq.filter _.EndsWith(last, StringComparison.Ordinal)
+                |> Seq.map (fun name -> name.Substring(0, name.Length - last.Length))
+                |> List.ofSeq
 
-        let cases =
-            Directory.GetFiles images
-            |> Seq.map (Path.GetFileName >> string)
-            |> Seq.filter _.EndsWith(last, StringComparison.Ordinal)
-            |> Seq.map (fun name -> name.Substring(0, name.Length - last.Length))
-            |> List.ofSeq
+            if cases.IsEmpty then
+                DataFiles.bad
+                    images
+                    $"holds no file CASE{last}"
+                    $"the names of channel {channel} end in that; see file_ending in dataset.json"
+            else
+                Ok(cases |> List.map subject)
 
-        if cases.IsEmpty then
-            DataFiles.bad
-                images
-                $"holds no file CASE{last}"
-                $"the names of channel {channel} end in that; see file_ending in dataset.json"
+    /// Reads one channel of the cases of a `dataset.json`.
+    let read (channel: int) (file: string) : Result<Dataset, Error> =
+        result {
+            let! about = Codec.ofFile file description
 
-        [
-            for name in cases do
-                let labels = Path.Combine(folder, "labelsTr", name + ending)
+            let! subjects =
+                match about.Cases with
+                | Some cases -> listed file channel cases
+                | None -> found file channel about.Ending
 
-                Subject.ofFiles
-                    name
-                    (Path.Combine(images, name + last))
-                    (if File.Exists labels then Some labels else None)
-        ]
-
-    /// Reads one channel of the cases of a `dataset.json`. Bad input is raised.
-    let read (channel: int) (file: string) : Dataset =
-        let about = DataFiles.readJson description file
-
-        (match about.Cases with
-         | Some cases -> listed file channel cases
-         | None -> found file channel about.Ending)
-        |> DataFiles.dataset
-            (about.Name |> Option.defaultWith (fun () -> DataFiles.folderName file))
-            (about.Licence |> Option.defaultValue "not stated")
-            (DataFiles.labelNames about.Labels)
-            []
+            return
+                subjects
+                |> DataFiles.dataset
+                    (about.Name |> Option.defaultWith (fun () -> DataFiles.folderName file))
+                    (about.Licence |> Option.defaultValue "not stated")
+                    (DataFiles.labelNames about.Labels)
+                    []
+        }

@@ -1,6 +1,7 @@
 namespace Ldr
 
 open System.Text.RegularExpressions
+open FsToolkit.ErrorHandling
 
 /// Which scans of a data set are of one person, where the data set does not say. A split never puts scans of one person into
 /// two parts.
@@ -52,53 +53,59 @@ module People =
 
     let private lastNumber = Regex(@"(\d+)(?!.*\d)")
 
-    let private bad problem = Error.Raised(BadInput problem) |> raise
+    let private bad problem : Result<'a, Error> = Error(BadInput problem)
+
+    let private byNumber (scans: int) (name: string) : Result<string, Error> =
+        let found = lastNumber.Match name
+
+        match System.Numerics.BigInteger.TryParse found.Value with
+        | true, number ->
+            let first = (number - 1I) / bigint scans
+            Ok $"{name[.. found.Index - 1]}{first * bigint scans + 1I}"
+        | _ ->
+            bad
+                $"$.data.people: the scan {name} has no number in its name; use \"pattern\" or \"file\" instead"
+
+    let private byPattern (expression: Regex) (name: string) : Result<string, Error> =
+        let found = expression.Match name
+
+        if found.Groups[1].Success then
+            Ok found.Groups[1].Value
+        else
+            bad $"$.data.people: \"pattern\" finds nobody in the name of the scan {name}"
+
+    let private byTable (file: string) (known: Map<string, string>) (name: string) : Result<string, Error> =
+        match known.TryFind name with
+        | Some person -> Ok person
+        | None -> bad $"{file}: has no line for the scan {name}; name every scan of the data set"
 
     /// Tells who a scan is of, by its name. `table` reads the file with the columns `scan` and `person`.
-    let private personOf (people: People) (table: string -> Map<string, string>) : string -> string =
+    let private personOf (people: People) (table: string -> Result<Map<string, string>, Error>) =
         match people with
-        | People.Consecutive scans ->
-            fun name ->
-                let found = lastNumber.Match name
-
-                match System.Numerics.BigInteger.TryParse found.Value with
-                | true, number ->
-                    let first = (number - 1I) / bigint scans
-                    $"{name[.. found.Index - 1]}{first * bigint scans + 1I}"
-                | _ ->
-                    bad
-                        $"$.data.people: the scan {name} has no number in its name; use \"pattern\" or \"file\" instead"
+        | People.Consecutive scans -> Ok(byNumber scans)
         | People.Pattern expression ->
-            let expression =
-                Regex(expression, RegexOptions.None, System.TimeSpan.FromSeconds 1.0)
-
-            fun name ->
-                let found = expression.Match name
-
-                if found.Groups[1].Success then
-                    found.Groups[1].Value
-                else
-                    bad $"$.data.people: \"pattern\" finds nobody in the name of the scan {name}"
-        | People.Listed file ->
-            let known = table file
-
-            fun name ->
-                match Map.tryFind name known with
-                | Some person -> person
-                | None -> bad $"{file}: has no line for the scan {name}; name every scan of the data set"
+            Regex(expression, RegexOptions.None, System.TimeSpan.FromSeconds 1.0)
+            |> byPattern
+            |> Ok
+        | People.Listed file -> table file |> Result.map (byTable file)
 
     /// A data set whose scans know who they are of.
-    let apply (table: string -> Map<string, string>) (people: People option) (dataset: Dataset) : Dataset =
+    let apply
+        (table: string -> Result<Map<string, string>, Error>)
+        (people: People option)
+        (dataset: Dataset)
+        : Result<Dataset, Error> =
         match people with
-        | None -> dataset
+        | None -> Ok dataset
         | Some people ->
-            let personOf = personOf people table
+            result {
+                let! personOf = personOf people table
 
-            { dataset with
-                Subjects =
+                let! subjects =
                     dataset.Subjects
-                    |> List.map (fun subject ->
-                        { subject with
-                            Person = personOf subject.Name
-                        })
+                    |> List.traverseResultM (fun subject ->
+                        personOf subject.Name
+                        |> Result.map (fun person -> { subject with Person = person }))
+
+                return { dataset with Subjects = subjects }
             }

@@ -2,6 +2,7 @@ namespace Ldr
 
 open System
 open System.Collections.Concurrent
+open FsToolkit.ErrorHandling
 open Ldr.Runtime.Geometry
 open Ldr.Runtime.Transforms
 open Ldr.Runtime.Metrics
@@ -38,33 +39,37 @@ module TrainingSet =
     /// Depths in a label are cut here, mm: what lies deeper says little of its surface.
     let mostDepth = 4.0
 
-    let private bad message = raise (Error.Raised(BadInput message))
-
     /// The label maps of all subjects, and the labels that they have together.
-    let private labelMaps (ignored: int list) (subjects: Subject list) : Volume list * int[] =
-        let maps =
-            [
-                for subject in subjects do
-                    match subject.Labels with
-                    | Some labels -> labels.Read()
-                    | None ->
-                        bad
-                            $"subject {subject.Name} has no label map; a loss with \"dice\" or \"label_distance\" needs one for every training subject"
-            ]
+    let private labelMaps (ignored: int list) (subjects: Subject list) : Result<Volume list * int[], Error> =
+        let mapOf (subject: Subject) =
+            match subject.Labels with
+            | Some labels -> Ok(labels.Read())
+            | None ->
+                Error(
+                    BadInput
+                        $"subject {subject.Name} has no label map; a loss with \"dice\" or \"label_distance\" needs one for every training subject"
+                )
 
-        let all =
-            maps
-            |> Seq.collect Overlap.Labels
-            |> Seq.distinct
-            |> Seq.filter (fun label -> not (List.contains label ignored))
-            |> Seq.sort
-            |> Array.ofSeq
+        result {
+            let! maps = subjects |> List.traverseResultM mapOf
 
-        if all.Length = 0 || all.Length > mostLabels then
-            bad
-                $"a loss with \"dice\" or \"label_distance\" takes 1 to {mostLabels} labels, the training subjects have {all.Length}; see data.ignored_labels"
+            let all =
+                maps
+                |> Seq.collect Overlap.Labels
+                |> Seq.distinct
+                |> Seq.filter (fun label -> not (List.contains label ignored))
+                |> Seq.sort
+                |> Array.ofSeq
 
-        maps, all
+            if all.Length = 0 || all.Length > mostLabels then
+                return!
+                    Error(
+                        BadInput
+                            $"a loss with \"dice\" or \"label_distance\" takes 1 to {mostLabels} labels, the training subjects have {all.Length}; see data.ignored_labels"
+                    )
+            else
+                return maps, all
+        }
 
     /// 1 where a label is, else 0.
     let private only (map: Volume) (label: int) =
@@ -109,7 +114,7 @@ module TrainingSet =
         let x, y, z = data.Size
         let sx, sy, sz = data.Spacing
         let subjects = group.Members
-        let labels = lazy labelMaps data.IgnoredLabels subjects
+        let labels = lazy (labelMaps data.IgnoredLabels subjects |> Error.orRaise)
 
         /// Something made of every map for each label.
         let ofLabels make =
@@ -130,8 +135,22 @@ module TrainingSet =
         }
 
     /// Reads the scans of a group.
-    let load (data: DataOptions) (group: SubjectGroup) : TrainingSet =
-        loadWithin (mostBytes ()) (VolumeCache.standard ()) data group
+    let load (data: DataOptions) (group: SubjectGroup) : Result<TrainingSet, Error> =
+        VolumeCache.standard ()
+        |> Result.map (fun cache -> loadWithin (mostBytes ()) cache data group)
+
+    /// The pair with what is inside the mask only. An empty one is bad input, found in the middle of a step.
+    let private within (name: string) (mask: Volume) (pair: PreparedPair) : PreparedPair =
+        let counts = Warp.Resample(mask, pair.Grid, Affine.Identity).Values
+
+        let inside =
+            Array.map2 (fun inside c -> if c >= 0.5f then inside else 0.0f) pair.Inside counts
+
+        if Array.forall ((=) 0.0f) inside then
+            Error.raiseInput
+                $"the mask of subject {name} is empty on the training grid; give another one, or none"
+
+        { pair with Inside = inside }
 
     /// Two scans, by their indices, on one grid; what is inside is inside the fixed scan's mask too, where it has one.
     let pair (set: TrainingSet) (fixedIndex: int, movingIndex: int) : PreparedPair =
@@ -153,17 +172,7 @@ module TrainingSet =
 
         match set.Masks[fixedIndex] with
         | None -> pair
-        | Some mask ->
-            let counts = Warp.Resample(mask (), pair.Grid, Affine.Identity).Values
-
-            let inside =
-                Array.map2 (fun inside c -> if c >= 0.5f then inside else 0.0f) pair.Inside counts
-
-            if Array.forall ((=) 0.0f) inside then
-                bad
-                    $"the mask of subject {set.Names[fixedIndex]} is empty on the training grid; give another one, or none"
-
-            { pair with Inside = inside }
+        | Some mask -> within set.Names[fixedIndex] (mask ()) pair
 
     let private onPair (pair: PreparedPair) (fixedMaps: Volume[]) (movingMaps: Volume[]) =
         let resampled (transform: Affine) (maps: Volume[]) =

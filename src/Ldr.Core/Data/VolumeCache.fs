@@ -37,28 +37,25 @@ module VolumeCache =
         | "" -> None
         | text -> Some text
 
+    let private gigabytes () : Result<float, Error> =
+        match variable "LDR_CACHE_GB" with
+        | None -> Ok 50.0
+        | Some text ->
+            match Double.TryParse(text, Globalization.CultureInfo.InvariantCulture) with
+            | true, value when value >= 0.0 && value <= 1e6 -> Ok value
+            | _ -> Error(BadInput $"LDR_CACHE_GB is \"{text}\"; give a number of gigabytes, 0 or more")
+
     /// By the environment variables `LDR_CACHE` (a folder, default `ldr-cache` below that of temporary files) and
     /// `LDR_CACHE_GB` (default 50; 0: nothing is kept).
-    let standard () : VolumeCache =
-        let gigabytes =
-            match variable "LDR_CACHE_GB" with
-            | None -> 50.0
-            | Some text ->
-                match Double.TryParse(text, Globalization.CultureInfo.InvariantCulture) with
-                | true, value when value >= 0.0 && value <= 1e6 -> value
-                | _ ->
-                    raise (
-                        Error.Raised(
-                            BadInput $"LDR_CACHE_GB is \"{text}\"; give a number of gigabytes, 0 or more"
-                        )
-                    )
-
-        {
-            Folder =
-                variable "LDR_CACHE"
-                |> Option.defaultWith (fun () -> Path.Combine(Path.GetTempPath(), "ldr-cache"))
-            MostBytes = int64 (gigabytes * 1e9)
-        }
+    let standard () : Result<VolumeCache, Error> =
+        gigabytes ()
+        |> Result.map (fun gigabytes ->
+            {
+                Folder =
+                    variable "LDR_CACHE"
+                    |> Option.defaultWith (fun () -> Path.Combine(Path.GetTempPath(), "ldr-cache"))
+                MostBytes = int64 (gigabytes * 1e9)
+            })
 
     /// The cache's file of a scan; nothing where its file cannot say whether it has changed.
     let private placeOf (cache: VolumeCache) (source: string) (what: string) : string option =

@@ -3,6 +3,7 @@ namespace Ldr
 open System
 open System.IO
 open System.Text.Json
+open FsToolkit.ErrorHandling
 open Ldr.Runtime.Geometry
 open Ldr.Runtime.Formats
 
@@ -297,21 +298,21 @@ module Inventory =
 
     /// The data of an experiment, with its split.
     let ofOptions (path: string) (data: DataOptions) : Result<Inventory, Error> =
-        Dataset.load data
-        |> Result.bind (fun dataset ->
-            Dataset.groups data.Split dataset
-            |> Result.map (fun split ->
-                let inventory = ofDataset "the data of an experiment" path dataset
+        result {
+            let! dataset = Dataset.load data
+            let! split = Dataset.groups data.Split dataset
+            let inventory = ofDataset "the data of an experiment" path dataset
 
-                let parts =
-                    [
-                        "training", split.TrainGroup.Members
-                        "validation", split.ValidationGroup.Members
-                        "test", split.TestGroups |> List.collect _.Members |> List.distinctBy _.Name
-                    ]
+            let parts =
+                [
+                    "training", split.TrainGroup.Members
+                    "validation", split.ValidationGroup.Members
+                    "test", split.TestGroups |> List.collect _.Members |> List.distinctBy _.Name
+                ]
 
-                let used = parts |> List.sumBy (fun (_, subjects) -> subjects.Length)
+            let used = parts |> List.sumBy (fun (_, subjects) -> subjects.Length)
 
+            return
                 { inventory with
                     Cases =
                         [
@@ -328,7 +329,8 @@ module Inventory =
                                     $"the split takes {used} of {dataset.Subjects.Length} subjects"
                                     "the others are ignored"
                         ]
-                }))
+                }
+        }
 
     /// What a file describes that is no experiment; nothing for any other file.
     let tryOfFile (file: string) : Result<Inventory, Error> option =
@@ -350,4 +352,4 @@ module Inventory =
         elif has "dataset.json" || has "dataset_description.json" then
             ofDescription folder
         else
-            Error.guard (fun () -> ofScans folder) |> Result.bind id
+            Error.guardResult (fun () -> ofScans folder)

@@ -1,6 +1,7 @@
 namespace Ldr
 
 open System.Threading
+open FsToolkit.ErrorHandling
 open TorchSharp
 open Ldr.Runtime.Geometry
 open Ldr.Runtime.Transforms
@@ -19,40 +20,53 @@ type EvaluationSet =
     }
 
 module Evaluator =
-    let private bad message = raise (Error.Raised(BadInput message))
+    let private bad message : Result<'a, Error> = Error(BadInput message)
 
     /// A label map or mask of a subject, which must lie on the scan's grid.
-    let private onGrid what (subject: Subject) (image: Volume) (stored: Stored<Volume>) : Volume =
+    let private onGrid
+        what
+        (subject: Subject)
+        (image: Volume)
+        (stored: Stored<Volume>)
+        : Result<Volume, Error> =
         let map = stored.Read()
 
-        if not (map.Grid.SameAs image.Grid) then
+        if map.Grid.SameAs image.Grid then
+            Ok map
+        else
             bad
                 $"subject {subject.Name}: its {what} ({map.Grid}) lies on another grid than its scan ({image.Grid}); give the {what} that belongs to it"
 
-        map
+    let private labelsOf (subject: Subject) (image: Volume) (stored: Stored<Volume>) : Result<Volume, Error> =
+        result {
+            let! labels = onGrid "label map" subject image stored
+            do! LabelMap.check (stored.Where |> Option.defaultValue $"subject {subject.Name}") labels
+            return labels
+        }
 
-    let private read (subject: Subject) : ScoredScan =
+    let private read (subject: Subject) : Result<ScoredScan, Error> =
         if subject.Labels.IsNone && subject.Points.IsNone then
             bad
                 $"subject {subject.Name} has neither a label map nor landmarks; scores need one of them for every subject"
+        else
+            result {
+                let image = subject.Image.Read()
+                let! labels = subject.Labels |> Option.traverseResult (labelsOf subject image)
+                let points = subject.Points |> Option.map _.Read()
+                let! mask = subject.Mask |> Option.traverseResult (onGrid "mask" subject image)
 
-        let image = subject.Image.Read()
-
-        {
-            Name = subject.Name
-            Image = image
-            Labels =
-                subject.Labels
-                |> Option.map (fun stored ->
-                    let labels = onGrid "label map" subject image stored
-                    LabelMap.check (stored.Where |> Option.defaultValue $"subject {subject.Name}") labels
-                    labels)
-            Points = subject.Points |> Option.map _.Read()
-            Mask = subject.Mask |> Option.map (onGrid "mask" subject image)
-        }
+                return
+                    {
+                        Name = subject.Name
+                        Image = image
+                        Labels = labels
+                        Points = points
+                        Mask = mask
+                    }
+            }
 
     /// Refuses a pair that nothing can be said of, and landmarks that are not the same places.
-    let private checkPair (scans: ScoredScan[]) (f: int, m: int) =
+    let private checkPair (scans: ScoredScan[]) (f: int, m: int) : Result<unit, Error> =
         let fixedScan, moving = scans[f], scans[m]
 
         match fixedScan.Points, moving.Points with
@@ -60,34 +74,41 @@ module Evaluator =
         | Some p, Some q when p.Length > 0 && q.Length > 0 && p.Length <> q.Length ->
             bad
                 $"{fixedScan.Name} has {p.Length} landmarks, {moving.Name} has {q.Length}; the i-th landmark of both must be the same place"
-        | Some _, Some _ -> ()
-        | _ when fixedScan.Labels.IsSome && moving.Labels.IsSome -> ()
+        | Some _, Some _ -> Ok()
+        | _ when fixedScan.Labels.IsSome && moving.Labels.IsSome -> Ok()
         | _ ->
             bad
                 $"{fixedScan.Name} and {moving.Name} have neither label maps nor landmarks both; scores need one of them for every pair"
 
-    /// Reads the subjects of a group and draws at most `wanted` of its pairs by a seed.
-    let load (seed: Seed) (wanted: int) (ignored: int list) (group: SubjectGroup) : EvaluationSet =
+    let private pairsOf (seed: Seed) (wanted: int) (group: SubjectGroup) : Result<(int * int) list, Error> =
         if group.Members.Length < 2 then
-            raise (Error.Raised(BadInput "scores need at least two subjects"))
+            bad "scores need at least two subjects"
+        else
+            match Pairs.evaluation seed wanted group with
+            | [] -> bad $"part \"{group.Part}\" of the data set has no pairs; choose another one"
+            | pairs -> Ok pairs
 
-        let pairs = Pairs.evaluation seed wanted group
+    /// Reads the subjects of a group and draws at most `wanted` of its pairs by a seed.
+    let load
+        (seed: Seed)
+        (wanted: int)
+        (ignored: int list)
+        (group: SubjectGroup)
+        : Result<EvaluationSet, Error> =
+        result {
+            let! pairs = pairsOf seed wanted group
+            let! scans = group.Members |> List.traverseResultM read |> Result.map Array.ofList
 
-        if pairs.IsEmpty then
-            raise (
-                Error.Raised(
-                    BadInput $"part \"{group.Part}\" of the data set has no pairs; choose another one"
-                )
-            )
+            for pair in pairs do
+                do! checkPair scans pair
 
-        let scans = group.Members |> List.map read |> Array.ofList
-        pairs |> List.iter (checkPair scans)
-
-        {
-            Scans = scans
-            Pairs = pairs
-            IgnoredLabels = ignored
-            Surface = true
+            return
+                {
+                    Scans = scans
+                    Pairs = pairs
+                    IgnoredLabels = ignored
+                    Surface = true
+                }
         }
 
     let private scored (set: EvaluationSet) (stop: CancellationToken) (progress: int -> int -> unit) score =

@@ -5,6 +5,7 @@ open System.IO
 open System.Security.Cryptography
 open System.Text
 open System.Text.Json.Nodes
+open FsToolkit.ErrorHandling
 open Ldr.Runtime.Formats
 
 /// How the models of an experiment are scored.
@@ -376,7 +377,7 @@ module Experiment =
         | what -> BadFile(file, $"is {what}, not an experiment", another)
 
     /// Refuses a data set's description, which is easily taken for an experiment.
-    let private notDataset (file: string) (element: System.Text.Json.JsonElement) =
+    let private checkKind (file: string) (element: System.Text.Json.JsonElement) : Result<unit, Error> =
         let has (key: string) = fst (element.TryGetProperty key)
 
         if
@@ -386,29 +387,42 @@ module Experiment =
         then
             Error(BadFile(file, "is a data set's description, not an experiment", another))
         else
-            Ok element
+            Ok()
+
+    /// The document after all assignments.
+    let private assigned
+        (file: string)
+        (assignments: string list)
+        (element: System.Text.Json.JsonElement)
+        : Result<System.Text.Json.JsonElement, Error> =
+        match
+            (if assignments.IsEmpty then
+                 null
+             else
+                 parseNode (element.GetRawText()))
+        with
+        | null -> Ok element
+        | root ->
+            result {
+                for assignment in assignments do
+                    do! set file root assignment
+
+                return! JsonText.parse file (root.ToJsonString())
+            }
 
     /// Reads an experiment and applies `--set` assignments. Every problem is reported at once.
     let read (file: string) (assignments: string list) : Result<Experiment, Error> =
         if not (File.Exists file) then
             Error(BadFile(file, "no such file", another))
         else
-            Error.guard (fun () -> File.ReadAllText file)
-            |> Result.bind (fun text -> JsonText.parse file text |> Result.mapError (wrongKind file))
-            |> Result.bind (notDataset file)
-            |> Result.bind (fun element ->
-                if assignments.IsEmpty then
-                    Ok element
-                else
-                    match parseNode (element.GetRawText()) with
-                    | null -> Ok element
-                    | root ->
-                        (Ok(), assignments)
-                        ||> List.fold (fun state assignment ->
-                            state |> Result.bind (fun () -> set file root assignment))
-                        |> Result.bind (fun () -> JsonText.parse file (root.ToJsonString())))
-            |> Result.bind (Codec.decode file codec)
-            |> Result.bind (fun experiment ->
+            result {
+                let! text = Error.guard (fun () -> File.ReadAllText file)
+                let! element = JsonText.parse file text |> Result.mapError (wrongKind file)
+                do! checkKind file element
+                let! element = assigned file assignments element
+                let! experiment = Codec.decode file codec element
+
                 match problems experiment with
-                | [] -> Ok experiment
-                | list -> Error(BadJson(file, list)))
+                | [] -> return experiment
+                | list -> return! Error(BadJson(file, list))
+            }

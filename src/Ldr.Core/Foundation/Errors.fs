@@ -70,8 +70,25 @@ module Error =
     /// The same for what has a result of its own.
     let guardResult (action: unit -> Result<'a, Error>) : Result<'a, Error> = guard action |> Result.bind id
 
+    /// Bad input that is found where no result can flow, such as in a step of a training.
+    let raiseInput (message: string) : unit = raise (Raised(BadInput message))
+
     /// The value, or the error as an exception that `guard` turns back.
     let orRaise (result: Result<'a, Error>) : 'a =
         match result with
         | Ok value -> value
         | Error error -> raise (Raised error)
+
+module Results =
+    /// A fold that ends at the first error.
+    let rec fold
+        (add: 'state -> 'a -> Result<'state, 'e>)
+        (state: 'state)
+        (items: 'a list)
+        : Result<'state, 'e> =
+        match items with
+        | [] -> Ok state
+        | item :: rest ->
+            match add state item with
+            | Ok next -> fold add next rest
+            | Error error -> Error error

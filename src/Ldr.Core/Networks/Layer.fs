@@ -92,8 +92,12 @@ type Layer =
     {
         /// The owners of the parameters, with names unique in the network.
         Parts: Part list
-        /// [N, C, Z, Y, X] → [N, C', Z', Y', X'].
+        /// [N, C, Z, Y, X] → [N, C', Z', Y', X']. The input stays as it is.
         Run: torch.Tensor -> torch.Tensor
+        /// The same for an input that may be overwritten, where that saves memory.
+        RunInPlace: (torch.Tensor -> torch.Tensor) option
+        /// Whether the output is a new tensor that nothing needs later, autograd included: what follows may overwrite it.
+        IsScratch: bool
         /// From the size [z; y; x] of an input: the size of the output, and the multiplications with addition of one
         /// sample.
         Cost: int64[] -> int64[] * float
@@ -171,6 +175,8 @@ module Layer =
                         cube filter.Stride,
                         cube filter.Padding
                     )
+            RunInPlace = None
+            IsScratch = true
             Cost =
                 fun size ->
                     let out =
@@ -201,6 +207,8 @@ module Layer =
                         cube filter.Stride,
                         cube filter.Padding
                     )
+            RunInPlace = None
+            IsScratch = true
             Cost =
                 fun size ->
                     let out =
@@ -220,20 +228,29 @@ module Layer =
         {
             Parts = []
             Run = run
+            RunInPlace = None
+            IsScratch = false
             Cost = fun size -> resize size, 0.0
+        }
+
+    /// A function of every voxel by itself, and the same in place.
+    let private activation run inPlace : Layer =
+        { plain id run with
+            RunInPlace = Some inPlace
         }
 
     /// Leaves its input as it is.
     let identity: Layer = plain id id
 
-    /// max(0, x), in place: only after a layer that makes a new tensor.
-    let relu: Layer = plain id (fun x -> x.relu_ ())
+    /// max(0, x).
+    let relu: Layer = activation (fun x -> x.relu ()) (fun x -> x.relu_ ())
 
-    /// x for x > 0, 0.1 x below, in place: only after a layer that makes a new tensor.
-    let leakyRelu: Layer = plain id (fun x -> x.leaky_relu_ 0.1)
+    /// x for x > 0, 0.1 x below.
+    let leakyRelu: Layer =
+        activation (fun x -> torch.nn.functional.leaky_relu (x, 0.1)) (fun x -> x.leaky_relu_ 0.1)
 
-    /// The logistic function, in place: only after a layer that makes a new tensor.
-    let sigmoid: Layer = plain id (fun x -> x.sigmoid_ ())
+    /// The logistic function.
+    let sigmoid: Layer = activation (fun x -> x.sigmoid ()) (fun x -> x.sigmoid_ ())
 
     /// Multiplication by a constant.
     let scale (factor: float) : Layer = plain id (fun x -> x * factor)
@@ -259,14 +276,22 @@ module Layer =
     let pool (side: int) : Layer =
         plain (fun _ -> cube side) (fun x -> torch.nn.functional.adaptive_avg_pool3d (x, cube side))
 
-    /// One after the other. What lies between them is released at once; autograd keeps what it needs.
+    /// One after the other. What lies between them is released at once, or overwritten by an activation right after a
+    /// convolution; autograd keeps what it needs.
     let (>=>) (first: Layer) (second: Layer) : Layer =
+        let last =
+            match second.RunInPlace with
+            | Some inPlace when first.IsScratch -> inPlace
+            | _ -> second.Run
+
         {
             Parts = first.Parts @ second.Parts
+            RunInPlace = None
+            IsScratch = second.IsScratch
             Run =
                 fun x ->
                     let between = first.Run x
-                    let result = second.Run between
+                    let result = last between
 
                     if
                         not (Object.ReferenceEquals(between, result))
@@ -286,6 +311,8 @@ module Layer =
     let fork (branches: Layer list) : Layer =
         {
             Parts = branches |> List.collect (fun b -> b.Parts)
+            RunInPlace = None
+            IsScratch = false
             Run =
                 fun x ->
                     let results = branches |> List.map (fun b -> b.Run x)
@@ -329,6 +356,7 @@ module Layer =
         let body = pad multiple >=> inner
 
         { body with
+            IsScratch = false
             Run =
                 fun x ->
                     use scope = torch.NewDisposeScope()

@@ -3,6 +3,7 @@ namespace Ldr
 open System.Collections.Generic
 open System.IO
 open System.Text.Json.Nodes
+open FsToolkit.ErrorHandling
 open TorchSharp
 open Ldr.Runtime.Geometry
 open Ldr.Runtime.Formats
@@ -196,8 +197,11 @@ module ModelFile =
     let parameters (network: torch.nn.Module) : seq<struct (string * torch.Tensor)> =
         seq { for struct (name, p) in network.named_parameters () -> struct (name, p :> torch.Tensor) }
 
-    let private bad path problem =
-        raise (Error.Raised(BadFile(path, problem, "choose a model file that this version of ldr-fs wrote")))
+    let private bad path problem : Result<'a, Error> =
+        Error(BadFile(path, problem, "choose a model file that this version of ldr-fs wrote"))
+
+    let private show (shape: int64[]) =
+        shape |> Array.map string |> String.concat "×"
 
     /// Compares the tensors of a file whose names start with `prefix` with the names and shapes that they should have; a
     /// missing, superfluous or misshapen one, and one of whole numbers, is bad input.
@@ -206,32 +210,36 @@ module ModelFile =
         (prefix: string)
         (wanted: (string * int64[]) seq)
         (file: SafetensorsFile)
-        =
+        : Result<unit, Error> =
         let held =
             file.Tensors
             |> Seq.filter (fun t -> t.Name.StartsWith(prefix, System.StringComparison.Ordinal))
             |> Seq.map (fun t -> KeyValuePair(t.Name, t))
             |> Dictionary
 
-        for name, shape in wanted do
+        let checkOne (name: string, shape: int64[]) =
             match held.TryGetValue(prefix + name) with
             | true, tensor ->
                 held.Remove tensor.Name |> ignore
 
                 if tensor.Shape <> shape then
-                    let show (s: int64[]) =
-                        s |> Array.map string |> String.concat "×"
-
                     bad
                         path
                         $"tensor \"{tensor.Name}\" is {show tensor.Shape}, its architecture needs {show shape}"
-
-                if not tensor.IsFloatingPoint then
+                elif not tensor.IsFloatingPoint then
                     bad path $"tensor \"{tensor.Name}\" holds {tensor.DType}, not floating-point numbers"
+                else
+                    Ok()
             | _ -> bad path $"tensor \"{prefix + name}\" is missing, which its architecture needs"
 
-        for name in held.Keys do
-            bad path $"tensor \"{name}\" does not belong to its architecture"
+        result {
+            for tensor in wanted do
+                do! checkOne tensor
+
+            match Seq.tryHead held.Keys with
+            | Some name -> return! bad path $"tensor \"{name}\" does not belong to its architecture"
+            | None -> return ()
+        }
 
     /// Copies tensors of a file into tensors of the same names; what does not fit is bad input, and then nothing is copied.
     let restore
@@ -239,16 +247,18 @@ module ModelFile =
         (prefix: string)
         (targets: seq<struct (string * torch.Tensor)>)
         (file: SafetensorsFile)
-        =
-        use _ = torch.no_grad ()
+        : Result<unit, Error> =
         let targets = List.ofSeq targets
+
         check path prefix (seq { for struct (name, target) in targets -> name, target.shape }) file
-        let held = file.Tensors |> Seq.map (fun t -> KeyValuePair(t.Name, t)) |> Dictionary
+        |> Result.map (fun () ->
+            use _ = torch.no_grad ()
+            let held = file.Tensors |> Seq.map (fun t -> KeyValuePair(t.Name, t)) |> Dictionary
 
-        for struct (name, target) in targets do
-            use values = Bridge.toTensor torch.CPU target.shape (held[prefix + name].ToFloats())
+            for struct (name, target) in targets do
+                use values = Bridge.toTensor torch.CPU target.shape (held[prefix + name].ToFloats())
 
-            target.copy_ values |> ignore
+                target.copy_ values |> ignore)
 
     let private writeTensors (path: string) (card: ModelCard) (tensors: SafeTensor list) =
         let metadata = Dictionary<string, string>()
@@ -294,11 +304,24 @@ module ModelFile =
     /// The card, and the file's tensors: their names and shapes are those of the card's architecture. No network is made,
     /// so that a card cannot ask for more memory than the file has tensors.
     let inspect (path: string) : Result<ModelCard * SafetensorsFile, Error> =
-        Error.guard (fun () ->
-            let file = Safetensors.Read path
-            let card = cardOf path file |> Error.orRaise
-            check path "" (Network.shapes card.Architecture) file
-            card, file)
+        Error.guardResult (fun () ->
+            result {
+                let file = Safetensors.Read path
+                let! card = cardOf path file
+                do! check path "" (Network.shapes card.Architecture) file
+                return card, file
+            })
+
+    let private inHalfPrecision (source: string) (tensor: SafeTensor) : Result<SafeTensor, Error> =
+        let values = tensor.ToFloats()
+
+        let isBeyond (value: float32) =
+            not (System.Half.IsFinite(System.Half.op_Explicit value: System.Half))
+
+        if Array.exists isBeyond values then
+            bad source $"tensor \"{tensor.Name}\" has a number beyond half precision"
+        else
+            Ok(SafeTensor.FromFloats(tensor.Name, tensor.Shape, System.ReadOnlySpan values, true))
 
     /// Writes a copy of a model in half precision (IEEE binary16, half the size), with notes on its card.
     let ship
@@ -308,46 +331,37 @@ module ModelFile =
         (source: string)
         (target: string)
         : Result<unit, Error> =
-        inspect source
-        |> Result.bind (fun (card, file) ->
-            Error.guard (fun () ->
-                [
-                    for tensor in file.Tensors ->
-                        let values = tensor.ToFloats()
+        Error.guardResult (fun () ->
+            result {
+                let! card, file = inspect source
 
-                        if
-                            values
-                            |> Array.exists (fun v ->
-                                not (System.Half.IsFinite(System.Half.op_Explicit v: System.Half)))
-                        then
-                            bad source $"tensor \"{tensor.Name}\" has a number beyond half precision"
+                let! tensors =
+                    file.Tensors |> List.ofSeq |> List.traverseResultM (inHalfPrecision source)
 
-                        SafeTensor.FromFloats(tensor.Name, tensor.Shape, System.ReadOnlySpan values, true)
-                ]
-                |> writeTensors
-                    target
+                let card =
                     { card with
                         Notes = card.Notes @ notes
                         Verdict = verdict |> Option.orElse card.Verdict
                         Figures = if figures.IsEmpty then card.Figures else figures
-                    }))
+                    }
+
+                writeTensors target card tensors
+            })
 
     /// Reads a model: the card first, then every tensor, checked against what the architecture needs.
     let read (path: string) : Result<Model, Error> =
-        inspect path
-        |> Result.bind (fun (card, file) ->
-            Error.guard (fun () ->
-                let network = Network.create (Seed.ofInt 0) card.Architecture
+        result {
+            let! card, file = inspect path
+            let network = Network.create (Seed.ofInt 0) card.Architecture
 
-                try
-                    restore path "" (parameters network) file
-                with _ ->
-                    network.Dispose()
-                    reraise ()
-
+            match Error.guardResult (fun () -> restore path "" (parameters network) file) with
+            | Ok() ->
                 network.eval ()
-
-                { Card = card; Network = network }))
+                return { Card = card; Network = network }
+            | Error error ->
+                network.Dispose()
+                return! Error error
+        }
 
     /// Reads a model onto a device.
     let readTo (device: torch.Device) (path: string) : Result<Model, Error> =

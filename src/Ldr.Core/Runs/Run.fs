@@ -22,10 +22,10 @@ module Run =
             // A run that is there is held at once.
             do! lock.HoldExisting()
             do! RunFolder.check plan.Options plan.Experiment
-            let data = RunData.read plan
+            let! data = RunData.read plan
             do! RunTeachers.check plan
             do! lock.Hold()
-            RunFolder.prepare plan.Folder plan.Experiment
+            do! RunFolder.prepare plan.Folder plan.Experiment
             let! cautions = cautions plan
             cautions |> List.iter (Cautioned >> plan.Options.Sink)
             return data

@@ -26,27 +26,30 @@ module internal RunData =
         )
 
     /// Reads the scans of all parts. Label maps that a loss needs are read too, so that a missing one costs no training.
-    let read (plan: RunPlan) : RunData =
+    let read (plan: RunPlan) : Result<RunData, Error> =
         announce plan
         let data, evaluation = plan.Experiment.Data, plan.Experiment.Evaluation
 
         let labelled pairs group =
             Evaluator.load (Seed.ofInt evaluation.Seed) pairs data.IgnoredLabels group
 
-        let validation = labelled evaluation.ValidationPairs plan.Split.ValidationGroup
+        result {
+            let! validation = labelled evaluation.ValidationPairs plan.Split.ValidationGroup
 
-        let tests =
-            [
-                for group in plan.Split.TestGroups -> group.Part, labelled evaluation.Pairs group
-            ]
+            let! tests =
+                plan.Split.TestGroups
+                |> List.traverseResultM (fun group ->
+                    labelled evaluation.Pairs group |> Result.map (fun set -> group.Part, set))
 
-        let training = TrainingSet.load data plan.Split.TrainGroup
+            let! training = TrainingSet.load data plan.Split.TrainGroup
 
-        if plan.Experiment.Train |> List.exists usesLabels then
-            training.Labels.Force() |> ignore
+            if plan.Experiment.Train |> List.exists usesLabels then
+                training.Labels.Force() |> ignore
 
-        {
-            Training = training
-            Validation = { validation with Surface = false }
-            Tests = tests
+            return
+                {
+                    Training = training
+                    Validation = { validation with Surface = false }
+                    Tests = tests
+                }
         }

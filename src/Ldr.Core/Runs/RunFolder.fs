@@ -109,7 +109,7 @@ module internal RunFolder =
             }
 
     /// Fills a folder that is there with what every run has, and removes what a killed one left.
-    let prepare (folder: string) (experiment: Experiment) =
+    let prepare (folder: string) (experiment: Experiment) : Result<unit, Error> =
         for part in [ "models"; "scores" ] do
             Directory.CreateDirectory(Path.Combine(folder, part)) |> ignore
 

@@ -34,15 +34,18 @@ module RunState =
     let private existing (path: string) =
         if File.Exists path then Some path else None
 
-    let private progressOf (folder: string) (experiment: Experiment) (instance: Instance) =
+    let private progressOf
+        (folder: string)
+        (experiment: Experiment)
+        (instance: Instance)
+        : Result<TrainingProgress, Error> =
         if RunFolder.isScored folder experiment instance.Name then
-            Scored
+            Ok Scored
         elif RunFolder.hasModel folder instance.Name then
-            Trained
+            Ok Trained
         else
-            match Checkpoint.tryStep folder instance.Name with
-            | Some step -> After step
-            | None -> NotBegun
+            Checkpoint.tryStep folder instance.Name
+            |> Result.map (Option.map After >> Option.defaultValue NotBegun)
 
     /// Reads what a run's folder holds, whether it is finished or not; changes nothing.
     let read (folder: string) : Result<RunState, Error> =
@@ -50,12 +53,16 @@ module RunState =
             result {
                 let! experiment = RunFolder.readExperiment folder
 
+                let! trainings =
+                    Experiment.instances experiment
+                    |> List.traverseResultM (fun instance ->
+                        progressOf folder experiment instance
+                        |> Result.map (fun progress -> instance, progress))
+
                 return
                     {
                         Experiment = experiment
-                        Trainings =
-                            Experiment.instances experiment
-                            |> List.map (fun instance -> instance, progressOf folder experiment instance)
+                        Trainings = trainings
                         Model = existing (RunFolder.finalModelPath folder)
                         Table = existing (RunFolder.tablePath folder) |> Option.map File.ReadAllText
                     }

@@ -28,16 +28,16 @@ module internal RunTeachers =
         let data = plan.Experiment.Data
 
         if Directory.Exists teacher then
-            match (FieldStore.openFolder teacher).Origin with
-            | Some origin ->
-                Ok(
+            FieldStore.openFolder teacher
+            |> Result.map (fun store ->
+                match store.Origin with
+                | Some origin ->
                     origin.Data = plan.Dataset.Name
                     && origin.Intensity = data.Intensity
                     && origin.Spacing = data.Spacing
                     && origin.Size = data.Size
                     && origin.Alignment = data.Alignment
-                )
-            | None -> Ok true
+                | None -> true)
         else
             ModelFile.inspect teacher
             |> Result.map (fun (card, _) -> card.Intensity = data.Intensity && card.Spacing = data.Spacing)
@@ -67,10 +67,12 @@ module internal RunTeachers =
         (nameOf: StoreOrigin -> string)
         (path: string)
         (teacher: PairTeacher)
-        : Teacher =
+        : Result<Teacher, Error> =
         let origin = FieldStore.originOf plan.Experiment.Data plan.Dataset.Name path
         let folder = RunFolder.fieldsPath plan.Folder (nameOf origin)
-        Fields(PairTeacher.kept set (FieldStore.create folder origin) teacher)
+
+        FieldStore.create folder origin
+        |> Result.map (fun store -> Fields(PairTeacher.kept set store teacher))
 
     let private ofModel
         (plan: RunPlan)
@@ -85,14 +87,16 @@ module internal RunTeachers =
             let network = model.Network
             let varied = training.Augmentation |> Option.exists Augmentation.isGeometric
 
+            // A teacher of few pairs is asked once for each.
+            let! teacher =
+                if training.Pairs.IsSome && not varied then
+                    remembered plan set nameOf path (PairTeacher.network device network)
+                else
+                    Ok(Online network)
+
             return
                 {
-                    // A teacher of few pairs is asked once for each.
-                    Teacher =
-                        if training.Pairs.IsSome && not varied then
-                            remembered plan set nameOf path (PairTeacher.network device network)
-                        else
-                            Online network
+                    Teacher = teacher
                     Network = Some network
                 }
         }
@@ -109,12 +113,10 @@ module internal RunTeachers =
         | Some own -> ofModel plan set training (fun _ -> own.Name) (plan.ModelPath own)
         | None when teacher = OptimisedField.teacher ->
             remembered plan set (fun _ -> teacher) teacher PairTeacher.optimisation
-            |> withoutNetwork
-            |> Ok
+            |> Result.map withoutNetwork
         | None when Directory.Exists teacher ->
-            Fields(PairTeacher.stored set (FieldStore.openFolder teacher))
-            |> withoutNetwork
-            |> Ok
+            FieldStore.openFolder teacher
+            |> Result.map (PairTeacher.stored set >> Fields >> withoutNetwork)
         | None ->
             // Models of several runs have one name.
             let name = string (Path.GetFileNameWithoutExtension teacher)

@@ -125,8 +125,8 @@ module Teach =
                 use _ = Option.toObj network
                 let! dataset = Dataset.load data
                 let! split = Dataset.split data.Split dataset
-                let set = TrainingSet.load data split.TrainGroup
+                let! set = TrainingSet.load data split.TrainGroup
                 let origin = FieldStore.originOf data dataset.Name distillation.Teacher
-                let store = FieldStore.create options.Folder origin
+                let! store = FieldStore.create options.Folder origin
                 return fill options data set store teacher (pairsOf experiment training set.Group)
             })

@@ -6,6 +6,7 @@ open System.IO
 open System.Security.Cryptography
 open System.Text.Json
 open System.Text.Json.Nodes
+open FsToolkit.ErrorHandling
 open TorchSharp
 open Ldr.Runtime.Formats
 
@@ -79,13 +80,13 @@ module Checkpoint =
         Convert.ToHexStringLower(SHA256.HashData stream)
 
     /// An index that cannot be read is bad input: going on without it would throw away what was trained.
-    let private readIndex (run: string) : CheckpointEntry list =
+    let private readIndex (run: string) : Result<CheckpointEntry list, Error> =
         let path = indexOf run
 
         if File.Exists path then
-            Codec.ofText path (Codec.list entry) (File.ReadAllText path) |> Error.orRaise
+            Codec.ofFile path (Codec.list entry)
         else
-            []
+            Ok []
 
     let private writeIndex (run: string) (entries: CheckpointEntry list) =
         AtomicFile.WriteText(indexOf run, Codec.toText (Codec.list entry) entries + "\n")
@@ -137,86 +138,152 @@ module Checkpoint =
             ]
         | _ -> []
 
+    /// Whether a file of the folder is one that was not finished, or that the index does not know.
+    let private isLeft (known: Set<string>) (name: string) =
+        name.EndsWith(".tmp", StringComparison.Ordinal)
+        || name.EndsWith(".safetensors", StringComparison.Ordinal)
+           && not (known.Contains name)
+
     /// Removes what a run that was killed left in the folder of checkpoints: files that the index does not know. Only for
     /// the one process that writes to this run.
-    let clean (run: string) =
-        if Directory.Exists(folderOf run) then
-            let known = readIndex run |> List.map _.File |> Set.ofList
+    let clean (run: string) : Result<unit, Error> =
+        if not (Directory.Exists(folderOf run)) then
+            Ok()
+        else
+            readIndex run
+            |> Result.map (fun entries ->
+                let known = entries |> List.map _.File |> Set.ofList
 
-            for file in Directory.EnumerateFiles(folderOf run) do
-                let name = string (Path.GetFileName file)
+                for file in Directory.EnumerateFiles(folderOf run) do
+                    if isLeft known (string (Path.GetFileName file)) then
+                        File.Delete file)
 
-                if
-                    name.EndsWith(".tmp", StringComparison.Ordinal)
-                    || name.EndsWith(".safetensors", StringComparison.Ordinal)
-                       && not (known.Contains name)
-                then
-                    File.Delete file
+    let private adamStep (savable: Savable) : int64 =
+        states savable
+        |> Seq.map (fun (_, state) -> state.step)
+        |> Seq.tryHead
+        |> Option.defaultValue 0L
 
-    /// Writes a checkpoint, and drops the oldest ones of the training, and those of later steps: the
-    /// training went on from an earlier one, because they were damaged.
-    let write (run: string) (training: string) (state: TrainingState) (savables: Savable list) : string =
-        let step = state.Step
-        Directory.CreateDirectory(folderOf run) |> ignore
-        let file = $"{training}-{step}.safetensors"
-        let path = Path.Combine(folderOf run, file)
+    let private metadataOf (training: string) (state: TrainingState) (savables: Savable list) =
         let metadata = Dictionary<string, string>()
         metadata["training"] <- training
-        metadata["step"] <- string step
+        metadata["step"] <- string state.Step
         metadata[pendingKey] <- pendingText (List.rev state.Pending)
 
         for best in Option.toList state.Best do
             metadata[bestKey] <- Codec.toLine EarlyStopping.codec best
 
-        let tensors =
-            [|
-                for savable in savables do
-                    if savable.Optimiser.IsSome then
-                        metadata[stepKey savable] <-
-                            string (
-                                states savable
-                                |> Seq.map (fun (_, s) -> s.step)
-                                |> Seq.tryHead
-                                |> Option.defaultValue 0L
-                            )
+        for savable in savables do
+            if savable.Optimiser.IsSome then
+                metadata[stepKey savable] <- string (adamStep savable)
 
-                    yield!
-                        ModelFile.tensors (savable.Name + ".weights.") (ModelFile.parameters savable.Module)
+        metadata
 
-                    yield! ModelFile.tensors "" (stateTensors savable)
-            |]
+    let private tensorsOf (savable: Savable) : SafeTensor list =
+        ModelFile.tensors (savable.Name + ".weights.") (ModelFile.parameters savable.Module)
+        @ ModelFile.tensors "" (stateTensors savable)
 
-        Safetensors.Write(path, metadata, tensors)
-
-        let others, before =
-            readIndex run |> List.partition (fun e -> e.Training <> training)
-
+    /// The entries of a training that stay beside a new one, itself first, and those that go.
+    let private rotate (entry: CheckpointEntry) (before: CheckpointEntry list) =
         let own =
-            {
-                File = file
-                Training = training
-                Step = step
-                Sha256 = digest path
-            }
-            :: (before |> List.filter (fun e -> e.Step < step) |> List.sortByDescending _.Step)
+            entry
+            :: (before
+                |> List.filter (fun e -> e.Step < entry.Step)
+                |> List.sortByDescending _.Step)
 
         let stay = own |> List.truncate kept
+        stay, before |> List.filter (fun e -> stay |> List.forall (fun s -> s.File <> e.File))
 
-        let go =
-            before |> List.filter (fun e -> stay |> List.forall (fun s -> s.File <> e.File))
+    /// Writes a checkpoint, and drops the oldest ones of the training, and those of later steps: the
+    /// training went on from an earlier one, because they were damaged.
+    let write
+        (run: string)
+        (training: string)
+        (state: TrainingState)
+        (savables: Savable list)
+        : Result<string, Error> =
+        result {
+            Directory.CreateDirectory(folderOf run) |> ignore
+            let file = $"{training}-{state.Step}.safetensors"
+            let path = Path.Combine(folderOf run, file)
+            let tensors = savables |> List.collect tensorsOf |> Array.ofList
+            Safetensors.Write(path, metadataOf training state savables, tensors)
 
-        writeIndex run (others @ stay)
+            let entry =
+                {
+                    File = file
+                    Training = training
+                    Step = state.Step
+                    Sha256 = digest path
+                }
 
-        for old in go do
-            File.Delete(Path.Combine(folderOf run, old.File))
+            let! entries = readIndex run
+            let others, before = entries |> List.partition (fun e -> e.Training <> training)
+            let stay, go = rotate entry before
+            writeIndex run (others @ stay)
 
-        path
+            for old in go do
+                File.Delete(Path.Combine(folderOf run, old.File))
+
+            return path
+        }
+
+    let private entriesOf (run: string) (training: string) : Result<CheckpointEntry list, Error> =
+        readIndex run
+        |> Result.map (List.filter (fun e -> e.Training = training) >> List.sortByDescending _.Step)
 
     /// The step of the newest checkpoint of a training that the index lists.
-    let tryStep (run: string) (training: string) : int option =
-        match readIndex run |> List.filter (fun e -> e.Training = training) with
-        | [] -> None
-        | own -> Some(own |> List.map _.Step |> List.max)
+    let tryStep (run: string) (training: string) : Result<int option, Error> =
+        entriesOf run training |> Result.map (List.tryHead >> Option.map _.Step)
+
+    /// What is wrong with the file of a checkpoint.
+    let private fault (path: string) (entry: CheckpointEntry) : string option =
+        if not (File.Exists path) then
+            Some "is missing"
+        elif digest path <> entry.Sha256 then
+            Some "is damaged (its SHA-256 is not the index's)"
+        else
+            None
+
+    let private restore (path: string) (file: SafetensorsFile) (savable: Savable) : Result<unit, Error> =
+        let prefix = savable.Name + ".adam."
+
+        result {
+            do! ModelFile.restore path (savable.Name + ".weights.") (ModelFile.parameters savable.Module) file
+
+            do!
+                ModelFile.restore
+                    path
+                    prefix
+                    (stateTensors savable
+                     |> Seq.map (fun struct (n, t) -> struct (n.Substring prefix.Length, t)))
+                    file
+
+            for _, state in states savable do
+                state.step <- Int64.Parse file.Metadata[stepKey savable]
+        }
+
+    let private bestOf (path: string) (file: SafetensorsFile) : Result<BestValidation option, Error> =
+        match file.Metadata.TryGetValue bestKey with
+        | true, text -> Codec.ofText path EarlyStopping.codec text |> Result.map Some
+        | _ -> Ok None
+
+    let private load (path: string) (step: int) (savables: Savable list) : Result<TrainingState, Error> =
+        result {
+            let file = Safetensors.Read path
+
+            for savable in savables do
+                do! restore path file savable
+
+            let! best = bestOf path file
+
+            return
+                {
+                    Step = step
+                    Pending = pendingOf file |> List.rev
+                    Best = best
+                }
+        }
 
     /// Loads the newest checkpoint of a training whose file is whole; what the training knew then. `skipped` is told the step of
     /// each newer one that is not whole, and what is wrong with it.
@@ -225,56 +292,26 @@ module Checkpoint =
         (training: string)
         (skipped: int -> string -> unit)
         (savables: Savable list)
-        : TrainingState option =
-        let whole (entry: CheckpointEntry) =
-            let path = Path.Combine(folderOf run, entry.File)
+        : Result<TrainingState option, Error> =
+        let pathOf (entry: CheckpointEntry) = Path.Combine(folderOf run, entry.File)
 
-            let fault =
-                if not (File.Exists path) then
-                    Some "is missing"
-                elif digest path <> entry.Sha256 then
-                    Some "is damaged (its SHA-256 is not the index's)"
-                else
-                    None
+        let isWhole (entry: CheckpointEntry) =
+            match fault (pathOf entry) entry with
+            | Some fault ->
+                skipped entry.Step $"checkpoint {pathOf entry} {fault}; it is passed over"
+                false
+            | None -> true
 
-            fault
-            |> Option.iter (fun fault -> skipped entry.Step $"checkpoint {path} {fault}; it is passed over")
+        result {
+            let! own = entriesOf run training
 
-            fault.IsNone
+            match own |> List.tryFind isWhole with
+            | Some entry -> return! load (pathOf entry) entry.Step savables |> Result.map Some
+            | None ->
+                if not own.IsEmpty then
+                    skipped
+                        0
+                        $"no checkpoint of {training} in {folderOf run} is whole; it starts again at step 0"
 
-        let own = readIndex run |> List.filter (fun e -> e.Training = training)
-        let found = own |> List.sortByDescending _.Step |> List.tryFind whole
-
-        if found.IsNone && not own.IsEmpty then
-            skipped 0 $"no checkpoint of {training} in {folderOf run} is whole; it starts again at step 0"
-
-        found
-        |> Option.map (fun entry ->
-            let path = Path.Combine(folderOf run, entry.File)
-            let file = Safetensors.Read path
-
-            for savable in savables do
-                ModelFile.restore
-                    path
-                    (savable.Name + ".weights.")
-                    (ModelFile.parameters savable.Module)
-                    file
-
-                ModelFile.restore
-                    path
-                    (savable.Name + ".adam.")
-                    (stateTensors savable
-                     |> Seq.map (fun struct (n, t) -> struct (n.Substring(savable.Name.Length + 6), t)))
-                    file
-
-                for _, state in states savable do
-                    state.step <- Int64.Parse file.Metadata[stepKey savable]
-
-            {
-                Step = entry.Step
-                Pending = pendingOf file |> List.rev
-                Best =
-                    match file.Metadata.TryGetValue bestKey with
-                    | true, text -> Some(Codec.ofText path EarlyStopping.codec text |> Error.orRaise)
-                    | _ -> None
-            })
+                return None
+        }

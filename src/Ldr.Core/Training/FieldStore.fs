@@ -3,6 +3,7 @@ namespace Ldr
 open System
 open System.Collections.Generic
 open System.IO
+open FsToolkit.ErrorHandling
 open Ldr.Runtime.Geometry
 open Ldr.Runtime.Transforms
 open Ldr.Runtime.Formats
@@ -58,37 +59,40 @@ module FieldStore =
 
     let private originFile folder = Path.Combine(folder, "store.json")
 
-    let private bad folder problem remedy =
-        raise (Error.Raised(BadFile(folder, problem, remedy)))
+    let private bad folder problem remedy = Error(BadFile(folder, problem, remedy))
 
     /// Opens a folder of fields.
-    let openFolder (folder: string) : FieldStore =
+    let openFolder (folder: string) : Result<FieldStore, Error> =
         let file = originFile folder
 
-        {
-            Folder = folder
-            Origin =
-                if File.Exists file then
-                    Codec.ofFile file origin |> Error.orRaise |> Some
-                else
-                    None
-        }
+        if File.Exists file then
+            Codec.ofFile file origin
+            |> Result.map (fun origin ->
+                {
+                    Folder = folder
+                    Origin = Some origin
+                })
+        else
+            Ok { Folder = folder; Origin = None }
 
     /// Opens a folder of fields for writing, or makes it; one that holds fields of another teacher or data is refused.
-    let create (folder: string) (wanted: StoreOrigin) : FieldStore =
-        Directory.CreateDirectory folder |> ignore
-        let store = openFolder folder
+    let create (folder: string) (wanted: StoreOrigin) : Result<FieldStore, Error> =
+        result {
+            Directory.CreateDirectory folder |> ignore
+            let! store = openFolder folder
 
-        match store.Origin with
-        | Some found when found <> wanted ->
-            bad
-                folder
-                "holds the fields of another teacher, or for other data"
-                "choose another folder by --output"
-        | Some _ -> store
-        | None ->
-            AtomicFile.WriteText(originFile folder, Codec.toText origin wanted + "\n")
-            { store with Origin = Some wanted }
+            match store.Origin with
+            | Some found when found <> wanted ->
+                return!
+                    bad
+                        folder
+                        "holds the fields of another teacher, or for other data"
+                        "choose another folder by --output"
+            | Some _ -> return store
+            | None ->
+                AtomicFile.WriteText(originFile folder, Codec.toText origin wanted + "\n")
+                return { store with Origin = Some wanted }
+        }
 
     /// A name as a part of a file's: a slash of a name such as `sliver/1` becomes `%2F`.
     let fileName (name: string) =
@@ -126,11 +130,11 @@ module FieldStore =
             [| SafeTensor.FromFloats(tensor, shape, vectors, true) |]
         )
 
-    let private readOwn (file: string) (grid: Grid) : float32[] =
+    let private readOwn (file: string) (grid: Grid) : Result<float32[], Error> =
         let shape = [| 3L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
 
         match (Safetensors.Read file).Tensors |> Seq.tryFind (fun t -> t.Name = tensor) with
-        | Some t when t.Shape = shape && t.IsFloatingPoint -> t.ToFloats()
+        | Some t when t.Shape = shape && t.IsFloatingPoint -> Ok(t.ToFloats())
         | _ ->
             let size = shape |> Array.map string |> String.concat "×"
             bad file $"holds no field of {size} numbers" "write it anew with ldr-fs teach"
@@ -158,14 +162,14 @@ module FieldStore =
 
     /// The field of a pair of subjects (fixed, moving), [3, Z, Y, X] in voxels of the pair's grid. A pair without one is bad
     /// input.
-    let read (store: FieldStore) (names: string * string) (pair: PreparedPair) : float32[] =
+    let read (store: FieldStore) (names: string * string) (pair: PreparedPair) : Result<float32[], Error> =
         let own = path store names ".safetensors"
 
         if File.Exists own then
             readOwn own pair.Grid
         else
             match [ ".nii.gz"; ".nii" ] |> List.map (path store names) |> List.tryFind File.Exists with
-            | Some file -> fromWorld pair (Nifti.ReadField file)
+            | Some file -> Ok(fromWorld pair (Nifti.ReadField file))
             | None ->
                 bad
                     store.Folder

@@ -24,9 +24,9 @@ module PairTeacher =
 
     let private namesOf (set: TrainingSet) (f: int, m: int) = set.Names[f], set.Names[m]
 
-    /// Fields that were made before.
+    /// Fields that were made before. A missing one is bad input, found in the middle of a training.
     let stored (set: TrainingSet) (store: FieldStore) : PairTeacher =
-        fun own pair -> FieldStore.read store (namesOf set own) pair
+        fun own pair -> FieldStore.read store (namesOf set own) pair |> Error.orRaise
 
     /// Whether a store has a field of ours for a pair.
     let isKept (set: TrainingSet) (store: FieldStore) (own: int * int) =

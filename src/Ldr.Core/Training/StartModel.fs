@@ -1,5 +1,7 @@
 namespace Ldr
 
+open FsToolkit.ErrorHandling
+
 /// The model that a training starts from.
 module StartModel =
     /// How a line of a model's card begins that says what its training started from.
@@ -20,11 +22,12 @@ module StartModel =
 
     /// What is wrong with a model as the start of a training of an architecture, if anything; it is not read to its end.
     let check (start: string) (architecture: Architecture) : Result<ModelCard * string, Error> =
-        ModelFile.resolve start
-        |> Result.bind (fun path ->
-            ModelFile.inspect path
-            |> Result.bind (fun (card, _) ->
-                fits start card.Architecture architecture |> Result.map (fun () -> card, path)))
+        result {
+            let! path = ModelFile.resolve start
+            let! card, _ = ModelFile.inspect path
+            do! fits start card.Architecture architecture
+            return card, path
+        }
 
     /// The model, if it is one of that architecture.
     let read (start: string) (architecture: Architecture) : Result<Model, Error> =

@@ -1,6 +1,7 @@
 namespace Ldr
 
 open System
+open FsToolkit.ErrorHandling
 open TorchSharp
 
 /// Runs trainings: steps, reports, validations, checkpoints.
@@ -40,17 +41,14 @@ module Trainer =
         for parameter in network.parameters () do
             parameter.requires_grad <- false
 
-    let private newStudent (job: TrainingJob) : Network =
-        let student =
-            match job.Options.Start with
-            | None -> Network.create (job.Seed |> Seed.split "network") job.Options.Architecture
-            | Some start ->
-                let model = StartModel.read start job.Options.Architecture |> Error.orRaise
-                model.Network
-
-        student.train ()
-        student.``to`` job.Device |> ignore
-        student
+    let private newStudent (job: TrainingJob) : Result<Network, Error> =
+        match job.Options.Start with
+        | None -> Ok(Network.create (job.Seed |> Seed.split "network") job.Options.Architecture)
+        | Some start -> StartModel.read start job.Options.Architecture |> Result.map _.Network
+        |> Result.map (fun student ->
+            student.train ()
+            student.``to`` job.Device |> ignore
+            student)
 
     let private adversaryOf (job: TrainingJob) : Adversary option =
         let judge (distillation: Distillation) : Learner<Discriminator> option =
@@ -75,9 +73,7 @@ module Trainer =
                 Distillation = distillation
             })
 
-    let private openSession (job: TrainingJob) : Session =
-        let student = newStudent job
-
+    let private openSession (job: TrainingJob) (student: Network) : Session =
         match job.Teacher with
         | Some(Online teacher) -> freeze teacher
         | Some(Fields _)
@@ -131,7 +127,7 @@ module Trainer =
             yield! session.Best |> Option.map (weights "best") |> Option.toList
         ]
 
-    let private restore (session: Session) : TrainingState =
+    let private restore (session: Session) : Result<TrainingState, Error> =
         let job = session.Job
 
         let skipped step message =
@@ -140,32 +136,35 @@ module Trainer =
         if job.Resume then
             Checkpoint.tryRestore job.Run job.Options.Name skipped (savables session)
         else
-            None
-        |> Option.defaultValue { Step = 0; Pending = []; Best = None }
+            Ok None
+        |> Result.map (Option.defaultValue { Step = 0; Pending = []; Best = None })
 
-    let private save (session: Session) (state: TrainingState) =
+    let private save (session: Session) (state: TrainingState) : Result<unit, Error> =
         let job = session.Job
 
-        let path =
-            session.Clock.Measure StepPart.Saving (fun () ->
-                Checkpoint.write job.Run job.Options.Name state (savables session))
-
-        job.Sink(Saved(job.Options.Name, state.Step, path))
+        session.Clock.Measure StepPart.Saving (fun () ->
+            Checkpoint.write job.Run job.Options.Name state (savables session))
+        |> Result.map (fun path -> job.Sink(Saved(job.Options.Name, state.Step, path)))
 
     /// A number that is not finite ends the training.
-    let private demandFinite (options: TrainingOptions) (index: int) (report: Metrics) =
+    let private demandFinite (options: TrainingOptions) (index: int) (report: Metrics) : Result<unit, Error> =
         match report |> List.tryFind (fun (_, value) -> not (Double.IsFinite value)) with
         | Some(name, _) ->
-            raise (
-                Error.Raised(
-                    BadInput
-                        $"training {options.Name}: {name} is not finite at step {index}; the last checkpoint is kept, try a lower learning_rate or a higher smoothness"
-                )
+            Error(
+                BadInput
+                    $"training {options.Name}: {name} is not finite at step {index}; the last checkpoint is kept, try a lower learning_rate or a higher smoothness"
             )
-        | None -> ()
+        | None -> Ok()
+
+    let private average (session: Session) (index: int) =
+        match session.Options.Average, session.Average with
+        | Some decay, Some average ->
+            session.Clock.Measure StepPart.Optimiser (fun () ->
+                WeightAverage.update (WeightAverage.decayAt decay index) session.Learner.Network average)
+        | _ -> ()
 
     /// A step: the learners move, then the average of the weights does.
-    let private advance (session: Session) : int -> Metrics =
+    let private advance (session: Session) : int -> Result<Metrics, Error> =
         let options = session.Options
         let student = session.Learner.Network
         let step = Aldk.step session.Learner options.Loss options.Clip session.Adversary
@@ -192,19 +191,23 @@ module Trainer =
 
             NativeCalls.protect (fun () ->
                 let report = step index batches
+
                 demandFinite options index report
+                |> Result.map (fun () ->
+                    average session index
+                    report))
 
-                match options.Average, session.Average with
-                | Some decay, Some average ->
-                    session.Clock.Measure StepPart.Optimiser (fun () ->
-                        WeightAverage.update (WeightAverage.decayAt decay index) student average)
-                | _ -> ()
-
-                report)
+    /// Where a training stands.
+    type private Progress =
+        {
+            State: TrainingState
+            /// The kinds of warnings that were given.
+            Warned: Set<string>
+        }
 
     /// The means of the steps since the last report, and what is wrong with them.
-    let private report (session: Session) (first: int) (warned: Set<string>) (state: TrainingState) =
-        let options, sink = session.Options, session.Job.Sink
+    let private report (session: Session) (first: int) (progress: Progress) : Progress =
+        let options, sink, state = session.Options, session.Job.Sink, progress.State
         let speed = float (state.Step - first) / session.Clock.Seconds
         let left = TimeSpan.FromSeconds(float (options.Steps - state.Step) / speed)
         let means = Metrics.average (List.rev state.Pending)
@@ -214,43 +217,43 @@ module Trainer =
         let news =
             Watchdog.warnings means
             |> List.filter (fun (kind, _) ->
-                not (warned.Contains kind)
+                not (progress.Warned.Contains kind)
                 && state.Step >= min options.ValidateEvery options.Steps)
 
         for _, message in news do
             sink (Warned(options.Name, state.Step, message))
 
-        { state with Pending = [] }, Set.union warned (news |> List.map fst |> Set.ofList)
+        {
+            State = { state with Pending = [] }
+            Warned = Set.union progress.Warned (news |> List.map fst |> Set.ofList)
+        }
+
+    /// The best validation after one more; its weights are kept.
+    let private keepBest (session: Session) (best: Network) (scores: Metrics) (state: TrainingState) =
+        match scores |> List.tryFind (fun (name, _) -> name = "dice") with
+        | Some(_, dice) when Double.IsFinite dice ->
+            let found = EarlyStopping.after state.Step dice state.Best
+
+            if found.Since = 0 then
+                WeightAverage.copy session.Judged best
+
+            Ok { state with Best = Some found }
+        | _ ->
+            Error(
+                BadInput
+                    $"training {session.Options.Name}: \"early_stopping\" goes by the validation's Dice, and no validation pair has labels; leave the key out"
+            )
 
     /// Scores what would be saved; the best weights are kept, where the training may stop early.
-    let private validate (session: Session) (state: TrainingState) : TrainingState =
-        let options = session.Options
-
+    let private validate (session: Session) (state: TrainingState) : Result<TrainingState, Error> =
         let scores =
             session.Clock.Measure StepPart.Validation (fun () -> session.Job.Validate session.Judged)
 
-        session.Job.Sink(Validated(options.Name, state.Step, scores))
+        session.Job.Sink(Validated(session.Options.Name, state.Step, scores))
 
         match session.Best with
-        | None -> state
-        | Some network ->
-            let dice = scores |> List.tryFind (fun (name, _) -> name = "dice") |> Option.map snd
-
-            match dice with
-            | Some dice when Double.IsFinite dice ->
-                let best = EarlyStopping.after state.Step dice state.Best
-
-                if best.Since = 0 then
-                    WeightAverage.copy session.Judged network
-
-                { state with Best = Some best }
-            | _ ->
-                raise (
-                    Error.Raised(
-                        BadInput
-                            $"training {options.Name}: \"early_stopping\" goes by the validation's Dice, and no validation pair has labels; leave the key out"
-                    )
-                )
+        | None -> Ok state
+        | Some best -> keepBest session best scores state
 
     /// The network that the training was for; the others are gone.
     let private finish (session: Session) (state: TrainingState) : TrainingEnd =
@@ -265,60 +268,109 @@ module Trainer =
 
         Finished(result, steps)
 
-    /// Runs a training to its end, or until it is stopped. A loss that is not finite ends it with bad input: the last
-    /// checkpoint is kept.
-    let run (job: TrainingJob) : TrainingEnd =
-        let options = job.Options
-        let session = openSession job
-        let start = restore session
-        let parameters = Network.parameterCount session.Learner.Network
-        job.Sink(Started(options.Name, options.Steps, parameters, start.Step))
-        let step = advance session
+    let private isOver (options: TrainingOptions) (state: TrainingState) =
+        state.Step >= options.Steps
+        || EarlyStopping.isOver options.EarlyStopping state.Best
 
-        let isOver (state: TrainingState) =
-            state.Step >= options.Steps
-            || EarlyStopping.isOver options.EarlyStopping state.Best
+    /// What is due after a step: a report, a validation, a checkpoint.
+    let private afterStep (session: Session) (first: int) (progress: Progress) : Result<Progress, Error> =
+        let options = session.Options
 
-        let mutable state = start
-        let mutable warned = Set.empty
+        let isDue every =
+            progress.State.Step % every = 0 || progress.State.Step = options.Steps
 
-        let reportNow () =
-            let next, known = report session start.Step warned state
-            state <- next
-            warned <- known
+        result {
+            let progress =
+                if isDue reportEvery then
+                    report session first progress
+                else
+                    progress
 
-        while not (isOver state || job.Stop.IsCancellationRequested) do
-            let metrics = step state.Step
+            let! state =
+                if isDue options.ValidateEvery then
+                    validate session progress.State
+                else
+                    Ok progress.State
 
-            state <-
-                { state with
-                    Step = state.Step + 1
-                    Pending = metrics :: state.Pending
-                }
+            if isDue options.CheckpointEvery && not (isOver options state) then
+                do! save session state
 
-            let isDue every =
-                state.Step % every = 0 || state.Step = options.Steps
+            return { progress with State = state }
+        }
 
-            if isDue reportEvery then
-                reportNow ()
+    /// Steps until the training is over or stopped.
+    let rec private steps
+        (session: Session)
+        (step: int -> Result<Metrics, Error>)
+        (first: int)
+        (progress: Progress)
+        : Result<Progress, Error> =
+        if
+            isOver session.Options progress.State
+            || session.Job.Stop.IsCancellationRequested
+        then
+            Ok progress
+        else
+            let state = progress.State
 
-            if isDue options.ValidateEvery then
-                state <- validate session state
+            let next =
+                step state.Step
+                |> Result.map (fun metrics ->
+                    { progress with
+                        State =
+                            { state with
+                                Step = state.Step + 1
+                                Pending = metrics :: state.Pending
+                            }
+                    })
+                |> Result.bind (afterStep session first)
 
-            if isDue options.CheckpointEvery && not (isOver state) then
-                save session state
+            match next with
+            | Ok next -> steps session step first next
+            | Error error -> Error error
 
-        if isOver state && not state.Pending.IsEmpty then
-            reportNow ()
+    /// The last report and the last checkpoint, and where the time went.
+    let private close (session: Session) (first: int) (progress: Progress) : Result<TrainingState, Error> =
+        let job = session.Job
+
+        let state =
+            if isOver job.Options progress.State && not progress.State.Pending.IsEmpty then
+                (report session first progress).State
+            else
+                progress.State
 
         save session state
+        |> Result.map (fun () ->
+            if state.Step > first then
+                job.Sink(
+                    Timed(
+                        job.Options.Name,
+                        state.Step,
+                        TrainingTimes.read (state.Step - first) session.Clock
+                    )
+                )
 
-        if state.Step > start.Step then
-            job.Sink(
-                Timed(options.Name, state.Step, TrainingTimes.read (state.Step - start.Step) session.Clock)
-            )
+            state)
 
-        if isOver state then
-            finish session state
-        else
-            Interrupted state.Step
+    /// Runs a training to its end, or until it is stopped. A loss that is not finite ends it with bad input: the last
+    /// checkpoint is kept.
+    let run (job: TrainingJob) : Result<TrainingEnd, Error> =
+        result {
+            let options = job.Options
+            let! student = newStudent job
+            let session = openSession job student
+            let! start = restore session
+            let parameters = Network.parameterCount session.Learner.Network
+            job.Sink(Started(options.Name, options.Steps, parameters, start.Step))
+
+            let! progress =
+                steps session (advance session) start.Step { State = start; Warned = Set.empty }
+
+            let! state = close session start.Step progress
+
+            return
+                if isOver options state then
+                    finish session state
+                else
+                    Interrupted state.Step
+        }

@@ -520,7 +520,7 @@ let private training =
                         }
 
                     let ending =
-                        Trainer.run
+                        trained
                             { job with
                                 Set = small
                                 Options =
@@ -622,7 +622,7 @@ let private training =
                         let job = TrainerTests.job (folder </> name) false CancellationToken.None sink
 
                         let weights =
-                            Trainer.run
+                            trained
                                 { job with
                                     Options =
                                         { job.Options with
@@ -644,7 +644,7 @@ let private training =
                     Expect.isFalse (List.contains "objective" metrics) "nothing is drawn to a field"
 
                     let alone =
-                        Trainer.run (
+                        trained (
                             let job =
                                 TrainerTests.job (folder </> "alone") false CancellationToken.None ignore
 
@@ -663,7 +663,7 @@ let private training =
                 let run name known =
                     let job = TrainerTests.job (folder </> name) false CancellationToken.None ignore
 
-                    Trainer.run
+                    trained
                         { job with
                             Options =
                                 { job.Options with

@@ -4,6 +4,10 @@ module Ldr.Tests.Core.TensorSupport
 open System
 open Expecto
 open TorchSharp
+open Ldr
+
+/// The end of a training; bad input is raised.
+let trained (job: TrainingJob) : TrainingEnd = Trainer.run job |> Error.orRaise
 
 /// Few cases: every one of them runs a native library.
 let few =

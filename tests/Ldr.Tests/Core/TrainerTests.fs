@@ -14,6 +14,7 @@ open Ldr.Runtime.Metrics
 open Ldr.Runtime.Registration
 open Ldr.Runtime.Registration.Quality
 open Ldr.Tests.Runtime.Helpers
+open Ldr.Tests.Core.TensorSupport
 
 let private anatomy =
     {
@@ -123,7 +124,7 @@ let private stopAt folder step =
         }
 
     match
-        Trainer.run
+        trained
             { counted with
                 Options = { options with ValidateEvery = step }
             }
@@ -140,18 +141,18 @@ let tests =
                 "the same seed gives the same weights, and a stopped run goes on to them bit by bit"
                 (fun folder ->
                     let whole =
-                        Trainer.run (job (folder </> "a") false CancellationToken.None ignoreEvents)
+                        trained (job (folder </> "a") false CancellationToken.None ignoreEvents)
                         |> weights
 
                     let again =
-                        Trainer.run (job (folder </> "b") false CancellationToken.None ignoreEvents)
+                        trained (job (folder </> "b") false CancellationToken.None ignoreEvents)
                         |> weights
 
                     Expect.equal again whole "the same again"
                     Expect.equal (stopAt (folder </> "c") 3) 3 "stopped after three steps"
 
                     let resumed =
-                        Trainer.run (job (folder </> "c") true CancellationToken.None ignoreEvents)
+                        trained (job (folder </> "c") true CancellationToken.None ignoreEvents)
                         |> weights
 
                     Expect.equal resumed whole "resumed")
@@ -178,7 +179,7 @@ let tests =
 
                     let job = job (folder </> name) false CancellationToken.None sink
 
-                    Trainer.run
+                    trained
                         { job with
                             Options = { job.Options with Steps = 2 }
                             Set =
@@ -190,7 +191,7 @@ let tests =
                     List.ofSeq reported
 
                 let none =
-                    Trainer.run
+                    trained
                         { job (folder </> "none") false CancellationToken.None ignoreEvents with
                             Options = { options with Steps = 2 }
                         }
@@ -219,10 +220,10 @@ let tests =
                             }
                     }
 
-                let whole = Trainer.run (job "whole" false) |> weights
+                let whole = trained (job "whole" false) |> weights
                 use stop = new CancellationTokenSource()
 
-                Trainer.run
+                trained
                     { job "cut" false with
                         Stop = stop.Token
                         Validate =
@@ -232,10 +233,10 @@ let tests =
                     }
                 |> ignore
 
-                Expect.equal (Trainer.run (job "cut" true) |> weights) whole "resumed"
+                Expect.equal (trained (job "cut" true) |> weights) whole "resumed"
 
                 let plain =
-                    Trainer.run (
+                    trained (
                         { job "plain" false with
                             Options = options
                         }
@@ -256,7 +257,7 @@ let tests =
                             ))
 
                     let trained scans name =
-                        Trainer.run
+                        trained
                             { job (folder </> name) false CancellationToken.None ignoreEvents with
                                 Set = { set.Value with Scans = scans }
                             }
@@ -268,13 +269,13 @@ let tests =
                 let resumedAt = ref -1
                 let warnings = ResizeArray()
 
-                Trainer.run (job folder false CancellationToken.None ignoreEvents) |> ignore
+                trained (job folder false CancellationToken.None ignoreEvents) |> ignore
                 let newest = folder </> "checkpoints" </> "student-8.safetensors"
                 let bytes = File.ReadAllBytes newest
                 bytes[bytes.Length / 2] <- bytes[bytes.Length / 2] ^^^ 1uy
                 File.WriteAllBytes(newest, bytes)
 
-                Trainer.run (
+                trained (
                     job folder true CancellationToken.None (fun event ->
                         match event with
                         | Started(_, _, _, at) -> resumedAt.Value <- at
@@ -301,16 +302,16 @@ let tests =
                         File.WriteAllBytes(path, bytes)
 
                     let resume stop sink =
-                        Trainer.run (job folder true stop sink) |> ignore
+                        trained (job folder true stop sink) |> ignore
 
-                    Trainer.run (job folder false CancellationToken.None ignoreEvents) |> ignore
+                    trained (job folder false CancellationToken.None ignoreEvents) |> ignore
                     spoil "student-8.safetensors"
                     use stop = new CancellationTokenSource()
                     stop.Cancel()
                     // Stops at once, after the restored step 4, with a checkpoint: the damaged one is no longer known.
                     resume stop.Token ignoreEvents
                     File.WriteAllText(folder </> "checkpoints" </> "student-6.safetensors", "half a file")
-                    Checkpoint.clean folder
+                    Checkpoint.clean folder |> Error.orRaise
 
                     Expect.equal
                         (Directory.GetFiles(folder </> "checkpoints")
@@ -338,7 +339,7 @@ let tests =
             testInFolder
                 "an index that cannot be used is bad input, and nothing is trained anew"
                 (fun folder ->
-                    Trainer.run (job folder false CancellationToken.None ignoreEvents) |> ignore
+                    trained (job folder false CancellationToken.None ignoreEvents) |> ignore
                     let index = folder </> "checkpoints" </> "index.json"
                     let good = File.ReadAllText index
 
@@ -351,7 +352,7 @@ let tests =
 
                         match
                             Error.guard (fun () ->
-                                Trainer.run (job folder true CancellationToken.None ignoreEvents))
+                                trained (job folder true CancellationToken.None ignoreEvents))
                         with
                         | Ok _ -> failtest "went on"
                         | Error e ->
@@ -407,11 +408,11 @@ let tests =
                     let file = Safetensors.Read(folder </> "checkpoints" </> "student-8.safetensors")
                     file.Tensors |> Seq.map (fun t -> t.Name, t.Bytes) |> Map.ofSeq
 
-                Trainer.run (distilling (folder </> "whole") false ignoreEvents) |> ignore
+                trained (distilling (folder </> "whole") false ignoreEvents) |> ignore
                 use stop = new CancellationTokenSource()
 
                 match
-                    Trainer.run
+                    trained
                         { distilling (folder </> "cut") false ignoreEvents with
                             Stop = stop.Token
                             Options =
@@ -427,7 +428,7 @@ let tests =
                 | Interrupted 5 -> ()
                 | other -> failtestf "%A" other
 
-                Trainer.run (distilling (folder </> "cut") true ignoreEvents) |> ignore
+                trained (distilling (folder </> "cut") true ignoreEvents) |> ignore
                 let whole, cut = learnt (folder </> "whole"), learnt (folder </> "cut")
 
                 Expect.exists
@@ -452,7 +453,10 @@ let tests =
                         |> Error.orRaise
 
                     let dataset = Dataset.load data |> Error.orRaise
-                    let scans = TrainingSet.load data (SubjectGroup.free dataset.Subjects)
+
+                    let scans =
+                        TrainingSet.load data (SubjectGroup.free dataset.Subjects) |> Error.orRaise
+
                     use student = Network.create (Seed.ofInt 1) options.Architecture
 
                     let batch dice distance =
@@ -514,6 +518,7 @@ let tests =
                             (SubjectGroup.free (
                                 dataset.Subjects |> List.map (fun s -> { s with Labels = None })
                             ))
+                        |> Error.orRaise
 
                     match Error.guard (fun () -> bare.Depths.Force()) with
                     | Ok _ -> failtest "accepted"
@@ -605,11 +610,11 @@ let tests =
                             Volume(scan.Grid, Array.create scan.Values.Length nanf))
 
                     let job = job folder false CancellationToken.None ignoreEvents
-                    Trainer.run job |> ignore
+                    trained job |> ignore
 
                     let error =
                         Error.guard (fun () ->
-                            Trainer.run
+                            trained
                                 { job with
                                     Set = { set.Value with Scans = broken }
                                     Resume = true
@@ -677,7 +682,7 @@ let tests =
                             Teacher = Some teacher
                         }
 
-                    Trainer.run job |> weights |> ignore
+                    trained job |> weights |> ignore
                     told |> Seq.filter (fun (n, _) -> n = "objective") |> Seq.map snd |> List.ofSeq
 
                 let own = Batches.pairs taught (Seed.ofInt 1) set.Value.Group
@@ -694,8 +699,8 @@ let tests =
                         Alignment = Alignment.World
                     }
 
-                let ours = FieldStore.create (folder </> "ours") origin
-                let foreign = FieldStore.openFolder (folder </> "foreign")
+                let ours = FieldStore.create (folder </> "ours") origin |> Error.orRaise
+                let foreign = FieldStore.openFolder (folder </> "foreign") |> Error.orRaise
                 Directory.CreateDirectory foreign.Folder |> ignore
 
                 for f, m in own do
@@ -719,7 +724,7 @@ let tests =
                 let online = losses "online" (Online teacher)
                 Expect.isGreaterThan online.Head 0.1 "there is a distance to the teacher"
 
-                let kept = FieldStore.create (folder </> "kept") origin
+                let kept = FieldStore.create (folder </> "kept") origin |> Error.orRaise
 
                 for name, source in
                     [
@@ -739,7 +744,7 @@ let tests =
                     "asked once for each pair"
 
                 // A teacher that optimises brings the moving image nearer to the fixed one, and is asked once as well.
-                let found = FieldStore.create (folder </> "found") origin
+                let found = FieldStore.create (folder </> "found") origin |> Error.orRaise
 
                 let optimised = Fields(PairTeacher.kept set.Value found PairTeacher.optimisation)
 
@@ -768,8 +773,8 @@ let tests =
                     Expect.isGreaterThan (alike (Field.warp field moving)) (alike moving) "nearer"
 
                 // Another teacher's fields do not go into the same folder.
-                Expect.throws
-                    (fun () -> FieldStore.create ours.Folder { origin with Teacher = "other" } |> ignore)
+                Expect.isError
+                    (FieldStore.create ours.Folder { origin with Teacher = "other" })
                     "another teacher"
 
                 let f, m = own.Head

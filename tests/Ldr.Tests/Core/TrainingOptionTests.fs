@@ -9,6 +9,7 @@ open TorchSharp
 open Ldr
 open Ldr.Runtime.Formats
 open Ldr.Tests.Runtime.Helpers
+open Ldr.Tests.Core.TensorSupport
 open Ldr.Tests.Core.TrainerTests
 
 /// A job that learns from a teacher with fields of a few voxels.
@@ -75,7 +76,7 @@ let private learning =
                                     Augmentation = Some varied
                                 })
                             ignore
-                        |> Trainer.run
+                        |> trained
                         |> ignore
 
                         checkpoint own 1 |> Map.filter (fun name _ -> name.EndsWith ".mean")
@@ -130,7 +131,7 @@ let private learning =
                     let job = job folder false CancellationToken.None sink
 
                     let ending =
-                        Trainer.run
+                        trained
                             { job with
                                 Options =
                                     { options with
@@ -197,7 +198,7 @@ let private stopping =
                     let dice = [ 0.5; 0.6; 0.55; 0.6; 0.7 ]
                     let seen = ResizeArray()
                     let whole = folder </> "whole"
-                    let ending = Trainer.run (scripted whole false 0 dice seen)
+                    let ending = trained (scripted whole false 0 dice seen)
                     Expect.hasLength seen 4 "the fifth is not reached"
 
                     let best, steps =
@@ -208,18 +209,18 @@ let private stopping =
                     Expect.equal steps 4 "steps that made the weights"
                     Expect.equal best seen[1] "the weights of the best validation"
                     let again = ResizeArray()
-                    let repeated = Trainer.run (scripted whole true 0 dice again)
+                    let repeated = trained (scripted whole true 0 dice again)
                     Expect.isEmpty again "nothing is left to do"
                     Expect.equal (weights repeated) best "once more the best"
 
                     for cut in 1..3 do
                         let own = folder </> $"{cut}"
 
-                        match Trainer.run (scripted own false cut dice seen) with
+                        match trained (scripted own false cut dice seen) with
                         | Interrupted step -> Expect.equal step (2 * cut) "where it was cut"
                         | Finished _ -> failtest "ran to its end"
 
-                        let resumed = Trainer.run (scripted own true 0 dice seen)
+                        let resumed = trained (scripted own true 0 dice seen)
                         Expect.equal (weights resumed) best "resumed"
                         let a, b = checkpoint whole 8, checkpoint own 8
                         Expect.equal (Map.keys b |> List.ofSeq) (Map.keys a |> List.ofSeq) "tensors"
@@ -233,7 +234,7 @@ let private stopping =
                     let seen = ResizeArray()
                     let rising = [ 0.1; 0.2; 0.3; 0.4; 0.5; 0.6; 0.7; 0.8; 0.95; 0.9 ]
 
-                    match Trainer.run (scripted folder false 0 rising seen) with
+                    match trained (scripted folder false 0 rising seen) with
                     | Finished(network, steps) ->
                         Expect.equal steps 18 "steps that made the weights"
                         Expect.equal (valuesOf network) seen[8] "the weights of the best validation"
@@ -242,7 +243,7 @@ let private stopping =
             testInFolder "without labels it is refused" (fun folder ->
                 let outcome =
                     Error.guard (fun () ->
-                        Trainer.run
+                        trained
                             { scripted folder false 0 [] (ResizeArray()) with
                                 Validate = fun _ -> [ "dice", nan ]
                             })
@@ -273,7 +274,7 @@ let private starting =
                     let starting name change =
                         let job = job (folder </> name) false CancellationToken.None ignore
 
-                        Trainer.run
+                        trained
                             { job with
                                 Options = change { options with Start = Some path }
                             }
@@ -293,8 +294,7 @@ let private starting =
                         for x, y in Array.zip a b do
                             Expect.isLessThan (abs (x - y)) 2e-7f "as in the file"
 
-                    let fresh =
-                        Trainer.run (job (folder </> "fresh") false CancellationToken.None ignore)
+                    let fresh = trained (job (folder </> "fresh") false CancellationToken.None ignore)
 
                     Expect.notEqual (weights (starting "whole" id)) (weights fresh) "it makes a difference"
 
@@ -346,7 +346,7 @@ let private costs =
                                 CheckpointEvery = 25
                             })
                         sink
-                    |> Trainer.run
+                    |> trained
                     |> ignore
 
                     Expect.hasLength tensors 3 "every 25 steps"

@@ -258,8 +258,8 @@ with h5py.File(sys.argv[1] + "/r.h5", "w", libver=sys.argv[2]) as f:
         []
 
 /// Reads a data set's description, and what it says of its scans.
-let private readDescription (read: string -> Dataset) path =
-    Error.guard (fun () -> read path |> ignore)
+let private readDescription (read: string -> Result<Dataset, Error>) path =
+    Error.guardResult (fun () -> read path |> Result.map ignore)
 
 /// Reads all that a description says of the cases of an HDF5 file beside it.
 let private readCases (path: string) =
@@ -270,7 +270,7 @@ let private readCases (path: string) =
         let description = folder </> "r.json"
         File.WriteAllText(description, rcnDescription)
 
-        for subject in (RcnForm.read description).Subjects do
+        for subject in (RcnForm.read description |> Error.orRaise).Subjects do
             look (subject.Image.Read().Grid)
             subject.Labels |> Option.iter (fun labels -> look (labels.Read().Grid))
             subject.Points |> Option.iter (fun points -> points.Read() |> ignore))
@@ -441,8 +441,10 @@ let targets: Target list =
             Text
             (one "store.json" store)
             (core (fun path ->
-                Error.guard (fun () ->
-                    Path.GetDirectoryName path |> string |> FieldStore.openFolder |> ignore)))
+                Path.GetDirectoryName path
+                |> string
+                |> FieldStore.openFolder
+                |> Result.map ignore))
         make
             "scores"
             Text
