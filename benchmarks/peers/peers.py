@@ -3,7 +3,7 @@
 
   benchmarks/peers/run [--size 128] [--threads 2] [--rounds 3] [--write]
 
---write puts the table into docs/performance.md, between its marks. Programs that are not installed are left out. Needs
+--write puts the table into docs/lab/performance.md, between its marks. Programs that are not installed are left out. Needs
 Python 3 with nibabel and numpy; the VoxelMorph row needs torch for the same Python. Scans and the model's weights are made
 here: only time is compared, not accuracy.
 """
@@ -152,7 +152,7 @@ def main():
     options.add_argument("--size", type=int, default=128)
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    options.add_argument("--write", action="store_true", help="put the table into docs/lab/performance.md")
     o = options.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:
@@ -216,7 +216,7 @@ def main():
     table = "\n".join(lines)
     print(table)
     if o.write:
-        page = ROOT / "docs/performance.md"
+        page = ROOT / "docs/lab/performance.md"
         text = page.read_text()
         page.write_text(re.sub(r"(<!-- peers -->\n).*?(\n<!-- /peers -->)", lambda m: m[1] + table + m[2], text, flags=re.S))
 

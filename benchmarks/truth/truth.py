@@ -1,7 +1,7 @@
-"""Tables of docs/results/truth.md: what the shipped models and registration without a model reach, and how their verdicts do.
+"""Tables of docs/lab/truth.md: what the shipped models and registration without a model reach, and how their verdicts do.
 `--pages` writes the pages from what is kept, and measures nothing.
 
-Each row is measured by `ldr-fs evaluate`; what was measured is kept in docs/results/truth/, so that a row can be made again by itself."""
+Each row is measured by `ldr-fs evaluate`; what was measured is kept in docs/lab/truth/, so that a row can be made again by itself."""
 import json
 import os
 import pathlib
@@ -9,9 +9,9 @@ import subprocess
 import sys
 
 DATA = os.environ.get("LDR_DATA", "../shared/data")
-KEPT = pathlib.Path("docs/results/truth")
-PAGE = pathlib.Path("docs/results/truth.md")
-VERDICT = pathlib.Path("docs/verdict.md")
+KEPT = pathlib.Path("docs/lab/truth")
+PAGE = pathlib.Path("docs/lab/truth.md")
+VERDICT = pathlib.Path("docs/reference/verdict.md")
 START, END = "<!-- tables: made by benchmarks/truth/run -->", "<!-- end of the tables -->"
 
 HIPPOCAMPUS = ("experiments/hippocampus.json", [

@@ -5,7 +5,7 @@ open TorchSharp
 
 /// What makes two images alike; all but the mutual information are 1 for equal images.
 type SimilarityMeasure =
-    /// Pearson's correlation of the whole images (design §5).
+    /// Pearson's correlation of the whole images.
     | Correlation
     /// The squared correlation within cubes of so many voxels a side (odd).
     | LocalCorrelation of window: int

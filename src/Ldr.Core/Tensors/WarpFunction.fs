@@ -28,7 +28,7 @@ module internal TensorMemory =
         Grid(int tensor.shape[4], int tensor.shape[3], int tensor.shape[2], Affine.Identity)
 
 /// moved(x) = image(x + u(x)) by the kernels of `Ldr.Runtime`, several times as fast as libtorch's on a processor
-/// (docs/performance.md, Training). Arguments: the field [N, 3, Z, Y, X] and the image [N, C, Z, Y, X], both float32. Its
+/// (docs/lab/performance.md, Training). Arguments: the field [N, 3, Z, Y, X] and the image [N, C, Z, Y, X], both float32. Its
 /// gradient has no history: there are no second derivatives.
 [<Sealed>]
 type internal WarpFunction() =

@@ -96,7 +96,7 @@ let private isAsItsCardSays (model: string, folder: string, withinBound: bool) =
 /// The page of results tells of the file that ships.
 let private isOnThePage (model: string, _, _) =
     test $"{model}'s card says what the page of results says" {
-        let file = Path.Combine(root, "docs", "results", "truth", model, "summary.json")
+        let file = Path.Combine(root, "docs", "lab", "truth", model, "summary.json")
         let page = nonNull (JsonNode.Parse(File.ReadAllText file))
         let said = (cardOf model).Figures |> List.maxBy _.Pairs
         Expect.equal said.Pairs (int (number page "pairs")) "pairs"

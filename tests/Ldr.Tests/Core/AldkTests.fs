@@ -195,7 +195,7 @@ let tests =
                 }
 
             // The squared gap, the patch gap and the critic, whose features say little about where fields differ, do not do
-            // this: docs/distillation.md has the figures.
+            // this: docs/reference/distillation.md has the figures.
             let byStrain =
                 { distillation FieldDistance with
                     FieldWeights = Strain

@@ -1,4 +1,4 @@
-/// The pages of docs/data: every example is taken out of its page, its scans are made, and its experiment is run for a step.
+/// The pages of docs/reference/data: every example is taken out of its page, its scans are made, and its experiment is run for a step.
 module Ldr.Tests.Core.DataPageTests
 
 open System
@@ -15,7 +15,7 @@ open Ldr.Tests.Runtime.Helpers
 /// The blocks of a page: their language, what they are, their text.
 let blocks (page: string) : (string * string * string) list =
     let text =
-        File.ReadAllText(Repository.root </> "docs" </> "data" </> (page + ".md"))
+        File.ReadAllText(Repository.root </> "docs" </> "reference" </> "data" </> (page + ".md"))
 
     [
         for found in Regex.Matches(text, @"^```(\w+) ?(.*)\n((?:.*\n)*?)```$", RegexOptions.Multiline) ->
@@ -144,7 +144,7 @@ let tests =
         "data pages"
         [
             for page, pairs, hasDice, hasTre in pages do
-                testInFolder $"docs/data/{page}.md: its example is trained on and scored" (fun folder ->
+                testInFolder $"docs/reference/data/{page}.md: its example is trained on and scored" (fun folder ->
                     for row in run folder page do
                         Expect.equal row.Pairs pairs "pairs"
                         Expect.equal (Double.IsFinite row.Dice) hasDice "Dice"
@@ -162,7 +162,7 @@ let tests =
                 let listed = pages |> List.map (fun (page, _, _, _) -> page)
                 Expect.equal (List.sort kinds) (List.sort listed) "kinds"
 
-                let index = File.ReadAllText(Repository.root </> "docs" </> "data" </> "README.md")
+                let index = File.ReadAllText(Repository.root </> "docs" </> "reference" </> "data" </> "README.md")
 
                 for page in listed do
                     Expect.stringContains index $"({page}.md)" "the index"

@@ -230,7 +230,7 @@ let private allocation =
                 Expect.isLessThan least 1024L "bytes"))
 
 let private memory =
-    testCase "activations take the bytes per voxel that docs/performance.md states" (fun () ->
+    testCase "activations take the bytes per voxel that docs/lab/performance.md states" (fun () ->
         let standard = StudentWidths.standard
 
         for architecture, stated in

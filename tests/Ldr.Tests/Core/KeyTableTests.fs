@@ -1,4 +1,4 @@
-/// The tables of docs/experiments.md say what the codec of an experiment takes.
+/// The tables of docs/reference/experiments.md say what the codec of an experiment takes.
 module Ldr.Tests.Core.KeyTableTests
 
 open System.IO
@@ -57,8 +57,8 @@ let tests =
     testList
         "key table"
         [
-            test "docs/experiments.md has every key of an experiment with its type, default and meaning" {
-                let file = Path.Combine(root, "docs", "experiments.md")
+            test "docs/reference/experiments.md has every key of an experiment with its type, default and meaning" {
+                let file = Path.Combine(root, "docs", "reference", "experiments.md")
                 let found = differences wanted (File.ReadAllLines file |> List.ofArray)
 
                 if not found.IsEmpty then

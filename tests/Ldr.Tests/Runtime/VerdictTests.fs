@@ -1,5 +1,5 @@
 /// The verdict on real scans and on pairs that were made wrong on purpose, aligned and refined without a network.
-/// `LDR_VERDICT=all ./test --filter ldr/runtime/verdict` runs every pair of docs/verdict.md and prints its table; without it, a few.
+/// `LDR_VERDICT=all ./test --filter ldr/runtime/verdict` runs every pair of docs/reference/verdict.md and prints its table; without it, a few.
 module Ldr.Tests.Runtime.VerdictTests
 
 open System
@@ -240,7 +240,7 @@ let private counts (verdicts: RegistrationQuality list) =
 
     $"{n Verdict.Ok} / {n Verdict.Look} / {n Verdict.Failed}"
 
-/// The table of docs/verdict.md.
+/// The table of docs/reference/verdict.md.
 let private table () =
     let results = cases () |> List.map (fun case -> case, verdict case)
 

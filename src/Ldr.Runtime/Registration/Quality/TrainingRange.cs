@@ -4,7 +4,7 @@ namespace Ldr.Runtime.Registration.Quality;
 
 /// <summary>
 /// What a model was trained on, as its file states it, to tell which scans it has not been taught. The limits are in
-/// <c>docs/verdict.md</c>.
+/// <c>docs/reference/verdict.md</c>.
 /// </summary>
 /// <param name="Intensity">How intensities were brought to [0, 1].</param>
 /// <param name="Spacing">Voxel spacing of the training grid along R, A and S, mm.</param>

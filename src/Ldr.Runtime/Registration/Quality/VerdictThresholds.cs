@@ -6,7 +6,7 @@ namespace Ldr.Runtime.Registration.Quality;
 
 /// <summary>
 /// The numbers that turn measurements into a verdict. How they were chosen, and how well they tell good pairs from wrong ones, is in
-/// <c>docs/verdict.md</c>. A model file may hold its own (<c>verdict</c> in its metadata); what it does not say, and registration without a
+/// <c>docs/reference/verdict.md</c>. A model file may hold its own (<c>verdict</c> in its metadata); what it does not say, and registration without a
 /// model, has <see cref="Standard"/>.
 /// </summary>
 public sealed record VerdictThresholds
