@@ -1,11 +1,8 @@
 module Ldr.Cli.Arguments
 
 open Argu
-open Ldr.Cli.TransformArguments
-
-type DeviceName =
-    | Cpu
-    | Cuda
+open Ldr.Cli
+open Ldr.Cli.Verbs
 
 type EngineName =
     | Managed
@@ -202,18 +199,6 @@ type EvaluateArguments =
             | Json -> "print one JSON object to stdout."
             | Verbose -> "show where a fault happened."
 
-type OverlapArguments =
-    | [<MainCommand>] Maps of files: string list
-    | [<Unique>] Json
-    | [<Unique>] Verbose
-
-    interface IArgParserTemplate with
-        member this.Usage =
-            match this with
-            | Maps _ -> "two label maps on one grid."
-            | Json -> "print one JSON object to stdout: labels, dice, jaccard, hd95_mm, per_label."
-            | Verbose -> "show where a fault happened."
-
 type InspectArguments =
     | [<MainCommand; ExactlyOnce>] File of file: string
     | [<Unique>] Json
@@ -307,14 +292,14 @@ type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Teach of ParseResults<TeachArguments>
     | [<CliPrefix(CliPrefix.None)>] Register of ParseResults<RegisterArguments>
     | [<CliPrefix(CliPrefix.None)>] Evaluate of ParseResults<EvaluateArguments>
-    | [<CliPrefix(CliPrefix.None)>] Apply of ParseResults<ApplyArguments>
+    | [<CliPrefix(CliPrefix.None)>] Apply of ParseResults<Apply.Arguments>
     | [<CliPrefix(CliPrefix.None); CustomCommandLine "apply-points">] ApplyPoints of
-        ParseResults<ApplyPointsArguments>
-    | [<CliPrefix(CliPrefix.None)>] Invert of ParseResults<TransformVerbArguments>
-    | [<CliPrefix(CliPrefix.None)>] Compose of ParseResults<TransformVerbArguments>
-    | [<CliPrefix(CliPrefix.None)>] Convert of ParseResults<TransformVerbArguments>
-    | [<CliPrefix(CliPrefix.None)>] Jacobian of ParseResults<TransformVerbArguments>
-    | [<CliPrefix(CliPrefix.None)>] Overlap of ParseResults<OverlapArguments>
+        ParseResults<ApplyPoints.Arguments>
+    | [<CliPrefix(CliPrefix.None)>] Invert of ParseResults<TransformArguments>
+    | [<CliPrefix(CliPrefix.None)>] Compose of ParseResults<TransformArguments>
+    | [<CliPrefix(CliPrefix.None)>] Convert of ParseResults<TransformArguments>
+    | [<CliPrefix(CliPrefix.None)>] Jacobian of ParseResults<TransformArguments>
+    | [<CliPrefix(CliPrefix.None)>] Overlap of ParseResults<Overlap.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Inspect of ParseResults<InspectArguments>
     | [<CliPrefix(CliPrefix.None)>] Ship of ParseResults<ShipArguments>
     | [<CliPrefix(CliPrefix.None)>] Doctor of ParseResults<DoctorArguments>

@@ -117,6 +117,7 @@ type TrainOptions =
     }
 
 /// What the user asked for, as plain data.
+[<NoEquality; NoComparison>]
 type Command =
     | Train of TrainOptions
     | Teach of
@@ -128,8 +129,7 @@ type Command =
         |}
     | Register of RegisterOptions
     | Evaluate of EvaluateOptions
-    | OnTransforms of TransformCommand
-    | Overlap of first: string * second: string
+    | Call of Call
     | Inspect of file: string
     | Ship of ShipOptions
     | Doctor of dataset: string * assignments: string list
@@ -137,6 +137,7 @@ type Command =
     | Benchmark of BenchmarkOptions
 
 /// A command, and how it is to be carried out.
+[<NoEquality; NoComparison>]
 type Request =
     {
         Command: Command

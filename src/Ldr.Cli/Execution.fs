@@ -11,16 +11,6 @@ open TorchSharp
 open Ldr
 open Ldr.Runtime
 
-/// The exit codes that other programs rely on.
-module ExitCode =
-    let ok = 0
-    let badInput = 1
-    let badUsage = 2
-    let badRegistration = 3
-    let fault = 70
-    /// Stopped by Ctrl-C, as shells have it.
-    let interrupted = 130
-
 let private printJson (node: JsonNode) = printfn "%s" (node.ToJsonString())
 
 let private object (pairs: (string * (JsonNode | null)) list) : JsonNode =
@@ -90,28 +80,6 @@ let private withEngine
         |> Result.bind (fun model ->
             use registrar = new Registrar(model, request.Threads |> Option.defaultValue 0)
             action (Registration.managed registrar))
-
-/// A token that the first Ctrl-C (or a scheduler's SIGTERM) cancels, so that work ends at a good place; a second one ends the
-/// program.
-type private Stopping() =
-    let source = new CancellationTokenSource()
-
-    let onSignal (context: PosixSignalContext) =
-        context.Cancel <- not source.IsCancellationRequested
-        source.Cancel()
-
-    let registrations =
-        [ PosixSignal.SIGINT; PosixSignal.SIGTERM ]
-        |> List.map (fun signal -> PosixSignalRegistration.Create(signal, onSignal))
-
-    member _.Token = source.Token
-
-    interface IDisposable with
-        member _.Dispose() =
-            for registration in registrations do
-                registration.Dispose()
-
-            source.Dispose()
 
 /// The command that goes on with a run that was stopped.
 let private resumeCommand (request: Request) (asked: TrainOptions) (folder: string) =
@@ -480,7 +448,7 @@ let private register (request: Request) (r: RegisterOptions) =
 
     // Cheap checks first: everything that can be refused is refused before the model is loaded.
     let inputs () =
-        TransformExecution.checkDistinct
+        Outputs.checkDistinct
             (r.Fixed
              :: r.Moving
              :: List.choose
@@ -498,16 +466,16 @@ let private register (request: Request) (r: RegisterOptions) =
                  ])
             (transforms @ images @ Option.toList r.Report)
 
-        r.Report |> Option.iter TransformExecution.checkPageName
+        r.Report |> Option.iter Outputs.checkPage
 
         for path in images do
-            TransformExecution.checkImageName path
+            Outputs.checkImage path
 
         for path in transforms do
             if r.IsAlignmentOnly then
-                TransformExecution.checkTransformName path
+                Outputs.checkTransform path
             else
-                TransformExecution.checkDeformationName path
+                Outputs.checkDeformation path
 
         let modelFile =
             r.Model
@@ -1413,16 +1381,6 @@ let private benchmark (request: Request) (options: BenchmarkOptions) =
     finally
         folder.Delete true
 
-let private onTransforms (request: Request) command =
-    TransformExecution.run request.Threads command
-    |> Result.map (fun said ->
-        if request.Json then
-            printJson said.Json
-        else
-            printfn "%s" said.Line
-
-        ExitCode.ok)
-
 /// Carries out a request; the exit code.
 let execute (request: Request) : int =
     let reporter = Progress.Reporter()
@@ -1434,12 +1392,7 @@ let execute (request: Request) : int =
         | Train asked -> train request reporter asked
         | Register r -> register request r
         | Evaluate asked -> evaluate request reporter asked
-        | OnTransforms command -> onTransforms request command
-        | Command.Overlap(first, second) ->
-            Verbs.Overlap.run first second
-            |> Result.map (fun (said, json) ->
-                if request.Json then printJson json else printfn "%s" said
-                ExitCode.ok)
+        | Call call -> Ok(Call.carryOut request.CommandLine call)
         | Inspect file -> inspect request file
         | Ship asked -> ship request asked
         | Doctor(dataset, assignments) -> DoctorExecution.run request.Json reporter dataset assignments

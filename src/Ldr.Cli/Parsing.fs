@@ -5,7 +5,8 @@ open System.IO
 open Argu
 open Ldr
 open Ldr.Runtime
-open Ldr.Cli.TransformArguments
+open Ldr.Cli
+open Ldr.Cli.Verbs
 open Ldr.Cli.Arguments
 
 /// What cannot be parsed: the text for stderr, or the help that was asked for.
@@ -332,31 +333,20 @@ let private evaluate (r: ParseResults<EvaluateArguments>) =
                 (r.Contains EvaluateArguments.Json)
                 (r.Contains EvaluateArguments.Verbose)
 
-/// A verb on transforms: they have no device.
-let private onTransforms (r: ParseResults<'a>) threads json verbose command =
-    command
-    |> Result.mapError Usage
-    |> Result.bind (fun command -> Command.OnTransforms command |> request r threads Option.None json verbose)
-
-let private sharedTransform verb (r: ParseResults<TransformVerbArguments>) =
-    TransformParsing.onTransforms verb r
-    |> onTransforms
-        r
-        (r.TryGetResult TransformVerbArguments.Threads)
-        (r.Contains TransformVerbArguments.Json)
-        (r.Contains TransformVerbArguments.Verbose)
-
-let private overlap (r: ParseResults<OverlapArguments>) =
-    match r.GetResult(Maps, []) with
-    | [ first; second ] ->
-        Command.Overlap(first, second)
-        |> request
-            r
-            Option.None
-            Option.None
-            (r.Contains OverlapArguments.Json)
-            (r.Contains OverlapArguments.Verbose)
-    | files -> Error(Usage $"two label maps are compared, not {files.Length}")
+/// A verb that parses itself.
+let private called (call: Result<Call, string>) =
+    match call with
+    | Error line -> Error(Usage line)
+    | Ok call ->
+        Ok
+            {
+                Command = Command.Call call
+                Threads = Option.None
+                Cuda = false
+                Json = false
+                Verbose = false
+                CommandLine = []
+            }
 
 let private inspect (r: ParseResults<InspectArguments>) =
     need "the file" (r.TryGetResult File)
@@ -484,25 +474,13 @@ let parse (arguments: string[]) : Result<Request, Refusal> =
             | Arguments.Teach r -> teach r
             | Arguments.Register r -> register r
             | Arguments.Evaluate r -> evaluate r
-            | Arguments.Apply r ->
-                TransformParsing.apply r
-                |> onTransforms
-                    r
-                    (r.TryGetResult ApplyArguments.Threads)
-                    (r.Contains ApplyArguments.Json)
-                    (r.Contains ApplyArguments.Verbose)
-            | Arguments.ApplyPoints r ->
-                TransformParsing.applyPoints r
-                |> onTransforms
-                    r
-                    Option.None
-                    (r.Contains ApplyPointsArguments.Json)
-                    (r.Contains ApplyPointsArguments.Verbose)
-            | Arguments.Invert r -> sharedTransform TransformCommand.Invert r
-            | Arguments.Compose r -> sharedTransform TransformCommand.Compose r
-            | Arguments.Convert r -> sharedTransform TransformCommand.Convert r
-            | Arguments.Jacobian r -> sharedTransform TransformCommand.Jacobian r
-            | Arguments.Overlap r -> overlap r
+            | Arguments.Apply r -> Apply.parse r |> called
+            | Arguments.ApplyPoints r -> ApplyPoints.parse r |> called
+            | Arguments.Invert r -> Invert.parse r |> called
+            | Arguments.Compose r -> Compose.parse r |> called
+            | Arguments.Convert r -> Convert.parse r |> called
+            | Arguments.Jacobian r -> Jacobian.parse r |> called
+            | Arguments.Overlap r -> Overlap.parse r |> called
             | Arguments.Inspect r -> inspect r
             | Arguments.Ship r -> ship r
             | Arguments.Doctor r -> doctor r
