@@ -8,68 +8,6 @@ type EngineName =
     | Managed
     | Torch
 
-type Opponent = | Torch
-
-type StudentName =
-    | [<CustomCommandLine("ldr")>] Ldr
-    | [<CustomCommandLine("ldr-wide")>] LdrWide
-    | [<CustomCommandLine("ldr-half")>] LdrHalf
-
-type TrainArguments =
-    | [<MainCommand; ExactlyOnce>] Experiment of file: string
-    | [<Unique; AltCommandLine("-o")>] Output of folder: string
-    | [<Unique>] Resume
-    | Only of name: string
-    | [<Unique>] Page of file: string
-    | [<Unique; CustomCommandLine("--tensorboard")>] TensorBoard
-    | Set of assignment: string
-    | [<Unique>] Threads of count: int
-    | [<Unique>] Device of DeviceName
-    | [<Unique>] Json
-    | [<Unique>] Verbose
-
-    interface IArgParserTemplate with
-        member this.Usage =
-            match this with
-            | Experiment _ -> "the experiment's file, such as experiments/quickstart.json."
-            | Output _ -> "the run's folder (default: runs/NAME)."
-            | Resume ->
-                "go on with the run that is in the folder; trainings may have been added to the experiment."
-            | Only _ ->
-                "limit the run to this training, and the earlier ones that it learns or starts from (may be repeated)."
-            | Page _ -> "write the table into this Markdown file too, between its two comments."
-            | TensorBoard -> "write event files for TensorBoard too, in the run's folder tensorboard."
-            | Set _ ->
-                "change a value of the experiment: PATH=VALUE, such as data.root=/data or train.0.steps=500 (trainings by place or name)."
-            | Threads _ -> "threads to compute with (default: all cores)."
-            | Device _ -> "where to compute."
-            | Json -> "print one JSON object to stdout: run, steps, model, table."
-            | Verbose -> "show where a fault happened."
-
-type TeachArguments =
-    | [<MainCommand; ExactlyOnce>] Experiment of file: string
-    | [<ExactlyOnce; AltCommandLine("-o")>] Output of folder: string
-    | [<Unique>] Training of name: string
-    | Set of assignment: string
-    | [<Unique>] Threads of count: int
-    | [<Unique>] Device of DeviceName
-    | [<Unique>] Json
-    | [<Unique>] Verbose
-
-    interface IArgParserTemplate with
-        member this.Usage =
-            match this with
-            | Experiment _ -> "the experiment's file."
-            | Output _ ->
-                "the folder for the fields, one file for each pair; what is there already stays. Then train with --set train.NAME.distillation.teacher=FOLDER."
-            | Training _ -> "the training whose pairs are meant (default: the only one that has a teacher)."
-            | Set _ ->
-                "change a value of the experiment: PATH=VALUE, such as train.student.distillation.teacher=runs/teacher/model.safetensors."
-            | Threads _ -> "threads to compute with (default: all cores)."
-            | Device _ -> "where to compute."
-            | Json -> "print one JSON object to stdout: store, pairs, wanted, made."
-            | Verbose -> "show where a fault happened."
-
 type RegisterArguments =
     | [<ExactlyOnce>] Fixed of file: string
     | [<ExactlyOnce>] Moving of file: string
@@ -199,97 +137,9 @@ type EvaluateArguments =
             | Json -> "print one JSON object to stdout."
             | Verbose -> "show where a fault happened."
 
-type InspectArguments =
-    | [<MainCommand; ExactlyOnce>] File of file: string
-    | [<Unique>] Json
-    | [<Unique>] Verbose
-
-    interface IArgParserTemplate with
-        member this.Usage =
-            match this with
-            | File _ ->
-                "a scan, a displacement field, an affine map, a list of transforms, a model (.safetensors), a NAME of models/, or a run's folder."
-            | Json -> "print one JSON object to stdout."
-            | Verbose -> "show where a fault happened."
-
-type ShipArguments =
-    | [<Unique>] Model of name: string
-    | [<Unique>] Output of file: string
-    | Note of text: string
-    | [<Unique>] Verdict of file: string
-    | Figures of file: string
-    | [<Unique>] Json
-    | [<Unique>] Verbose
-
-    interface IArgParserTemplate with
-        member this.Usage =
-            match this with
-            | Model _ -> "the model: a file, the folder of a run, or a name of models/."
-            | Output _ -> "the copy, in half precision (.safetensors)."
-            | Note _ ->
-                "a line for its card, which ldr-fs inspect prints: figures, what it is not for. May be given several times."
-            | Figures _ ->
-                "a summary.json that evaluate --output wrote: its figures go to the card (may be repeated)."
-            | Verdict _ ->
-                "the verdict.json that evaluate --verdict wrote: its thresholds become the model's own."
-            | Json -> "print one JSON object to stdout: model, bytes."
-            | Verbose -> "show where a fault happened."
-
-type DoctorArguments =
-    | [<MainCommand; ExactlyOnce>] Dataset of folder: string
-    | Set of assignment: string
-    | [<Unique>] Json
-    | [<Unique>] Verbose
-
-    interface IArgParserTemplate with
-        member this.Usage =
-            match this with
-            | Dataset _ ->
-                "the folder of a data set (MSD, nnU-Net, BIDS), a folder of scans, or an experiment's file, whose data are looked at."
-            | Set _ -> "change a value of the experiment: PATH=VALUE, such as data.root=/data."
-            | Json ->
-                "print one JSON object to stdout: subjects, spoils, doubtful, remarks, findings, labels, scans."
-            | Verbose -> "show where a fault happened."
-
-type ValidateArguments =
-    | [<MainCommand; ExactlyOnce>] Experiment of file: string
-    | Set of assignment: string
-    | [<Unique>] Json
-    | [<Unique>] Verbose
-
-    interface IArgParserTemplate with
-        member this.Usage =
-            match this with
-            | Experiment _ -> "the experiment's file."
-            | Set _ -> "change a value of the experiment: PATH=VALUE."
-            | Json -> "print the experiment as resolved, as one JSON object."
-            | Verbose -> "show where a fault happened."
-
-type BenchmarkArguments =
-    | [<Unique>] Size of voxels: string
-    | [<Unique>] Threads of count: int
-    | [<Unique>] Against of Opponent
-    | [<Unique>] Network of StudentName
-    | [<Unique>] Model of name: string
-    | [<Unique>] Rounds of count: int
-    | [<Unique>] Json
-    | [<Unique>] Verbose
-
-    interface IArgParserTemplate with
-        member this.Usage =
-            match this with
-            | Size _ -> "the images' size: N for N × N × N, or XxYxZ (default: 128)."
-            | Threads _ -> "threads to compute with (default: all cores)."
-            | Against _ -> "measure libtorch in the same run, in turn."
-            | Network _ -> "the network, with random weights (default: ldr)."
-            | Model _ -> "a model's file, or its name in models/, instead."
-            | Rounds _ -> "how often each is measured; the median counts (default: 15)."
-            | Json -> "print one JSON object to stdout."
-            | Verbose -> "show where a fault happened."
-
 type Arguments =
-    | [<CliPrefix(CliPrefix.None)>] Train of ParseResults<TrainArguments>
-    | [<CliPrefix(CliPrefix.None)>] Teach of ParseResults<TeachArguments>
+    | [<CliPrefix(CliPrefix.None)>] Train of ParseResults<Train.Arguments>
+    | [<CliPrefix(CliPrefix.None)>] Teach of ParseResults<Teach.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Register of ParseResults<RegisterArguments>
     | [<CliPrefix(CliPrefix.None)>] Evaluate of ParseResults<EvaluateArguments>
     | [<CliPrefix(CliPrefix.None)>] Apply of ParseResults<Apply.Arguments>
@@ -300,11 +150,11 @@ type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Convert of ParseResults<TransformArguments>
     | [<CliPrefix(CliPrefix.None)>] Jacobian of ParseResults<TransformArguments>
     | [<CliPrefix(CliPrefix.None)>] Overlap of ParseResults<Overlap.Arguments>
-    | [<CliPrefix(CliPrefix.None)>] Inspect of ParseResults<InspectArguments>
-    | [<CliPrefix(CliPrefix.None)>] Ship of ParseResults<ShipArguments>
-    | [<CliPrefix(CliPrefix.None)>] Doctor of ParseResults<DoctorArguments>
-    | [<CliPrefix(CliPrefix.None)>] Validate of ParseResults<ValidateArguments>
-    | [<CliPrefix(CliPrefix.None)>] Benchmark of ParseResults<BenchmarkArguments>
+    | [<CliPrefix(CliPrefix.None)>] Inspect of ParseResults<Inspect.Arguments>
+    | [<CliPrefix(CliPrefix.None)>] Ship of ParseResults<Ship.Arguments>
+    | [<CliPrefix(CliPrefix.None)>] Doctor of ParseResults<Doctor.Arguments>
+    | [<CliPrefix(CliPrefix.None)>] Validate of ParseResults<Validate.Arguments>
+    | [<CliPrefix(CliPrefix.None)>] Benchmark of ParseResults<Benchmark.Arguments>
 
     interface IArgParserTemplate with
         member this.Usage =

@@ -55,28 +55,6 @@ type RegisterOptions =
     member this.IsAlignmentOnly =
         this.Model.IsNone && this.Refine = Some 0 && this.Diffeomorphic.IsNone
 
-/// What is timed.
-type BenchmarkOptions =
-    {
-        Size: int * int * int
-        /// The network, with random weights, or a model's name.
-        Network: Choice<Ldr.Architecture, string>
-        AgainstTorch: bool
-        Rounds: int
-    }
-
-/// A model to pass on, in half precision.
-type ShipOptions =
-    {
-        Model: string
-        Output: string
-        Notes: string list
-        /// The verdict.json whose thresholds become its own.
-        Verdict: string option
-        /// The summary.json files whose figures go to its card.
-        Figures: string list
-    }
-
 /// What is scored, on what.
 type EvaluateOptions =
     {
@@ -100,41 +78,12 @@ type EvaluateOptions =
         Engine: EngineChoice
     }
 
-/// An experiment to run.
-type TrainOptions =
-    {
-        Experiment: string
-        /// The run's folder.
-        Output: string option
-        Resume: bool
-        /// The trainings to which the run is limited; nothing: all.
-        Only: string list
-        /// A Markdown file that gets the table too.
-        Page: string option
-        /// Whether event files of TensorBoard are written.
-        TensorBoard: bool
-        Assignments: string list
-    }
-
 /// What the user asked for, as plain data.
 [<NoEquality; NoComparison>]
 type Command =
-    | Train of TrainOptions
-    | Teach of
-        {|
-            Experiment: string
-            Output: string
-            Training: string option
-            Assignments: string list
-        |}
     | Register of RegisterOptions
     | Evaluate of EvaluateOptions
     | Call of Call
-    | Inspect of file: string
-    | Ship of ShipOptions
-    | Doctor of dataset: string * assignments: string list
-    | Validate of experiment: string * assignments: string list
-    | Benchmark of BenchmarkOptions
 
 /// A command, and how it is to be carried out.
 [<NoEquality; NoComparison>]

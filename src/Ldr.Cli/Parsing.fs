@@ -54,48 +54,6 @@ let private engine (name: EngineName option) (device: DeviceName option) =
     | Option.None, Some Cuda -> Ok TorchEngine
     | Option.None, _ -> Ok Automatic
 
-let private train (r: ParseResults<TrainArguments>) =
-    need "the experiment's file" (r.TryGetResult TrainArguments.Experiment)
-    |> Result.bind (fun experiment ->
-        Command.Train
-            {
-                Experiment = experiment
-                Output = r.TryGetResult TrainArguments.Output
-                Resume = r.Contains TrainArguments.Resume
-                Only = r.GetResults Only
-                TensorBoard = r.Contains TrainArguments.TensorBoard
-                Page = r.TryGetResult Page
-                Assignments = r.GetResults TrainArguments.Set
-            }
-        |> request
-            r
-            (r.TryGetResult TrainArguments.Threads)
-            (r.TryGetResult TrainArguments.Device)
-            (r.Contains TrainArguments.Json)
-            (r.Contains TrainArguments.Verbose))
-
-let private teach (r: ParseResults<TeachArguments>) =
-    match
-        need "the experiment's file" (r.TryGetResult TeachArguments.Experiment),
-        need "--output" (r.TryGetResult TeachArguments.Output)
-    with
-    | Error e, _
-    | _, Error e -> Error e
-    | Ok experiment, Ok output ->
-        Command.Teach
-            {|
-                Experiment = experiment
-                Output = output
-                Training = r.TryGetResult Training
-                Assignments = r.GetResults TeachArguments.Set
-            |}
-        |> request
-            r
-            (r.TryGetResult TeachArguments.Threads)
-            (r.TryGetResult TeachArguments.Device)
-            (r.Contains TeachArguments.Json)
-            (r.Contains TeachArguments.Verbose)
-
 /// What `register` starts from: a word, or a map's file.
 let private affineStart (hasNetwork: bool) (choice: string option) : Result<AffineRequest, Refusal> =
     let words =
@@ -348,103 +306,6 @@ let private called (call: Result<Call, string>) =
                 CommandLine = []
             }
 
-let private inspect (r: ParseResults<InspectArguments>) =
-    need "the file" (r.TryGetResult File)
-    |> Result.bind (fun file ->
-        Command.Inspect file
-        |> request
-            r
-            Option.None
-            Option.None
-            (r.Contains InspectArguments.Json)
-            (r.Contains InspectArguments.Verbose))
-
-let private ship (r: ParseResults<ShipArguments>) =
-    need "--model" (r.TryGetResult ShipArguments.Model)
-    |> Result.bind (fun model ->
-        need "--output" (r.TryGetResult ShipArguments.Output)
-        |> Result.bind (fun output ->
-            Command.Ship
-                {
-                    Model = model
-                    Output = output
-                    Notes = r.GetResults ShipArguments.Note
-                    Verdict = r.TryGetResult ShipArguments.Verdict
-                    Figures = r.GetResults Figures
-                }
-            |> request
-                r
-                Option.None
-                Option.None
-                (r.Contains ShipArguments.Json)
-                (r.Contains ShipArguments.Verbose)))
-
-let private doctor (r: ParseResults<DoctorArguments>) =
-    need "the data set" (r.TryGetResult DoctorArguments.Dataset)
-    |> Result.bind (fun dataset ->
-        Command.Doctor(dataset, r.GetResults DoctorArguments.Set)
-        |> request
-            r
-            Option.None
-            Option.None
-            (r.Contains DoctorArguments.Json)
-            (r.Contains DoctorArguments.Verbose))
-
-let private validate (r: ParseResults<ValidateArguments>) =
-    need "the experiment's file" (r.TryGetResult ValidateArguments.Experiment)
-    |> Result.bind (fun experiment ->
-        Command.Validate(experiment, r.GetResults ValidateArguments.Set)
-        |> request
-            r
-            Option.None
-            Option.None
-            (r.Contains ValidateArguments.Json)
-            (r.Contains ValidateArguments.Verbose))
-
-let private sizeOf (text: string) =
-    let sides =
-        text.Split 'x'
-        |> Array.map (fun side ->
-            match System.Int32.TryParse side with
-            | true, n when n >= 8 && n <= 1024 -> n
-            | _ -> 0)
-
-    match sides with
-    | [| n |] when n > 0 -> Ok(n, n, n)
-    | [| x; y; z |] when x > 0 && y > 0 && z > 0 -> Ok(x, y, z)
-    | _ -> Error(Usage $"--size {text}: give N or XxYxZ, whole numbers from 8 to 1024")
-
-let private benchmark (r: ParseResults<BenchmarkArguments>) =
-    let rounds = r.GetResult(BenchmarkArguments.Rounds, 15)
-
-    match sizeOf (r.GetResult(BenchmarkArguments.Size, "128")) with
-    | Error e -> Error e
-    | Ok _ when rounds < 1 -> Error(Usage "--rounds: give a whole number above 0")
-    | Ok size ->
-        let single stage =
-            Choice1Of2(Ldr.Architecture.Single stage)
-
-        let network =
-            match r.TryGetResult BenchmarkArguments.Model, r.TryGetResult BenchmarkArguments.Network with
-            | Some name, _ -> Choice2Of2 name
-            | _, Some LdrHalf -> single (Ldr.Stage.LdrHalf Ldr.StudentWidths.standard)
-            | _, Some LdrWide -> single (Ldr.Stage.Ldr Ldr.StudentWidths.wide)
-            | _ -> single (Ldr.Stage.Ldr Ldr.StudentWidths.standard)
-
-        Command.Benchmark
-            {
-                Size = size
-                Network = network
-                AgainstTorch = r.Contains BenchmarkArguments.Against
-                Rounds = rounds
-            }
-        |> request
-            r
-            (r.TryGetResult BenchmarkArguments.Threads)
-            Option.None
-            (r.Contains BenchmarkArguments.Json)
-            (r.Contains BenchmarkArguments.Verbose)
-
 let private verbs =
     lazy
         (parser.Value.GetArgumentCases()
@@ -470,8 +331,8 @@ let parse (arguments: string[]) : Result<Request, Refusal> =
     else
         try
             match parser.Value.ParseCommandLine(arguments).GetSubCommand() with
-            | Arguments.Train r -> train r
-            | Arguments.Teach r -> teach r
+            | Arguments.Train r -> Train.parse r |> called
+            | Arguments.Teach r -> Teach.parse r |> called
             | Arguments.Register r -> register r
             | Arguments.Evaluate r -> evaluate r
             | Arguments.Apply r -> Apply.parse r |> called
@@ -481,11 +342,11 @@ let parse (arguments: string[]) : Result<Request, Refusal> =
             | Arguments.Convert r -> Convert.parse r |> called
             | Arguments.Jacobian r -> Jacobian.parse r |> called
             | Arguments.Overlap r -> Overlap.parse r |> called
-            | Arguments.Inspect r -> inspect r
-            | Arguments.Ship r -> ship r
-            | Arguments.Doctor r -> doctor r
-            | Arguments.Validate r -> validate r
-            | Arguments.Benchmark r -> benchmark r
+            | Arguments.Inspect r -> Inspect.parse r |> called
+            | Arguments.Ship r -> Ship.parse r |> called
+            | Arguments.Doctor r -> Doctor.parse r |> called
+            | Arguments.Validate r -> Validate.parse r |> called
+            | Arguments.Benchmark r -> Benchmark.parse r |> called
         with :? ArguParseException as e ->
             if e.ErrorCode = ErrorCode.HelpText then
                 Error(Help e.Message)

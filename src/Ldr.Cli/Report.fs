@@ -6,20 +6,6 @@ open System.IO
 open Ldr
 open Ldr.Runtime
 
-/// An argument as a POSIX shell takes it.
-let private quoted (argument: string) =
-    let plain c =
-        Char.IsAsciiLetterOrDigit c || "-_./:=,+@%".Contains(c: char)
-
-    if argument <> "" && Seq.forall plain argument then
-        argument
-    else
-        "'" + argument.Replace("'", "'\\''") + "'"
-
-/// A command of ours as a shell takes it.
-let command (arguments: string list) =
-    String.concat " " ("ldr-fs" :: List.map quoted arguments)
-
 let private started (how: string) =
     match how with
     | "world" -> "by the scans' positions in the world"
@@ -166,7 +152,7 @@ let write
             Verdict = verdict,
             Reasons = quality.Reasons,
             Numbers = Array.ofList (numbers result quality),
-            Command = command commandLine,
+            Command = Shell.command commandLine,
             Folder = Directory.GetCurrentDirectory()
         )
     )
