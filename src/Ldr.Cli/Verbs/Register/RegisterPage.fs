@@ -1,9 +1,13 @@
-/// The report of `register`: what of a registered pair a page says and shows.
-module Ldr.Cli.Report
+/// The page of `register --report`: what it says and shows of a registered pair.
+module Ldr.Cli.Verbs.RegisterPage
 
 open System
 open System.IO
 open Ldr
+open Ldr.Cli
+open Ldr.Cli.Verbs.RegisterArguments
+open Ldr.Cli.Verbs.RegisterInputs
+open Ldr.Cli.Verbs.RegisterPair
 open Ldr.Runtime
 
 let private started (how: string) =
@@ -15,13 +19,14 @@ let private started (how: string) =
     | "affine" -> "turned, shifted, stretched (affine, optimised)"
     | other -> other
 
-let private numbers (result: PairResult) (quality: RegistrationQuality) =
-    let fixedPoint = Scores.fixedPoint
+let private line name value unit remark = ReportNumber(name, value, unit, remark)
 
-    let line name value unit remark = ReportNumber(name, value, unit, remark)
+let private fixedPoint (digits: int) (value: float) = Scores.fixedPoint digits value
 
-    let seconds (milliseconds: float) = fixedPoint 2 (milliseconds / 1000.0)
+let private seconds (milliseconds: float) = fixedPoint 2 (milliseconds / 1000.0)
 
+/// How well the scans agree, before and after.
+let private agreement (quality: RegistrationQuality) =
     [
         line
             "Similarity before"
@@ -48,6 +53,11 @@ let private numbers (result: PairResult) (quality: RegistrationQuality) =
                 100.0 * VerdictThresholds.Standard.LookDetail,
                 100.0 * VerdictThresholds.Standard.FailedDetail
             ))
+    ]
+
+/// How far and how evenly places move.
+let private deformation (quality: RegistrationQuality) =
+    [
         line
             "Folded voxels"
             (fixedPoint 2 quality.Folding.FoldedPercent)
@@ -91,6 +101,11 @@ let private numbers (result: PairResult) (quality: RegistrationQuality) =
             (fixedPoint 3 quality.Folding.SdLogJ)
             ""
             "How much the volume change differs from place to place: the deviation of its logarithm."
+    ]
+
+/// What was done, and how long it took.
+let private work (result: PairResult) =
+    [
         match result.Refined with
         | Some refined ->
             line
@@ -126,32 +141,24 @@ let private numbers (result: PairResult) (quality: RegistrationQuality) =
     ]
 
 /// Writes the page.
-let write
-    (path: string)
-    (commandLine: string list)
-    (asked: RegisterOptions)
-    (fixedScan: Volume)
-    (moving: Volume)
-    (labels: Volume option)
-    (result: PairResult)
-    (verdict: string)
-    (quality: RegistrationQuality)
-    =
+let write (path: string) (commandLine: string list) (o: RegisterOptions) (inputs: Inputs) (outcome: Outcome) =
+    let registered, quality = outcome.Registered, outcome.Quality
+
     RegistrationReport.Write(
         path,
         ReportContent(
-            FixedName = nonNull (Path.GetFileName asked.Fixed),
-            MovingName = nonNull (Path.GetFileName asked.Moving),
-            Fixed = fixedScan,
-            Moving = moving,
-            Moved = result.Registered.Moved,
-            Initial = result.Registered.Initial,
-            Field = result.Registered.Field,
-            Deformation = result.Registered.Deformation,
-            MovingLabels = Option.toObj labels,
-            Verdict = verdict,
+            FixedName = nonNull (Path.GetFileName o.Fixed),
+            MovingName = nonNull (Path.GetFileName o.Moving),
+            Fixed = inputs.Fixed,
+            Moving = inputs.Moving,
+            Moved = registered.Moved,
+            Initial = registered.Initial,
+            Field = registered.Field,
+            Deformation = registered.Deformation,
+            MovingLabels = Option.toObj inputs.Labels,
+            Verdict = outcome.Verdict,
             Reasons = quality.Reasons,
-            Numbers = Array.ofList (numbers result quality),
+            Numbers = Array.ofList (agreement quality @ deformation quality @ work outcome.Result),
             Command = Shell.command commandLine,
             Folder = Directory.GetCurrentDirectory()
         )
