@@ -1,9 +1,8 @@
-/// The command that a report shows.
-module Ldr.Cli.Report
+/// Commands as a POSIX shell takes them.
+module Ldr.Cli.Shell
 
 open System
 
-/// An argument as a POSIX shell takes it.
 let private quoted (argument: string) =
     let plain c =
         Char.IsAsciiLetterOrDigit c || "-_./:=,+@%".Contains(c: char)
@@ -13,6 +12,6 @@ let private quoted (argument: string) =
     else
         "'" + argument.Replace("'", "'\\''") + "'"
 
-/// A command of ours as a shell takes it.
-let command (arguments: string list) =
+/// A command of ours.
+let command (arguments: string list) : string =
     String.concat " " ("ldr-fs" :: List.map quoted arguments)

@@ -1,0 +1,79 @@
+namespace Ldr.Cli
+
+open System.Runtime.CompilerServices
+open TorchSharp
+open Ldr
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Inference
+open Ldr.Runtime.Registration
+
+/// The argument of --engine.
+type EngineName =
+    | Managed
+    | Torch
+
+/// What computes a registration.
+type EngineChoice =
+    /// Ours, where it runs the model's network; libtorch otherwise.
+    | Automatic
+    | ManagedEngine
+    | TorchEngine
+
+module Engine =
+    /// The text of --help.
+    let usage =
+        "what computes: managed (ours; the default for ldr, ldr-half, ldr-velocity, affine-light and cascades of them) or torch (every network)."
+
+    /// The engine that was asked for; libtorch alone computes on a GPU.
+    let parse (name: EngineName option) (device: DeviceName option) : Result<EngineChoice, string> =
+        match name, device with
+        | Some Managed, Some Cuda -> Error "--engine managed computes on the CPU; leave --device cuda out"
+        | Some Managed, _ -> Ok ManagedEngine
+        | Some Torch, _
+        | None, Some Cuda -> Ok TorchEngine
+        | None, _ -> Ok Automatic
+
+    /// A method of its own: libtorch's classes are loaded when it is entered.
+    [<MethodImpl(MethodImplOptions.NoInlining)>]
+    let private byTorch
+        (context: Context)
+        (path: string)
+        (action: Registrar -> Result<'r, Error>)
+        : Result<'r, Error> =
+        match Device.choose context with
+        | Error error -> Error error
+        | Ok device ->
+            match ModelFile.read path with
+            | Error error -> Error error
+            | Ok model ->
+                model.Network.``to`` device |> ignore
+                use registrar = new Registrar(TorchPredictor(device, model))
+                action registrar
+
+    let private byUs
+        (context: Context)
+        (path: string)
+        (file: SafetensorsFile)
+        (action: Registrar -> Result<'r, Error>)
+        : Result<'r, Error> =
+        Error.guard (fun () -> StudentModel.Load(file, path))
+        |> Result.bind (fun model ->
+            use registrar = new Registrar(model, context.Threads |> Option.defaultValue 0)
+            action registrar)
+
+    /// Runs an action with a registrar: the managed engine where it runs the model's network (unless libtorch was
+    /// asked for), and libtorch, which is not even loaded otherwise.
+    let run
+        (context: Context)
+        (choice: EngineChoice)
+        (path: string)
+        (file: SafetensorsFile)
+        (action: Registrar -> Result<'r, Error>)
+        : Result<'r, Error> =
+        match choice, StudentModel.Supports file.Metadata with
+        | TorchEngine, _ -> byTorch context path action
+        | Automatic, (false, kind) ->
+            context.Speaker.Detail $"The managed engine does not run {kind}: libtorch computes."
+            byTorch context path action
+        | _ -> byUs context path file action

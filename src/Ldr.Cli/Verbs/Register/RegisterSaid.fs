@@ -1,0 +1,143 @@
+/// What `register` says of a registered pair.
+module Ldr.Cli.Verbs.RegisterSaid
+
+open System
+open System.Diagnostics
+open System.Text.Json.Nodes
+open Ldr
+open Ldr.Cli
+open Ldr.Cli.Verbs.RegisterArguments
+open Ldr.Cli.Verbs.RegisterInputs
+open Ldr.Cli.Verbs.RegisterOverlap
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Metrics
+open Ldr.Runtime.Registration
+open Ldr.Runtime.Registration.Quality
+
+/// All that can be said.
+[<NoEquality; NoComparison>]
+type Findings =
+    {
+        Options: RegisterOptions
+        Inputs: Inputs
+        Result: RegistrationResult
+        Agreement: Agreement option
+        /// Of the inverse that was written.
+        InverseError: InverseConsistency option
+    }
+
+/// Most memory that this process has held so far, MB.
+let private peakMegabytes () =
+    use own = Process.GetCurrentProcess()
+    float own.PeakWorkingSet64 / 1e6
+
+let private qualityKeys (quality: RegistrationQuality) : (string * (JsonNode | null)) list =
+    [
+        "similarity_before", Json.number quality.SimilarityBefore
+        "similarity_after", Json.number quality.SimilarityAfter
+        "folded_percent", Json.number quality.Folding.FoldedPercent
+        "sdlogj", Json.number quality.Folding.SdLogJ
+        "sdlogj_learn2reg", Json.number quality.Folding.SdLogJLearn2Reg
+        "extreme_percent", Json.number quality.Folding.ExtremePercent
+        "extreme_content_percent", Json.number quality.ExtremeContentPercent
+        "mean_displacement_mm", Json.number quality.MeanDisplacementMm
+        "max_displacement_mm", Json.number quality.MaxDisplacementMm
+        "mean_deformation_mm", Json.number quality.MeanDeformationMm
+        "max_deformation_mm", Json.number quality.MaxDeformationMm
+        "detail_before", Json.number quality.DetailBefore
+        "detail_after", Json.number quality.DetailAfter
+        "inner_detail_before", Json.number quality.InnerDetailBefore
+        "inner_detail_after", Json.number quality.InnerDetailAfter
+        "half_detail_after", Json.number quality.HalfDetailAfter
+        "content_percent", Json.number quality.ContentPercent
+        "content_overlap_percent", Json.number quality.ContentOverlapPercent
+        "content_mm", Json.number quality.ContentMm
+        "volume_factor", Json.number quality.VolumeFactor
+        "outside_training", quality.OutsideTraining |> Seq.map Json.text |> Json.list
+        "overlap_percent", Json.number quality.OverlapPercent
+        "outside_percent", Json.number quality.OutsidePercent
+        "inverse_error_mean_mm", Json.number quality.InverseError.MeanMm
+        "inverse_error_max_mm", Json.number quality.InverseError.MaxMm
+        "check_milliseconds", Json.number quality.Elapsed.TotalMilliseconds
+    ]
+
+let private verdictWord (verdict: Verdict) = (string verdict).ToLowerInvariant()
+
+let private startWord (start: StartedBy) = (string start).ToLowerInvariant()
+
+let private milliseconds (time: TimeSpan) = Json.number time.TotalMilliseconds
+
+let private timesNode (result: RegistrationResult) : JsonNode =
+    Json.object
+        [
+            "affine", milliseconds result.Times.Alignment
+            "network", milliseconds result.Times.Network
+            "refinement", milliseconds result.Times.Refinement
+            if not (isNull result.Unfolded) then
+                "diffeomorphic", milliseconds result.Times.Unfolding
+            "warp", milliseconds result.Times.Warp
+            "total", milliseconds result.Times.Total
+        ]
+
+let private node (f: Findings) : JsonNode =
+    let o, result, quality = f.Options, f.Result, f.Result.Quality
+
+    Json.object
+        [
+            "moved", Json.maybeText o.Moved
+            "transform", Json.maybeText o.Transform
+            for file in Option.toList o.Report do
+                "report", Json.text file
+            yield! qualityKeys quality
+            "initial_alignment", Json.text (startWord result.StartedBy)
+            if f.Inputs.Model.IsSome then
+                "network_left_out", Json.boolean result.NetworkLeftOut
+            "affine", result.Initial.ToRows() |> Seq.map Json.number |> Json.list
+            "milliseconds", timesNode result
+            for agreement in Option.toList f.Agreement do
+                "labels", RegisterOverlap.node agreement
+            for refined in Option.toList (Option.ofObj result.Refined) do
+                "local_correlation_before", Json.number refined.Before
+                "local_correlation_after", Json.number refined.After
+                "refinement_steps", Json.integer refined.Steps
+            for unfolded in Option.toList (Option.ofObj result.Unfolded) do
+                "folded_percent_before", Json.number unfolded.FoldedBeforePercent
+                "diffeomorphic_change_mean_mm", Json.number unfolded.Fit.MeanChangeMm
+                "diffeomorphic_change_max_mm", Json.number unfolded.Fit.MaxChangeMm
+            for error in Option.toList f.InverseError do
+                "inverse_transform", Json.maybeText o.InverseTransform
+                "inverse_residual_mean_mm", Json.number error.MeanMm
+                "inverse_residual_max_mm", Json.number error.MaxMm
+            "peak_mb", Json.number (peakMegabytes ())
+            "verdict", Json.text verdictWord quality.Verdict
+            "reasons", quality.Reasons |> Seq.map Json.text |> Json.list
+        ]
+
+let private lines (f: Findings) : string list =
+    let result, quality = f.Result, f.Result.Quality
+    let fixedPoint = Scores.fixedPoint
+
+    [
+        $"{verdictWord quality.Verdict}: correlation {fixedPoint 3 quality.SimilarityBefore} before, {fixedPoint 3 quality.SimilarityAfter} after; {fixedPoint 2 quality.Folding.FoldedPercent} %% folded; {fixedPoint 2 quality.MeanDisplacementMm} mm moved on average (start: {startWord result.StartedBy}); {fixedPoint 0 result.Times.Total.TotalMilliseconds} ms"
+        for agreement in Option.toList f.Agreement do
+            RegisterOverlap.line agreement
+        if result.NetworkLeftOut then
+            "the scans agree already: the network's deformation, with which they agree less, was left out"
+        for refined in Option.toList (Option.ofObj result.Refined) do
+            $"refinement: local correlation {fixedPoint 4 refined.Before} before, {fixedPoint 4 refined.After} after; {refined.Steps} steps, {fixedPoint 0 result.Times.Refinement.TotalMilliseconds} ms"
+        for unfolded in Option.toList (Option.ofObj result.Unfolded) do
+            $"diffeomorphic: {fixedPoint 2 unfolded.FoldedBeforePercent} %% folded before; places changed by {fixedPoint 3 unfolded.Fit.MeanChangeMm} mm on average, {fixedPoint 2 unfolded.Fit.MaxChangeMm} mm at most; {fixedPoint 0 result.Times.Unfolding.TotalMilliseconds} ms"
+    ]
+
+/// The numbers, the reasons of the verdict, and its exit code.
+let said (f: Findings) : Said =
+    let quality = f.Result.Quality
+
+    { Said.lines (lines f) (node f) with
+        Remarks = [ for reason in quality.Reasons -> $"{verdictWord quality.Verdict}: {reason}" ]
+        Code =
+            match quality.Verdict with
+            | Verdict.Failed -> ExitCode.badRegistration
+            | _ -> ExitCode.ok
+    }

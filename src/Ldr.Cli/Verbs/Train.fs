@@ -1,0 +1,175 @@
+/// `train EXPERIMENT`: teacher, student, distillation.
+module Ldr.Cli.Verbs.Train
+
+open System
+open System.IO
+open Argu
+open FsToolkit.ErrorHandling
+open Ldr
+open Ldr.Cli
+
+type Arguments =
+    | [<MainCommand; ExactlyOnce>] Experiment of file: string
+    | [<Unique; AltCommandLine("-o")>] Output of folder: string
+    | [<Unique>] Resume
+    | Only of name: string
+    | [<Unique>] Page of file: string
+    | [<Unique; CustomCommandLine("--tensorboard")>] TensorBoard
+    | Set of assignment: string
+    | [<Unique>] Threads of count: int
+    | [<Unique>] Device of DeviceName
+    | [<Unique>] Json
+    | [<Unique>] Verbose
+
+    interface IArgParserTemplate with
+        member this.Usage =
+            match this with
+            | Experiment _ -> "the experiment's file, such as experiments/quickstart.json."
+            | Output _ -> "the run's folder (default: runs/NAME)."
+            | Resume ->
+                "go on with the run that is in the folder; trainings may have been added to the experiment."
+            | Only _ ->
+                "limit the run to this training, and the earlier ones that it learns or starts from (may be repeated)."
+            | Page _ -> "write the table into this Markdown file too, between its two comments."
+            | TensorBoard -> "write event files for TensorBoard too, in the run's folder tensorboard."
+            | Set _ ->
+                "change a value of the experiment: PATH=VALUE, such as data.root=/data or train.0.steps=500 (trainings by place or name)."
+            | Threads _ -> "threads to compute with (default: all cores)."
+            | Device _ -> "where to compute."
+            | Json -> "print one JSON object to stdout: run, steps, model, table."
+            | Verbose -> "show where a fault happened."
+
+type private Options =
+    {
+        Experiment: string
+        /// The run's folder.
+        Output: string option
+        Resume: bool
+        /// The trainings to which the run is limited; empty: all.
+        Only: string list
+        /// A Markdown file that gets the table too.
+        Page: string option
+        /// Whether event files of TensorBoard are written.
+        TensorBoard: bool
+        Assignments: string list
+        Common: CommonOptions
+    }
+
+let private options (r: ParseResults<Arguments>) : Result<Options, string> =
+    result {
+        let! experiment =
+            Usage.need "the experiment's file" (r.TryGetResult Arguments.Experiment)
+
+        return
+            {
+                Experiment = experiment
+                Output = r.TryGetResult Output
+                Resume = r.Contains Resume
+                Only = r.GetResults Only
+                Page = r.TryGetResult Page
+                TensorBoard = r.Contains TensorBoard
+                Assignments = r.GetResults Set
+                Common =
+                    {
+                        Threads = r.TryGetResult Threads
+                        Cuda = (r.TryGetResult Device = Some Cuda)
+                        Json = r.Contains Json
+                        Verbose = r.Contains Verbose
+                    }
+            }
+    }
+
+/// The command that resumes a run.
+let private resumeCommand (o: Options) (folder: string) =
+    [
+        "train"
+        o.Experiment
+        "--output"
+        folder
+        for name in o.Only do
+            "--only"
+            name
+        for page in Option.toList o.Page do
+            "--page"
+            page
+        if o.TensorBoard then
+            "--tensorboard"
+        for assignment in o.Assignments do
+            "--set"
+            assignment
+        yield! CommonOptions.arguments o.Common
+        "--resume"
+    ]
+    |> Shell.command
+
+let private train (o: Options) (reporter: Progress.Reporter) (folder: string) device experiment =
+    use stop = new Stopping()
+
+    try
+        Run.execute
+            {
+                Folder = folder
+                Resume = o.Resume
+                Only = o.Only
+                Page = o.Page
+                TensorBoard = o.TensorBoard
+                Device = device
+                Sink = reporter.Show
+                Stop = stop.Token
+            }
+            experiment
+    with :? OperationCanceledException ->
+        Ok(Stopped("the table", 0))
+
+let private sayStopped (o: Options) (folder: string) (training: string) (step: int) =
+    let where =
+        if step > 0 then
+            $"in {training} after step {step}"
+        else
+            $"in {training}"
+
+    Said.stopped $"Stopped {where}; go on with: {resumeCommand o folder}"
+
+let private sayDone (result: RunResult) =
+    let tables =
+        result.Table
+        |> List.groupBy _.Part
+        |> List.map (fun (part, rows) -> (if part = "" then "" else $"{part}:\n\n") + Scores.toTable rows)
+        |> String.concat "\n\n"
+
+    Said.both
+        $"{tables}\n\nThe run is in {result.Run}; its model is {result.Model}."
+        (Json.object
+            [
+                "run", Json.text result.Run
+                "steps", Json.integer result.Steps
+                "times", Json.list [ for times in result.Times -> Run.timesNode times ]
+                "model", Json.text result.Model
+                "table", Json.list [ for row in result.Table -> Scores.toJson row ]
+            ])
+
+let private run (o: Options) (context: Context) =
+    result {
+        let! resolved = Experiment.read o.Experiment o.Assignments
+        let! experiment = Experiment.runnable o.Experiment resolved
+        let! device = Device.choose context
+        let reporter = context.Speaker.Progress
+
+        let folder = o.Output |> Option.defaultValue (Path.Combine("runs", experiment.Name))
+
+        if o.Resume && not (File.Exists(Path.Combine(folder, "experiment.json"))) then
+            reporter.Line $"{folder} holds no run to go on with (--resume): a new one begins."
+
+        let! ending = train o reporter folder device experiment
+
+        return
+            match ending with
+            | Stopped(training, step) -> sayStopped o folder training step
+            | Done result -> sayDone result
+    }
+
+let parse (r: ParseResults<Arguments>) : Result<Call, string> =
+    result {
+        let! options = options r
+        return! Call.create options.Common (run options)
+    }
