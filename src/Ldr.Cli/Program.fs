@@ -118,7 +118,7 @@ let private parse (arguments: string[]) : Result<Call, Refusal> =
     | Some "--version" when arguments.Length = 1 ->
         Error(Help(string (Assembly.GetExecutingAssembly().GetName().Version)))
     | Some verb when not (verb.StartsWith '-' || List.contains verb (verbs ())) ->
-        Error(WrongUsage $"'{verb}' is no verb; {Codec.suggestion (verbs ()) verb}; see ldr-fs --help")
+        Error(WrongUsage $"'{verb}' is no verb; {Suggestion.among (verbs ()) verb}; see ldr-fs --help")
     | Some _ -> parseVerb arguments
 
 let private carryOut (arguments: string[]) : int =

@@ -26,4 +26,4 @@ let integer (value: int) : JsonNode = JsonValue.Create value
 let boolean (value: bool) : JsonNode = JsonValue.Create value
 
 /// With 6 decimals; null for what is not finite.
-let number: float -> JsonNode | null = Codec.rounded
+let number: float -> JsonNode | null = JsonNumber.rounded

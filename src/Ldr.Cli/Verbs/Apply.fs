@@ -49,18 +49,18 @@ type private Options =
         Moving: string
         Reference: string
         Output: string
-        Interpolation: Ldr.Runtime.Interpolation
+        Interpolation: Ldr.Runtime.Transforms.Interpolation
         Outside: float option
         Volume: int option
     }
 
 let private interpolation (name: InterpolationName option) =
     match name with
-    | Some Cubic -> Ldr.Runtime.Interpolation.Cubic
-    | Some Nearest -> Ldr.Runtime.Interpolation.Nearest
-    | Some Label -> Ldr.Runtime.Interpolation.Label
+    | Some Cubic -> Ldr.Runtime.Transforms.Interpolation.Cubic
+    | Some Nearest -> Ldr.Runtime.Transforms.Interpolation.Nearest
+    | Some Label -> Ldr.Runtime.Transforms.Interpolation.Label
     | Some Linear
-    | None -> Ldr.Runtime.Interpolation.Linear
+    | None -> Ldr.Runtime.Transforms.Interpolation.Linear
 
 let private options (r: ParseResults<Arguments>) : Result<Options, string> =
     result {

@@ -72,7 +72,7 @@ let private registration (registrar: Registrar) (o: EvaluateOptions) =
     Evaluator.registering registrar options CancellationToken.None
 
 /// Reads the scans and draws the pairs; the alignment that scores before are of.
-let private load (job: Job) : EvaluationSet * Alignment =
+let private load (job: Job) : Result<EvaluationSet * Alignment, Error> =
     let ignored, alignment =
         match job.Card, job.Data.Experiment with
         | Some card, _ -> card.IgnoredLabels, card.Alignment
@@ -80,9 +80,12 @@ let private load (job: Job) : EvaluationSet * Alignment =
         | None, None -> [], Alignment.World
 
     let o = job.Options
-    let set = Evaluator.load (Seed.ofInt o.Seed) o.Pairs ignored job.Group
-    job.Card |> Option.iter (fun card -> Evaluator.checkGrids card set)
-    set, alignment
+
+    result {
+        let! set = Evaluator.load (Seed.ofInt o.Seed) o.Pairs ignored job.Group
+        job.Card |> Option.iter (fun card -> Evaluator.checkGrids card set)
+        return set, alignment
+    }
 
 /// Tries the verdict: a table, and a line for each trial in the output folder.
 let private tryVerdict (job: Job) (others: string list) (set: EvaluationSet) : Said =
@@ -185,7 +188,7 @@ let private evaluate (job: Job) : Result<Said, Error> =
         job.Options.Output
         |> Option.iter (fun folder -> Directory.CreateDirectory folder |> ignore)
 
-        let set, alignment = load job
+        let set, alignment = load job |> Error.orRaise
 
         match job.Options.Verdict with
         | Some others -> tryVerdict job others set

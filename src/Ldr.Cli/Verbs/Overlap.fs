@@ -23,7 +23,7 @@ type Arguments =
 
 let private readLabels (file: string) =
     let labels = ImageFile.Read file
-    LabelMap.check file labels
+    LabelMap.check file labels |> Error.orRaise
     labels
 
 let private read (first: string) (second: string) =
@@ -38,7 +38,7 @@ let private read (first: string) (second: string) =
 
         a, b)
 
-let private measureLabel (a: Volume) (b: Volume) (overlap: LabelOverlap) =
+let private measureLabel (a: Volume) (b: Volume) (overlap: OverlapMeasure) =
     let struct (x, y, z) = a.Grid.Spacing
 
     let millilitres voxels =

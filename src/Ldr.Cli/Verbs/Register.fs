@@ -9,6 +9,7 @@ open Ldr.Cli
 open Ldr.Cli.Verbs.RegisterArguments
 open Ldr.Cli.Verbs.RegisterInputs
 open Ldr.Cli.Verbs.RegisterSaid
+open Ldr.Runtime.Registration
 
 /// Registers with a network or without one, writes the files.
 let private register

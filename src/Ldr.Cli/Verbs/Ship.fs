@@ -46,9 +46,10 @@ type private Options =
 
 /// The thresholds of a `verdict.json`.
 let private thresholds (file: string) : Result<VerdictThresholds, Error> =
-    Codec.record id
-    |> Codec.required "thresholds" RuntimeCodecs.thresholds id
-    |> Codec.lenient
+    lenient {
+        let! thresholds = required "thresholds" RuntimeCodecs.thresholds id
+        return thresholds
+    }
     |> Codec.ofFile file
 
 let private checkName (output: string) =

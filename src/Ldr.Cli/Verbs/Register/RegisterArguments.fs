@@ -157,7 +157,7 @@ let private affine (hasNetwork: bool) (choice: string option) : Result<AffineReq
         // The name of a file, there or not, has an ending or a folder.
         | None when not (Path.HasExtension choice || choice.Contains '/' || File.Exists choice) ->
             Error
-                $"--affine {choice}: neither a word that is known nor a map's file; {Codec.suggestion (List.map fst words) choice}"
+                $"--affine {choice}: neither a word that is known nor a map's file; {Suggestion.among (List.map fst words) choice}"
         | None -> Ok(FromFile choice)
 
 /// Label maps are read where something is made of them.

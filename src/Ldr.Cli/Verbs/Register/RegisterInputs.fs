@@ -136,7 +136,7 @@ let private checkLabels (scan: Volume) (name: string) (file: string) (labels: Vo
                 )
             )
 
-        do! Error.guard (fun () -> LabelMap.check file labels)
+        do! LabelMap.check file labels
         return labels
     }
 

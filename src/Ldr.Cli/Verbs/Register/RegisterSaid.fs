@@ -110,7 +110,7 @@ let private node (f: Findings) : JsonNode =
                 "inverse_residual_mean_mm", Json.number error.MeanMm
                 "inverse_residual_max_mm", Json.number error.MaxMm
             "peak_mb", Json.number (peakMegabytes ())
-            "verdict", Json.text verdictWord quality.Verdict
+            "verdict", Json.text (verdictWord quality.Verdict)
             "reasons", quality.Reasons |> Seq.map Json.text |> Json.list
         ]
 
