@@ -79,9 +79,14 @@ module internal RunTable =
         |> String.concat "\n"
 
     /// The rows of one test part's table, and the table as text.
-    let private ofPart (plan: RunPlan) (part: string, test: EvaluationSet) : Result<Summary list * string, Error> =
+    let private ofPart
+        (plan: RunPlan)
+        (part: string, test: EvaluationSet)
+        : Result<Summary list * string, Error> =
         result {
-            let before = Evaluator.untouched plan.Experiment.Data.Alignment test plan.Options.Stop
+            let before =
+                Evaluator.untouched plan.Experiment.Data.Alignment test plan.Options.Stop
+
             let! sheets = sheets plan part
             let rows = rows before sheets
             let text = comparisons plan.Experiment sheets |> text plan part test rows
@@ -115,10 +120,7 @@ module internal RunTable =
             let json = JsonArray([| for row in rows -> Scores.toJson row :> JsonNode |])
             AtomicFile.WriteText(RunFolder.tableJsonPath plan.Folder, json.ToJsonString() + "\n")
 
-            AtomicFile.WriteText(
-                RunFolder.tablePath plan.Folder,
-                $"# {plan.Experiment.Name}\n\n{report}\n"
-            )
+            AtomicFile.WriteText(RunFolder.tablePath plan.Folder, $"# {plan.Experiment.Name}\n\n{report}\n")
 
             plan.Options.Page |> Option.iter (writePage report)
             return rows
