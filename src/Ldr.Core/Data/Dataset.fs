@@ -287,30 +287,47 @@ module DataOptions =
                  | Parts(train, validation, tests) -> train, validation, tests
                  | Cut _ -> invalidOp "is written as a cut"))
 
+    /// Synthetic scans, which need no files.
+    let standard: DataOptions =
+        {
+            Source = Synthetic Anatomy.standard
+            Root = defaultRoot ()
+            People = None
+            Split =
+                Cut
+                    {
+                        Train = 60
+                        Validation = 4
+                        Test = 16
+                        Seed = 1
+                    }
+            Size = 32, 48, 32
+            Spacing = 1.0, 1.0, 1.0
+            Intensity = IntensityRule.Percentiles(0.5, 99.5)
+            Alignment = Alignment.World
+            IgnoredLabels = []
+        }
+
     let codec: Codec<DataOptions> =
         codec {
             let! source = required "source" DataSource.codec _.Source
 
             and! root =
-                surrounding "root" Codec.string "`LDR_DATA`, or \"../shared/data\"" (defaultRoot ()) _.Root
+                surrounding "root" Codec.string "`LDR_DATA`, or \"../shared/data\"" standard.Root _.Root
 
             and! people = maybe "people" People.codec _.People
             and! split = required "split" split _.Split
             and! size = required "size" RuntimeCodecs.gridSize _.Size
-            and! spacing = optional "spacing" RuntimeCodecs.spacing (1.0, 1.0, 1.0) _.Spacing
+            and! spacing = optional "spacing" RuntimeCodecs.spacing standard.Spacing _.Spacing
 
             and! intensity =
-                optional
-                    "intensity"
-                    RuntimeCodecs.intensity
-                    (IntensityRule.Percentiles(0.5, 99.5))
-                    _.Intensity
+                optional "intensity" RuntimeCodecs.intensity standard.Intensity _.Intensity
 
             and! alignment =
-                optional "alignment" RuntimeCodecs.alignment Alignment.World _.Alignment
+                optional "alignment" RuntimeCodecs.alignment standard.Alignment _.Alignment
 
             and! ignoredLabels =
-                optional "ignored_labels" (Codec.list Codec.int) [] _.IgnoredLabels
+                optional "ignored_labels" (Codec.list Codec.int) standard.IgnoredLabels _.IgnoredLabels
 
             return
                 {

@@ -19,6 +19,16 @@ type Anatomy =
     }
 
 module Anatomy =
+    let standard: Anatomy =
+        {
+            Size = 32, 40, 32
+            Subjects = 80
+            Structures = 6
+            Deformation = 2.5
+            Noise = 0.03
+            Seed = 1
+        }
+
     /// The keys of a synthetic data source.
     let internal fields: Fields<Anatomy, Anatomy> =
         fields {
@@ -29,7 +39,7 @@ module Anatomy =
                         Codec.int
                         |> Codec.where "a whole number from 16 to 256" (fun n -> n >= 16 && n <= 256)
                     ))
-                    (32, 40, 32)
+                    standard.Size
                     _.Size
 
             and! subjects =
@@ -37,7 +47,7 @@ module Anatomy =
                     "subjects"
                     (Codec.int
                      |> Codec.where "a whole number from 1 to 10000" (fun n -> n >= 1 && n <= 10000))
-                    80
+                    standard.Subjects
                     _.Subjects
 
             and! structures =
@@ -45,12 +55,14 @@ module Anatomy =
                     "structures"
                     (Codec.int
                      |> Codec.where "a whole number from 1 to 50" (fun n -> n >= 1 && n <= 50))
-                    6
+                    standard.Structures
                     _.Structures
 
-            and! deformation = optional "deformation" Codec.notNegative 2.5 _.Deformation
-            and! noise = optional "noise" Codec.notNegative 0.03 _.Noise
-            and! seed = optional "seed" Codec.int 1 _.Seed
+            and! deformation =
+                optional "deformation" Codec.notNegative standard.Deformation _.Deformation
+
+            and! noise = optional "noise" Codec.notNegative standard.Noise _.Noise
+            and! seed = optional "seed" Codec.int standard.Seed _.Seed
 
             return
                 {

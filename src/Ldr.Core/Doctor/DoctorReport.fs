@@ -82,39 +82,37 @@ module DoctorReport =
 
         count Spoils, count Doubtful, count Remark
 
-    let private table (diagnosis: Diagnosis) : string list =
-        let files = images diagnosis
-
-        let scans =
-            if diagnosis.Inventory.Plain then
-                files |> List.filter (Examination.looksLikeLabels >> not)
-            else
-                files
-
+    /// How many files or subjects there are.
+    let private countLines
+        (diagnosis: Diagnosis)
+        (files: ScanFacts list)
+        (scans: ScanFacts list)
+        : string list =
         let inventory = diagnosis.Inventory
-        let labelled = diagnosis.Examined |> List.filter (fun e -> e.Case.Labels.IsSome)
+        let all = diagnosis.Examined.Length
 
-        [
-            $"{inventory.Name}: {inventory.Kind} ({inventory.Path})"
-            ""
+        if inventory.Plain then
+            let unread = all - files.Length
+            let unreadable = if unread > 0 then $", {unread} that cannot be used" else ""
 
-            if inventory.Plain then
-                let unread = diagnosis.Examined.Length - files.Length
-                let unreadable = if unread > 0 then $", {unread} that cannot be used" else ""
+            [
+                $"files        {all}: {scans.Length} scans, {files.Length - scans.Length} label maps{unreadable}"
+            ]
+        else
+            let labelled = diagnosis.Examined |> List.filter (fun e -> e.Case.Labels.IsSome)
 
-                $"files        {diagnosis.Examined.Length}: {scans.Length} scans, {files.Length - scans.Length} label maps{unreadable}"
-            else
-                let parts =
-                    inventory.Cases
-                    |> List.map _.Part
-                    |> List.filter ((<>) "")
-                    |> function
-                        | [] -> ""
-                        | parts -> ": " + counted parts
+            let parts =
+                match inventory.Cases |> List.map _.Part |> List.filter ((<>) "") with
+                | [] -> ""
+                | parts -> ": " + counted parts
 
-                $"subjects     {diagnosis.Examined.Length}{parts}; {labelled.Length} with label maps"
+            [
+                $"subjects     {all}{parts}; {labelled.Length} with label maps"
                 $"licence      {inventory.Licence}"
+            ]
 
+    let private scanLines (scans: ScanFacts list) : string list =
+        [
             if not scans.IsEmpty then
                 $"size         {across (List.map sizeOf scans)} voxels"
                 $"spacing      {across (List.map ScanFacts.spacing scans)} mm"
@@ -125,59 +123,81 @@ module DoctorReport =
                 | [] -> ()
                 | finite ->
                     $"intensity    from {span (List.map _.Low finite)} to {span (List.map _.High finite)}"
+        ]
 
-            if inventory.Plain then
-                ""
+    /// What an image of a folder without a description is taken for.
+    let private kindOf (diagnosis: Diagnosis) (facts: ScanFacts) : string =
+        if Examination.looksLikeLabels facts then
+            let scan =
+                diagnosis.Examined
+                |> List.tryPick (fun other ->
+                    match other.Image with
+                    | Ok o when not (Examination.looksLikeLabels o) && o.Grid.SameAs facts.Grid ->
+                        Some other.Case.Name
+                    | _ -> None)
 
-                for e in List.truncate shownFiles diagnosis.Examined do
-                    match e.Image with
-                    | Ok facts ->
-                        let what =
-                            if Examination.looksLikeLabels facts then
-                                let on =
-                                    diagnosis.Examined
-                                    |> List.tryPick (fun other ->
-                                        match other.Image with
-                                        | Ok o when
-                                            not (Examination.looksLikeLabels o) && o.Grid.SameAs facts.Grid
-                                            ->
-                                            Some other.Case.Name
-                                        | _ -> None)
+            let place =
+                match scan with
+                | Some scan -> $"on the grid of {scan}"
+                | None -> "on the grid of no scan here"
 
-                                let place =
-                                    match on with
-                                    | Some scan -> $"on the grid of {scan}"
-                                    | None -> "on the grid of no scan here"
+            let count = facts.Census.Counts.Length
+            let labels = if count = 1 then "1 label" else $"{count} labels"
+            $"label map, {labels}, {place}"
+        else
+            $"scan, {number facts.Low} to {number facts.High}"
 
-                                let count = facts.Census.Counts.Length
-                                let labels = if count = 1 then "1 label" else $"{count} labels"
-                                $"label map, {labels}, {place}"
-                            else
-                                $"scan, {number facts.Low} to {number facts.High}"
+    let private fileLines (diagnosis: Diagnosis) : string list =
+        [
+            for e in List.truncate shownFiles diagnosis.Examined do
+                match e.Image with
+                | Ok facts -> $"  {e.Case.Name}: {facts.Grid}, {facts.StoredAs}; {kindOf diagnosis facts}"
+                | Error wrong -> $"  {e.Case.Name}: {wrong.Problem}"
 
-                        $"  {e.Case.Name}: {facts.Grid}, {facts.StoredAs}; {what}"
-                    | Error wrong -> $"  {e.Case.Name}: {wrong.Problem}"
+            if diagnosis.Examined.Length > shownFiles then
+                $"  … and {diagnosis.Examined.Length - shownFiles} more (--json lists all)"
+        ]
 
-                if diagnosis.Examined.Length > shownFiles then
-                    $"  … and {diagnosis.Examined.Length - shownFiles} more (--json lists all)"
+    let private labelLines (names: Map<int, string>) (labels: (int * float list) list) : string list =
+        let name label =
+            names |> Map.tryFind label |> Option.defaultValue ""
 
-            match labels diagnosis with
-            | [] -> ()
-            | all ->
-                let name label =
-                    inventory.LabelNames |> Map.tryFind label |> Option.defaultValue ""
-
-                $"labels       {all.Length}"
+        [
+            if not labels.IsEmpty then
+                $"labels       {labels.Length}"
                 ""
                 "  label  name              subjects  median cm³  (least–most)"
 
-                for label, volumes in List.truncate shownLabels all do
+                for label, volumes in List.truncate shownLabels labels do
                     let name = (name label).PadRight 16
                     let median = (number (Statistics.median volumes)).PadLeft 10
                     $"  %5d{label}  {name}  %8d{volumes.Length}  {median}  ({span volumes})"
 
-                if all.Length > shownLabels then
-                    $"  … and {all.Length - shownLabels} more (--json lists all)"
+                if labels.Length > shownLabels then
+                    $"  … and {labels.Length - shownLabels} more (--json lists all)"
+        ]
+
+    let private table (diagnosis: Diagnosis) : string list =
+        let inventory = diagnosis.Inventory
+        let files = images diagnosis
+
+        let scans =
+            if inventory.Plain then
+                files |> List.filter (Examination.looksLikeLabels >> not)
+            else
+                files
+
+        [
+            $"{inventory.Name}: {inventory.Kind} ({inventory.Path})"
+            ""
+            yield! countLines diagnosis files scans
+            yield! scanLines scans
+
+            if inventory.Plain then
+                ""
+                yield! fileLines diagnosis
+
+            yield! labelLines inventory.LabelNames (labels diagnosis)
         ]
 
     let private findings (diagnosis: Diagnosis) : string list =
@@ -218,46 +238,78 @@ module DoctorReport =
 
         table diagnosis @ findings diagnosis @ [ ""; last ] |> String.concat "\n"
 
+    let private text (value: string) : JsonNode = nonNull (JsonValue.Create value)
+    let private list (items: (JsonNode | null) list) : JsonNode = JsonArray(Array.ofList items)
+
+    let private object (pairs: (string * (JsonNode | null)) list) : JsonObject =
+        let node = JsonObject()
+
+        for key, value in pairs do
+            node.Add(key, value)
+
+        node
+
+    let private scanNode (result: Result<ScanFacts, Unreadable>) : JsonNode =
+        match result with
+        | Error wrong -> object [ "problem", text wrong.Problem ]
+        | Ok facts ->
+            let x, y, z = ScanFacts.spacing facts
+
+            object
+                [
+                    "size",
+                    list
+                        [
+                            JsonValue.Create facts.Grid.Nx
+                            JsonValue.Create facts.Grid.Ny
+                            JsonValue.Create facts.Grid.Nz
+                        ]
+                    "spacing_mm", list [ JsonNumber.rounded x; JsonNumber.rounded y; JsonNumber.rounded z ]
+                    "orientation", text facts.Grid.Orientation
+                    "type", text facts.StoredAs
+                    "min", JsonNumber.finiteOrNull facts.Low
+                    "max", JsonNumber.finiteOrNull facts.High
+                    "not_finite", JsonValue.Create facts.NotFinite
+                    "digest", text facts.Digest
+                ]
+
+    let private findingNode (finding: Finding) : JsonNode =
+        object
+            [
+                "severity", text (severityWord finding.Severity)
+                "kind", text finding.Kind
+                "where", text finding.Where
+                "what", text finding.What
+                "action", text finding.Action
+            ]
+
+    let private labelNode (names: Map<int, string>) (label: int, volumes: float list) : JsonNode =
+        object
+            [
+                "label", JsonValue.Create label
+                "name", (names |> Map.tryFind label |> Option.map text |> Option.toObj)
+                "subjects", JsonValue.Create volumes.Length
+                "median_cm3", JsonNumber.rounded (Statistics.median volumes)
+                "min_cm3", JsonNumber.rounded (List.min volumes)
+                "max_cm3", JsonNumber.rounded (List.max volumes)
+            ]
+
+    let private subjectNode (examined: Examined) : JsonNode =
+        object
+            [
+                "name", text examined.Case.Name
+                "part", text examined.Case.Part
+                "image", scanNode examined.Image
+                match examined.Labels with
+                | Some labels -> "labels", scanNode labels
+                | None -> ()
+            ]
+
+
     /// The report as JSON.
     let toJson (diagnosis: Diagnosis) : JsonObject =
-        let text (value: string) : JsonNode = nonNull (JsonValue.Create value)
-        let list (items: (JsonNode | null) list) : JsonNode = JsonArray(Array.ofList items)
-
-        let object (pairs: (string * (JsonNode | null)) list) =
-            let node = JsonObject()
-
-            for key, value in pairs do
-                node.Add(key, value)
-
-            node
-
-        let triple (a: float, b: float, c: float) =
-            list [ JsonNumber.rounded a; JsonNumber.rounded b; JsonNumber.rounded c ]
-
         let spoiling, doubtful, remarks = verdict diagnosis
         let inventory = diagnosis.Inventory
-
-        let scan (result: Result<ScanFacts, Unreadable>) : JsonNode =
-            match result with
-            | Error wrong -> object [ "problem", text wrong.Problem ]
-            | Ok facts ->
-                object
-                    [
-                        "size",
-                        list
-                            [
-                                JsonValue.Create facts.Grid.Nx
-                                JsonValue.Create facts.Grid.Ny
-                                JsonValue.Create facts.Grid.Nz
-                            ]
-                        "spacing_mm", triple (ScanFacts.spacing facts)
-                        "orientation", text facts.Grid.Orientation
-                        "type", text facts.StoredAs
-                        "min", JsonNumber.finiteOrNull facts.Low
-                        "max", JsonNumber.finiteOrNull facts.High
-                        "not_finite", JsonValue.Create facts.NotFinite
-                        "digest", text facts.Digest
-                    ]
 
         object
             [
@@ -269,49 +321,7 @@ module DoctorReport =
                 "spoils", JsonValue.Create spoiling
                 "doubtful", JsonValue.Create doubtful
                 "remarks", JsonValue.Create remarks
-                "findings",
-                list
-                    [
-                        for f in diagnosis.Findings ->
-                            object
-                                [
-                                    "severity", text (severityWord f.Severity)
-                                    "kind", text f.Kind
-                                    "where", text f.Where
-                                    "what", text f.What
-                                    "action", text f.Action
-                                ]
-                    ]
-                "labels",
-                list
-                    [
-                        for label, volumes in labels diagnosis ->
-                            object
-                                [
-                                    "label", JsonValue.Create label
-                                    "name",
-                                    (inventory.LabelNames
-                                     |> Map.tryFind label
-                                     |> Option.map text
-                                     |> Option.toObj)
-                                    "subjects", JsonValue.Create volumes.Length
-                                    "median_cm3", JsonNumber.rounded (Statistics.median volumes)
-                                    "min_cm3", JsonNumber.rounded (List.min volumes)
-                                    "max_cm3", JsonNumber.rounded (List.max volumes)
-                                ]
-                    ]
-                "scans",
-                list
-                    [
-                        for e in diagnosis.Examined ->
-                            object
-                                [
-                                    "name", text e.Case.Name
-                                    "part", text e.Case.Part
-                                    "image", scan e.Image
-                                    match e.Labels with
-                                    | Some labels -> "labels", scan labels
-                                    | None -> ()
-                                ]
-                    ]
+                "findings", list [ for finding in diagnosis.Findings -> findingNode finding ]
+                "labels", list [ for label in labels diagnosis -> labelNode inventory.LabelNames label ]
+                "scans", list [ for examined in diagnosis.Examined -> subjectNode examined ]
             ]

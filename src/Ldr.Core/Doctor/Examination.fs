@@ -260,33 +260,42 @@ module Examination =
             let more = if groups.Length > 4 then ", …" else ""
             [ finding Remark kind "" $"{what}: {shown}{more}" action ]
 
-    /// What stands out among all scans.
-    let private ofAll (inventory: Inventory) (examined: Examined list) : Finding list =
-        let images =
+    /// The scans that can be read, each with what is said of where it is.
+    let private scansOf (inventory: Inventory) (examined: Examined list) : (string * ScanFacts) list =
+        [
+            for e in examined do
+                match e.Image with
+                | Ok facts when not (inventory.Plain && looksLikeLabels facts) ->
+                    placeOf inventory e.Case "scan" e.Case.Image, facts
+                | _ -> ()
+        ]
+
+    /// Scans with a value that is far from the median one.
+    let private standOut
+        (scans: (string * ScanFacts) list)
+        (kind: string)
+        (pick: ScanFacts -> float)
+        (say: float -> float -> string)
+        (action: string)
+        : Finding list =
+        if scans.Length >= crowd then
+            let middle = scans |> List.map (snd >> pick) |> Statistics.median
+
             [
-                for e in examined do
-                    match e.Image with
-                    | Ok facts when not (inventory.Plain && looksLikeLabels facts) ->
-                        placeOf inventory e.Case "scan" e.Case.Image, facts
-                    | _ -> ()
+                for place, facts in scans do
+                    let value = pick facts
+
+                    if value > outlier * middle || value * outlier < middle then
+                        finding Doubtful kind place (say value middle) action
             ]
+        else
+            []
 
-        let facts = List.map snd images
-
-        // A value that is far from the median one, one finding each.
-        let standOut kind severity (pick: ScanFacts -> float) (say: float -> float -> string) action =
-            if images.Length >= crowd then
-                let middle = facts |> List.map pick |> Statistics.median
-
-                [
-                    for place, f in images do
-                        let value = pick f
-
-                        if value > outlier * middle || value * outlier < middle then
-                            finding severity kind place (say value middle) action
-                ]
-            else
-                []
+    /// What differs between the headers of scans.
+    let private ofHeaders (facts: ScanFacts list) : Finding list =
+        let spacing (f: ScanFacts) =
+            let x, y, z = ScanFacts.spacing f
+            $"{number (Math.Round(x, 2))} × {number (Math.Round(y, 2))} × {number (Math.Round(z, 2))} mm"
 
         [
             yield!
@@ -299,9 +308,7 @@ module Examination =
 
             yield!
                 facts
-                |> List.map (fun f ->
-                    let x, y, z = ScanFacts.spacing f
-                    $"{number (Math.Round(x, 2))} × {number (Math.Round(y, 2))} × {number (Math.Round(z, 2))} mm")
+                |> List.map spacing
                 |> differing "spacings" "voxel sizes differ" "resampled to the training grid's"
 
             yield!
@@ -318,117 +325,137 @@ module Examination =
                     ""
                     $"{n} of {facts.Length} scans have neither sform nor qform: their position is unknown"
                     "laid over each other by their centres when \"alignment\" is \"centres\""
+        ]
+
+    /// Scans whose voxels or extents are far from the median ones.
+    let private ofOutliers (scans: (string * ScanFacts) list) : Finding list =
+        standOut
+            scans
+            "outlier-spacing"
+            (fun f -> let x, y, z = ScanFacts.spacing f in Math.Cbrt(x * y * z))
+            (fun value middle ->
+                $"its voxels are about {number (Math.Round(value, 3))} mm wide, the median is {number (Math.Round(middle, 3))} mm")
+            "resampled: check its header"
+        @ standOut
+            scans
+            "outlier-size"
+            (fun f -> let x, y, z = extents f in x * y * z / 1000.0)
+            (fun value middle ->
+                $"it covers {number (Math.Round value)} cm³, the median is {number (Math.Round middle)} cm³")
+            "cropped to the training grid, or continued by its border"
+
+    let private ofIntensities (inventory: Inventory) (facts: ScanFacts list) : Finding list =
+        let ranges =
+            facts |> List.map (fun f -> f.High - f.Low) |> List.filter (fun r -> r > 0.0)
+
+        let byWindow =
+            match inventory.Options |> Option.map _.Intensity with
+            | Some(:? IntensityRule.Window) -> true
+            | _ -> false
+
+        [
+            if not ranges.IsEmpty && List.max ranges > 10.0 * List.min ranges then
+                finding
+                    (if byWindow then Doubtful else Remark)
+                    "intensity-scales"
+                    ""
+                    $"intensity ranges differ: {number (List.min ranges)} to {number (List.max ranges)} wide"
+                    (if byWindow then
+                         "one window is used for all: a rule by percentiles would suit them better"
+                     else
+                         "every scan is windowed by its own percentiles; a fixed window would not suit them")
+        ]
+
+    /// Scans that the training grid does not hold whole.
+    let private ofCropping (data: DataOptions) (facts: ScanFacts list) : Finding list =
+        let x, y, z = data.Size
+        let sx, sy, sz = data.Spacing
+
+        let sorted (a: float, b: float, c: float) = List.sort [ a; b; c ]
+        let room = sorted (float x * sx, float y * sy, float z * sz)
+
+        let larger =
+            facts
+            |> List.filter (fun f ->
+                List.exists2 (fun have limit -> have > limit + 1e-3) (sorted (extents f)) room)
+
+        [
+            if not larger.IsEmpty then
+                finding
+                    Remark
+                    "cropped"
+                    ""
+                    $"{larger.Length} of {facts.Length} scans are larger than the training grid of {x} × {y} × {z} voxels of {number sx} × {number sy} × {number sz} mm"
+                    "cropped for training: what is outside is not learnt"
+        ]
+
+    /// What stands out among all scans.
+    let private ofAll (inventory: Inventory) (examined: Examined list) : Finding list =
+        let scans = scansOf inventory examined
+        let facts = List.map snd scans
+
+        [
+            yield! ofHeaders facts
 
             if not inventory.Plain then
-                yield!
-                    standOut
-                        "outlier-spacing"
-                        Doubtful
-                        (fun f -> let x, y, z = ScanFacts.spacing f in Math.Cbrt(x * y * z))
-                        (fun value middle ->
-                            $"its voxels are about {number (Math.Round(value, 3))} mm wide, the median is {number (Math.Round(middle, 3))} mm")
-                        "resampled: check its header"
-
-                yield!
-                    standOut
-                        "outlier-size"
-                        Doubtful
-                        (fun f -> let x, y, z = extents f in x * y * z / 1000.0)
-                        (fun value middle ->
-                            $"it covers {number (Math.Round value)} cm³, the median is {number (Math.Round middle)} cm³")
-                        "cropped to the training grid, or continued by its border"
-
-                let ranges =
-                    facts |> List.map (fun f -> f.High - f.Low) |> List.filter (fun r -> r > 0.0)
-
-                let byWindow =
-                    match inventory.Options |> Option.map _.Intensity with
-                    | Some(:? IntensityRule.Window) -> true
-                    | _ -> false
-
-                if not ranges.IsEmpty && List.max ranges > 10.0 * List.min ranges then
-                    finding
-                        (if byWindow then Doubtful else Remark)
-                        "intensity-scales"
-                        ""
-                        $"intensity ranges differ: {number (List.min ranges)} to {number (List.max ranges)} wide"
-                        (if byWindow then
-                             "one window is used for all: a rule by percentiles would suit them better"
-                         else
-                             "every scan is windowed by its own percentiles; a fixed window would not suit them")
+                yield! ofOutliers scans
+                yield! ofIntensities inventory facts
 
             match inventory.Options with
-            | Some data ->
-                let x, y, z = data.Size
-                let sx, sy, sz = data.Spacing
-
-                let sorted (a: float, b: float, c: float) = List.sort [ a; b; c ]
-                let room = sorted (float x * sx, float y * sy, float z * sz)
-
-                let larger =
-                    facts
-                    |> List.filter (fun f ->
-                        List.exists2 (fun have limit -> have > limit + 1e-3) (sorted (extents f)) room)
-
-                if not larger.IsEmpty then
-                    finding
-                        Remark
-                        "cropped"
-                        ""
-                        $"{larger.Length} of {facts.Length} scans are larger than the training grid of {x} × {y} × {z} voxels of {number sx} × {number sy} × {number sz} mm"
-                        "cropped for training: what is outside is not learnt"
+            | Some data -> yield! ofCropping data facts
             | None -> ()
         ]
 
-    /// Scans, and label maps, that are the same in two subjects.
-    let private ofDuplicates (inventory: Inventory) (examined: Examined list) : Finding list =
-        let same pick =
-            examined
-            |> List.choose (fun e -> pick e |> Option.map (fun (digest: string) -> digest, e.Case))
-            |> List.groupBy fst
-            |> List.map (fun (_, group) -> List.map snd group)
-            |> List.filter (fun group -> group.Length > 1)
+    /// The subjects of which something has the same digest.
+    let private sameDigest (digest: Examined -> string option) (examined: Examined list) : Case list list =
+        examined
+        |> List.choose (fun e -> digest e |> Option.map (fun digest -> digest, e.Case))
+        |> List.groupBy fst
+        |> List.map (fun (_, group) -> List.map snd group)
+        |> List.filter (fun group -> group.Length > 1)
 
-        let image (e: Examined) =
+    let private sameScans: Examined list -> Case list list =
+        sameDigest (fun e ->
             match e.Image with
             | Ok facts when facts.Low < facts.High -> Some facts.Digest
-            | _ -> None
+            | _ -> None)
 
-        let labels (e: Examined) =
+    let private sameLabels: Examined list -> Case list list =
+        sameDigest (fun e ->
             match e.Labels with
             | Some(Ok facts) when not facts.Census.Counts.IsEmpty -> Some facts.Digest
-            | _ -> None
+            | _ -> None)
 
-        let sameImages = same image
+    let private ofSameScan (inventory: Inventory) (group: Case list) : Finding =
+        let names = group |> List.map _.Name |> String.concat ", "
+        let parts = group |> List.map _.Part |> List.distinct
+
+        if parts.Length > 1 then
+            let where = String.concat " and " parts
+
+            finding
+                Spoils
+                "duplicate"
+                names
+                $"the same scan is in {where}"
+                "scores on it would flatter: take it out of one of them"
+        else
+            finding
+                Doubtful
+                "duplicate"
+                names
+                "are the same scan"
+                (if inventory.Plain then
+                     "nothing is done about it"
+                 else
+                     "a random split may put one into training and one into test: keep one")
+
+    /// Label maps that are the same where the scans are not.
+    let private ofSameLabels (scans: Case list list) (labels: Case list list) : Finding list =
+        let known = scans |> List.map (List.map _.Name >> Set.ofList)
 
         [
-            for group in sameImages do
-                let names = group |> List.map _.Name |> String.concat ", "
-                let parts = group |> List.map _.Part |> List.distinct
-
-                if parts.Length > 1 then
-                    let where = String.concat " and " parts
-
-                    finding
-                        Spoils
-                        "duplicate"
-                        names
-                        $"the same scan is in {where}"
-                        "scores on it would flatter: take it out of one of them"
-                else
-                    finding
-                        Doubtful
-                        "duplicate"
-                        names
-                        "are the same scan"
-                        (if inventory.Plain then
-                             "nothing is done about it"
-                         else
-                             "a random split may put one into training and one into test: keep one")
-
-            let known = sameImages |> List.map (List.map _.Name >> Set.ofList)
-
-            for group in same labels do
+            for group in labels do
                 let names = group |> List.map _.Name
 
                 if not (known |> List.exists (fun set -> names |> List.forall set.Contains)) then
@@ -438,7 +465,11 @@ module Examination =
                         (String.concat ", " names)
                         "have the same label map and different scans"
                         "used as it is: one of them probably has another's"
+        ]
 
+    /// People with scans in several parts.
+    let private ofPeople (examined: Examined list) : Finding list =
+        [
             for person, cases in examined |> List.map _.Case |> List.groupBy _.Person do
                 let parts = cases |> List.map _.Part |> List.filter ((<>) "") |> List.distinct
 
@@ -455,15 +486,84 @@ module Examination =
                         "scores would flatter: keep a person's scans in one part"
         ]
 
+    /// Scans, and label maps, that are the same in two subjects.
+    let private ofDuplicates (inventory: Inventory) (examined: Examined list) : Finding list =
+        let scans = sameScans examined
+
+        List.map (ofSameScan inventory) scans
+        @ ofSameLabels scans (sameLabels examined)
+        @ ofPeople examined
+
     /// Scans of one quantum, of up to so many scans, are taken for those of one person.
     let private mostOfQuantum = 4
 
     /// Thumbnails whose product is above this are of nearly equal scans.
     let private nearlyEqual = 0.9999f
 
+    /// Scans whose values are multiples of the same odd number.
+    let private byQuantum (scans: (Case * ScanFacts) list) : Case list list =
+        scans
+        |> List.choose (fun (case, facts) -> facts.Quantum |> Option.map (fun q -> q.ToString "G7", case))
+        |> List.groupBy fst
+        |> List.map (fun (_, group) -> group |> List.map snd |> List.distinctBy _.Name)
+        |> List.filter (fun group -> group.Length > 1 && group.Length <= mostOfQuantum)
+
+    /// Pairs of scans that are nearly equal.
+    let private byLook (scans: (Case * ScanFacts) list) : Case list list =
+        let all = Array.ofList scans
+
+        let product (a: float32[]) (b: float32[]) =
+            if a.Length = b.Length && a.Length > 0 then
+                Array.fold2 (fun sum x y -> sum + x * y) 0.0f a b
+            else
+                0.0f
+
+        [
+            for i in 0 .. all.Length - 1 do
+                for j in i + 1 .. all.Length - 1 do
+                    let (a, ofA), (b, ofB) = all[i], all[j]
+
+                    if
+                        ofA.Digest <> ofB.Digest
+                        && a.Name <> b.Name
+                        && product ofA.Thumbnail ofB.Thumbnail > nearlyEqual
+                    then
+                        [ a; b ]
+        ]
+
+    let private twins (kind: string) (what: string) (groups: Case list list) : Finding list =
+        let apart =
+            groups
+            |> List.filter (fun group -> (group |> List.map _.Person |> List.distinct).Length > 1)
+
+        let torn =
+            apart
+            |> List.filter (fun group ->
+                (group |> List.map _.Part |> List.filter ((<>) "") |> List.distinct).Length > 1)
+
+        let example (group: Case list) =
+            group |> List.map _.Name |> String.concat " and "
+
+        [
+            if not torn.IsEmpty then
+                finding
+                    Spoils
+                    kind
+                    ""
+                    $"{torn.Length} groups of scans {what}, and are in different parts, such as {example torn.Head}"
+                    "scores would flatter: say by data.people who belongs together"
+            elif not apart.IsEmpty then
+                finding
+                    Doubtful
+                    kind
+                    ""
+                    $"{apart.Length} groups of scans {what}, such as {example apart.Head}"
+                    "a random split may put them into different parts: say by data.people who belongs together"
+        ]
+
     /// Scans that are probably of one person, though the data set takes them for two people's: their values are multiples of the same odd
     /// number, or they are nearly equal.
-    let private ofTwins (inventory: Inventory) (examined: Examined list) : Finding list =
+    let private ofTwins (examined: Examined list) : Finding list =
         let scans =
             [
                 for e in examined do
@@ -472,86 +572,60 @@ module Examination =
                     | _ -> ()
             ]
 
-        let byQuantum =
-            scans
-            |> List.choose (fun (case, facts) -> facts.Quantum |> Option.map (fun q -> q.ToString "G7", case))
-            |> List.groupBy fst
-            |> List.map (fun (_, group) -> group |> List.map snd |> List.distinctBy _.Name)
-            |> List.filter (fun group -> group.Length > 1 && group.Length <= mostOfQuantum)
-
-        let product (a: float32[]) (b: float32[]) =
-            if a.Length = b.Length && a.Length > 0 then
-                Array.fold2 (fun sum x y -> sum + x * y) 0.0f a b
-            else
-                0.0f
-
-        let byLook =
-            let all = Array.ofList scans
-
-            [
-                for i in 0 .. all.Length - 1 do
-                    for j in i + 1 .. all.Length - 1 do
-                        let (a, ofA), (b, ofB) = all[i], all[j]
-
-                        if
-                            ofA.Digest <> ofB.Digest
-                            && a.Name <> b.Name
-                            && product ofA.Thumbnail ofB.Thumbnail > nearlyEqual
-                        then
-                            [ a; b ]
-            ]
-
-        let report kind what (groups: Case list list) =
-            let apart =
-                groups
-                |> List.filter (fun group -> (group |> List.map _.Person |> List.distinct).Length > 1)
-
-            let torn =
-                apart
-                |> List.filter (fun group ->
-                    (group |> List.map _.Part |> List.filter ((<>) "") |> List.distinct).Length > 1)
-
-            let example (group: Case list) =
-                group |> List.map _.Name |> String.concat " and "
-
-            [
-                if not torn.IsEmpty then
-                    finding
-                        Spoils
-                        kind
-                        ""
-                        $"{torn.Length} groups of scans {what}, and are in different parts, such as {example torn.Head}"
-                        "scores would flatter: say by data.people who belongs together"
-                elif not apart.IsEmpty then
-                    finding
-                        Doubtful
-                        kind
-                        ""
-                        $"{apart.Length} groups of scans {what}, such as {example apart.Head}"
-                        "a random split may put them into different parts: say by data.people who belongs together"
-            ]
-
-        report
+        twins
             "twins"
             "have the same odd step between their intensities, as two cut from one scan have"
-            byQuantum
-        @ report "nearly-equal" "are nearly equal" byLook
+            (byQuantum scans)
+        @ twins "nearly-equal" "are nearly equal" (byLook scans)
+
+    /// The volume of each label, mm³, in every label map.
+    let private labelVolumes
+        (inventory: Inventory)
+        (examined: Examined list)
+        : (string * Map<int, float>) list =
+        [
+            for e in examined do
+                match e.Case.Labels, e.Labels with
+                | Some source, Some(Ok facts) when (LabelMap.problem facts.Census).IsNone ->
+                    let x, y, z = ScanFacts.spacing facts
+
+                    placeOf inventory e.Case "labels" source,
+                    facts.Census.Counts
+                    |> List.map (fun (label, n) -> label, float n * x * y * z)
+                    |> Map.ofList
+                | _ -> ()
+        ]
+
+    /// Maps without a label that most have, and those in which it is unusually large or small.
+    let private ofLabel (maps: (string * Map<int, float>) list) (label: int) : Finding list =
+        let having = maps |> List.filter (fun (_, m) -> m.ContainsKey label)
+
+        [
+            if maps.Length >= crowd && 5 * having.Length >= 4 * maps.Length then
+                let middle = having |> List.map (fun (_, m) -> m[label]) |> Statistics.median
+
+                for place, map in maps do
+                    match map.TryFind label with
+                    | None when not map.IsEmpty ->
+                        finding
+                            Doubtful
+                            "missing-label"
+                            place
+                            $"label {label} is missing, which {having.Length} of {maps.Length} subjects have"
+                            "a pair with it scores 0 for that label"
+                    | Some volume when volume > 5.0 * middle || 5.0 * volume < middle ->
+                        finding
+                            Doubtful
+                            "label-volume"
+                            place
+                            $"label {label} has {number (Math.Round(volume / 1000.0, 3))} cm³, the median is {number (Math.Round(middle / 1000.0, 3))} cm³"
+                            "used as it is: look at it"
+                    | _ -> ()
+        ]
 
     /// Labels that stand out among the subjects.
     let private ofLabelSets (inventory: Inventory) (examined: Examined list) : Finding list =
-        let maps =
-            [
-                for e in examined do
-                    match e.Case.Labels, e.Labels with
-                    | Some source, Some(Ok facts) when (LabelMap.problem facts.Census).IsNone ->
-                        let x, y, z = ScanFacts.spacing facts
-
-                        placeOf inventory e.Case "labels" source,
-                        facts.Census.Counts
-                        |> List.map (fun (label, n) -> label, float n * x * y * z)
-                        |> Map.ofList
-                    | _ -> ()
-            ]
+        let maps = labelVolumes inventory examined
 
         let all =
             maps
@@ -559,35 +633,13 @@ module Examination =
             |> List.distinct
             |> List.sort
 
+        let never =
+            inventory.LabelNames
+            |> Map.toList
+            |> List.filter (fun (label, _) -> label <> 0 && not (List.contains label all))
+
         [
-            for label in all do
-                let having = maps |> List.filter (fun (_, m) -> m.ContainsKey label)
-
-                if maps.Length >= crowd && 5 * having.Length >= 4 * maps.Length then
-                    let middle = having |> List.map (fun (_, m) -> m[label]) |> Statistics.median
-
-                    for place, map in maps do
-                        match map.TryFind label with
-                        | None when not map.IsEmpty ->
-                            finding
-                                Doubtful
-                                "missing-label"
-                                place
-                                $"label {label} is missing, which {having.Length} of {maps.Length} subjects have"
-                                "a pair with it scores 0 for that label"
-                        | Some volume when volume > 5.0 * middle || 5.0 * volume < middle ->
-                            finding
-                                Doubtful
-                                "label-volume"
-                                place
-                                $"label {label} has {number (Math.Round(volume / 1000.0, 3))} cm³, the median is {number (Math.Round(middle / 1000.0, 3))} cm³"
-                                "used as it is: look at it"
-                        | _ -> ()
-
-            let never =
-                inventory.LabelNames
-                |> Map.toList
-                |> List.filter (fun (label, _) -> label <> 0 && not (List.contains label all))
+            yield! all |> List.collect (ofLabel maps)
 
             if not (maps.IsEmpty || never.IsEmpty) then
                 let names =
@@ -665,7 +717,7 @@ module Examination =
                     yield! examined |> List.collect (ofSubject inventory)
                     yield! ofAll inventory examined
                     yield! ofDuplicates inventory examined
-                    yield! ofTwins inventory examined
+                    yield! ofTwins examined
                     yield! ofLabelSets inventory examined
                     yield! ofCount inventory examined
                 ]

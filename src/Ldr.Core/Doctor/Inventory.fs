@@ -104,57 +104,53 @@ module Inventory =
         |> Seq.sortWith (fun a b -> String.CompareOrdinal(a, b))
         |> List.ofSeq
 
-    /// What a `dataset.json` says beside its training subjects: its test scans, and how many it means to have.
-    let private described (file: string) (training: Case list) : Case list * Finding list =
-        use document = JsonDocument.Parse(File.ReadAllText file)
-        let root = document.RootElement
+    /// The path of the image that an entry of a list of test scans means.
+    let private testImage (folder: string) (entry: JsonElement) : string option =
+        let name =
+            if entry.ValueKind = JsonValueKind.Object then
+                match entry.TryGetProperty "image" with
+                | true, image -> DataFiles.textOf image
+                | _ -> None
+            else
+                DataFiles.textOf entry
 
-        let folder = DataFiles.folderOf file
+        name |> Option.bind (DataFiles.tryInside folder)
 
-        let tests =
-            match root.TryGetProperty "test" with
-            | true, list when list.ValueKind = JsonValueKind.Array ->
-                [
-                    for entry in list.EnumerateArray() do
-                        let name =
-                            if entry.ValueKind = JsonValueKind.Object then
-                                match entry.TryGetProperty "image" with
-                                | true, image -> DataFiles.textOf image
-                                | _ -> None
-                            else
-                                DataFiles.textOf entry
+    let private testCase (path: string) : Case =
+        let name = DataFiles.withoutEnding (string (Path.GetFileName path))
 
-                        match name with
-                        | None -> ()
-                        | Some name ->
-                            match DataFiles.tryInside folder name with
-                            | None -> ()
-                            | Some path ->
-                                let name = DataFiles.withoutEnding (string (Path.GetFileName path))
+        {
+            Name = name
+            Person = name
+            Part = "test"
+            Image = ScanFile path
+            Labels = None
+            NeedsLabels = false
+        }
 
-                                {
-                                    Name = name
-                                    Person = name
-                                    Part = "test"
-                                    Image = ScanFile path
-                                    Labels = None
-                                    NeedsLabels = false
-                                }
-                ]
-            | _ -> []
+    let private testCases (folder: string) (root: JsonElement) : Case list =
+        match root.TryGetProperty "test" with
+        | true, list when list.ValueKind = JsonValueKind.Array ->
+            list.EnumerateArray()
+            |> Seq.choose (testImage folder)
+            |> Seq.map testCase
+            |> List.ofSeq
+        | _ -> []
 
+    /// The images of a folder that no case has.
+    let private unlistedImages (folder: string) (cases: Case list) : string list =
         let listed =
-            training @ tests
+            cases
             |> List.collect (fun c -> c.Image :: Option.toList c.Labels)
             |> List.choose (function
                 | ScanFile path -> Some(Path.GetFullPath path)
                 | ScanMade _ -> None)
             |> Set.ofList
 
-        let unlisted =
-            imagesBelow folder |> List.filter (fun path -> not (listed.Contains path))
+        imagesBelow folder |> List.filter (fun path -> not (listed.Contains path))
 
-        tests,
+    /// What is to be said of the keys of a `dataset.json` that are not read.
+    let private ofKeys (training: Case list) (root: JsonElement) : Finding list =
         [
             match root.TryGetProperty "numTraining" with
             | true, count when count.ValueKind = JsonValueKind.Number ->
@@ -179,10 +175,21 @@ module Inventory =
                         "labels go by their numbers"
                 | None -> ()
             | _ -> ()
+        ]
 
-            match unlisted with
+    /// What a `dataset.json` says beside its training subjects: its test scans, and how many it means to have.
+    let private described (file: string) (training: Case list) : Case list * Finding list =
+        use document = JsonDocument.Parse(File.ReadAllText file)
+        let folder = DataFiles.folderOf file
+        let tests = testCases folder document.RootElement
+
+        tests,
+        [
+            yield! ofKeys training document.RootElement
+
+            match unlistedImages folder (training @ tests) with
             | [] -> ()
-            | first :: _ ->
+            | first :: _ as unlisted ->
                 remark
                     "unlisted"
                     $"{unlisted.Length} images lie in the folder and are not listed, such as {shown folder first}"

@@ -149,7 +149,7 @@ module Benchmark =
 
         // 3 is a verdict on random weights, not a failure.
         if running.ExitCode <> 0 && running.ExitCode <> 3 then
-            raise (Error.Raised(BadInput $"register --engine {engine} failed: {errors.Result.Trim()}"))
+            Error.raiseInput $"register --engine {engine} failed: {errors.Result.Trim()}"
 
         let peak =
             match JsonNode.Parse output with
@@ -165,143 +165,176 @@ module Benchmark =
     /// How often whole processes are measured.
     let private processRounds = 5
 
+    /// What is measured: a pair of scans, and where the engine writes.
+    [<NoEquality; NoComparison>]
+    type private Bench =
+        {
+            Setting: BenchmarkSetting
+            Engine: StudentEngine
+            Fixed: Volume
+            Moving: Volume
+            Field: DisplacementField
+            Moved: Volume
+        }
+
+        /// The field, and the moved image where there is room for it.
+        member this.Predict(moved: float32[]) =
+            this.Engine.Predict(
+                ReadOnlySpan<float32> this.Fixed.Values,
+                ReadOnlySpan<float32> this.Moving.Values,
+                this.Setting.Size.ToValueTuple(),
+                Span<float32> this.Field.Vectors,
+                Span<float32> moved,
+                null,
+                CancellationToken.None
+            )
+
+        member this.Profile() =
+            this.Engine.Profile(
+                ReadOnlySpan<float32> this.Fixed.Values,
+                ReadOnlySpan<float32> this.Moving.Values,
+                this.Setting.Size.ToValueTuple(),
+                Span<float32> this.Field.Vectors,
+                Span<float32> this.Moved.Values
+            )
+
+    /// The network, the warp, and both together.
+    let private managedActions (bench: Bench) : (unit -> unit) list =
+        [
+            fun () -> bench.Predict Array.empty
+            fun () -> Warp.Linear(bench.Moving, bench.Field, bench.Moved, bench.Setting.Threads)
+            fun () -> bench.Predict bench.Moved.Values
+        ]
+
+    /// The median milliseconds of every action; in each round each of them is done once.
+    let private medians (rounds: int) (actions: (unit -> unit) list) : float list =
+        let warmUp = min 3 rounds
+
+        let times =
+            [
+                for round in 1 .. warmUp + rounds do
+                    let times = actions |> List.map timed
+
+                    if round > warmUp then
+                        times
+            ]
+
+        times |> List.transpose |> List.map Statistics.median
+
+    /// Every layer: its name, its median milliseconds, its operations in billions.
+    let private layersOf (bench: Bench) : (string * float * float) list =
+        let profiles =
+            [ for _ in 1 .. bench.Setting.Rounds -> bench.Profile() |> Array.ofSeq ]
+
+        [
+            for i, struct (name, _, operations) in Array.indexed profiles.Head do
+                let time =
+                    profiles
+                    |> List.map (fun p ->
+                        let struct (_, ms, _) = p[i]
+                        ms)
+                    |> Statistics.median
+
+                name, time, operations / 1e9
+        ]
+
+    let private timing (times: float list) =
+        {
+            Network = times[0]
+            Warp = times[1]
+            Together = times[2]
+        }
+
+    /// The engine's times and libtorch's, measured in turn.
+    let private againstTorch (bench: Bench) =
+        let setting = bench.Setting
+        let x, y, z = setting.Size
+        torch.set_num_threads setting.Threads
+        use _ = torch.NewDisposeScope()
+        use _ = torch.no_grad ()
+        use theirs = torchNetwork setting.Model
+        let shape = [| 1L; 1L; int64 z; int64 y; int64 x |]
+        let f = Bridge.toTensor torch.CPU shape bench.Fixed.Values
+        let m = Bridge.toTensor torch.CPU shape bench.Moving.Values
+        let ownField = Field.byLibtorch(fun () -> theirs.Predict(f, m)).Field
+        let a, b = torch.rand (2048L, 2048L), torch.rand (2048L, 2048L)
+
+        let quietly (action: unit -> unit) () =
+            NativeCalls.protect (fun () ->
+                use _ = torch.NewDisposeScope()
+                Field.byLibtorch action)
+
+        let predicting = quietly (fun () -> theirs.Predict(f, m) |> ignore)
+        let warping = quietly (fun () -> Field.warp ownField m |> ignore)
+        let multiplying = quietly (fun () -> torch.mm (a, b) |> ignore)
+
+        let times =
+            managedActions bench @ [ predicting; warping; multiplying ]
+            |> medians setting.Rounds
+
+        let prediction = Field.byLibtorch (fun () -> theirs.Predict(f, m))
+        bench.Predict bench.Moved.Values
+
+        timing times,
+        {
+            Times =
+                {
+                    Network = times[3] - times[4]
+                    Warp = times[4]
+                    Together = times[3]
+                }
+            GemmGflops = 2.0 * 2048.0 ** 3.0 / times[5] / 1e6
+            FieldDifference = worst bench.Field.Vectors (Bridge.toArray prediction.Field)
+            MovedDifference = worst bench.Moved.Values (Bridge.toArray prediction.Moved)
+            ProcessMs = nan
+        }
+
+    /// `register` as a process, by the engine and (else not a number) by libtorch: milliseconds and peak memory.
+    let private processes (bench: Bench) : ((float * float) * float) list =
+        let setting = bench.Setting
+        Nifti.Write(Path.Combine(setting.Folder, "fixed.nii"), bench.Fixed)
+        Nifti.Write(Path.Combine(setting.Folder, "moving.nii"), bench.Moving)
+
+        [
+            for _ in 1..processRounds do
+                processOf setting "managed",
+                if setting.AgainstTorch then
+                    fst (processOf setting "torch")
+                else
+                    nan
+        ]
+
     /// Measures a model: engine and libtorch in turn, after some rounds that do not count.
     let run (setting: BenchmarkSetting) : Measured =
         let x, y, z = setting.Size
         let fixedScan, moving = scans setting.Size
         let model = StudentModel.Load setting.Model
         use engine = new StudentEngine(model, setting.Threads)
-        let field = DisplacementField.Zero fixedScan.Grid
-        let moved = Volume(fixedScan.Grid, Array.zeroCreate<float32>(x * y * z))
-        let size = struct (x, y, z)
 
-        let predict (moved: float32[]) =
-            engine.Predict(
-                ReadOnlySpan<float32> fixedScan.Values,
-                ReadOnlySpan<float32> moving.Values,
-                size,
-                Span<float32> field.Vectors,
-                Span<float32> moved,
-                null,
-                CancellationToken.None
-            )
-
-        let network () = predict Array.empty
-        let together () = predict moved.Values
-
-        let warp () =
-            Warp.Linear(moving, field, moved, setting.Threads)
-
-        let profile () =
-            engine.Profile(
-                ReadOnlySpan<float32> fixedScan.Values,
-                ReadOnlySpan<float32> moving.Values,
-                size,
-                Span<float32> field.Vectors,
-                Span<float32> moved.Values
-            )
-
-        let warmUp = min 3 setting.Rounds
-
-        let measure (torchActions: (unit -> unit) list) =
-            let actions = [ network; warp; together ] @ torchActions
-
-            let rounds =
-                [
-                    for round in 1 .. warmUp + setting.Rounds do
-                        let times = actions |> List.map timed
-
-                        if round > warmUp then
-                            times
-                ]
-
-            [
-                for i in 0 .. actions.Length - 1 -> rounds |> List.map (List.item i) |> Statistics.median
-            ]
-
-        let layersOf () =
-            let profiles = [ for _ in 1 .. setting.Rounds -> profile () |> Array.ofSeq ]
-
-            [
-                for i, struct (name, _, operations) in Array.indexed profiles.Head do
-                    let time =
-                        profiles
-                        |> List.map (fun p ->
-                            let struct (_, ms, _) = p[i]
-                            ms)
-                        |> Statistics.median
-
-                    name, time, operations / 1e9
-            ]
-
-        let timing (times: float list) =
+        let bench =
             {
-                Network = times[0]
-                Warp = times[1]
-                Together = times[2]
+                Setting = setting
+                Engine = engine
+                Fixed = fixedScan
+                Moving = moving
+                Field = DisplacementField.Zero fixedScan.Grid
+                Moved = Volume(fixedScan.Grid, Array.zeroCreate<float32>(x * y * z))
             }
 
         let engineTimes, torchTimes =
-            if not setting.AgainstTorch then
-                timing (measure []), None
+            if setting.AgainstTorch then
+                let own, theirs = againstTorch bench
+                own, Some theirs
             else
-                torch.set_num_threads setting.Threads
-                use _ = torch.NewDisposeScope()
-                use _ = torch.no_grad ()
-                use theirs = torchNetwork setting.Model
-                let shape = [| 1L; 1L; int64 z; int64 y; int64 x |]
-                let f = Bridge.toTensor torch.CPU shape fixedScan.Values
-                let m = Bridge.toTensor torch.CPU shape moving.Values
-                let ownField = Field.byLibtorch(fun () -> theirs.Predict(f, m)).Field
-                let a, b = torch.rand (2048L, 2048L), torch.rand (2048L, 2048L)
+                managedActions bench |> medians setting.Rounds |> timing, None
 
-                let quietly (action: unit -> unit) () =
-                    NativeCalls.protect (fun () ->
-                        use _ = torch.NewDisposeScope()
-                        Field.byLibtorch action)
-
-                let predicting = quietly (fun () -> theirs.Predict(f, m) |> ignore)
-                let warping = quietly (fun () -> Field.warp ownField m |> ignore)
-                let multiplying = quietly (fun () -> torch.mm (a, b) |> ignore)
-                let times = measure [ predicting; warping; multiplying ]
-                let prediction = Field.byLibtorch (fun () -> theirs.Predict(f, m))
-                together ()
-
-                timing times,
-                Some
-                    {
-                        Times =
-                            {
-                                Network = times[3] - times[4]
-                                Warp = times[4]
-                                Together = times[3]
-                            }
-                        GemmGflops = 2.0 * 2048.0 ** 3.0 / times[5] / 1e6
-                        FieldDifference = worst field.Vectors (Bridge.toArray prediction.Field)
-                        MovedDifference = worst moved.Values (Bridge.toArray prediction.Moved)
-                        ProcessMs = nan
-                    }
-
-        let layers = layersOf ()
-        Nifti.Write(Path.Combine(setting.Folder, "fixed.nii"), fixedScan)
-        Nifti.Write(Path.Combine(setting.Folder, "moving.nii"), moving)
-
-        let processes =
-            [
-                for _ in 1..processRounds do
-                    processOf setting "managed",
-                    if setting.AgainstTorch then
-                        fst (processOf setting "torch")
-                    else
-                        nan
-            ]
+        let layers = layersOf bench
+        let processes = processes bench
+        let card = ModelFile.inspect setting.Model |> Error.orRaise |> fst
 
         {
             Setting = setting
-            Network =
-                ModelFile.inspect setting.Model
-                |> Error.orRaise
-                |> fun (card, _) -> Architecture.describe card.Architecture
+            Network = Architecture.describe card.Architecture
             Engine = engineTimes
             Layers = layers
             Gflop = layers |> List.sumBy (fun (_, _, gflop) -> gflop)

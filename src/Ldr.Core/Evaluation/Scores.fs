@@ -582,6 +582,61 @@ module Scores =
         else
             text
 
+    /// The measures of a pair in a table, by their columns.
+    let private pairColumns: (string * (PairScore -> float)) list =
+        [
+            "dice", _.Dice
+            "jaccard", _.Jaccard
+            "hd95_mm", _.Hd95Mm
+            "tre_mm", _.TreMm
+            "folded_percent", _.FoldedPercent
+            "sdlogj", _.SdLogJ
+            "sdlogj_learn2reg", _.SdLogJLearn2Reg
+            "extreme_percent", _.ExtremePercent
+            "extreme_content_percent", _.ExtremeContentPercent
+            "extreme_label_percent", _.ExtremeLabelPercent
+            "volume_error_percent", _.VolumeErrorPercent
+            "carried95_mm", _.Carried95Mm
+            "inverse_mm", _.InverseMm
+            "milliseconds", _.Milliseconds
+        ]
+
+    /// The measures of a label in a table; a column `MEASURE_LABEL` for each label.
+    let private labelColumns: (string * (LabelScore -> float)) list =
+        [
+            "dice", _.Dice
+            "jaccard", _.Jaccard
+            "hd95_mm", _.Hd95Mm
+            "carried95_mm", _.Carried95Mm
+            "median_jacobian", _.MedianJacobian
+            "volume_ratio", _.VolumeRatio
+            "extreme_percent", _.ExtremePercent
+        ]
+
+    let private csvNumber (value: float) =
+        if Double.IsNaN value then
+            ""
+        else
+            value.ToString("G7", CultureInfo.InvariantCulture)
+
+    let private csvRow (labels: int list) (score: PairScore) : string list =
+        let ofLabel (measure: LabelScore -> float) label =
+            score.PerLabel
+            |> List.tryFind (fun own -> own.Label = label)
+            |> Option.map (measure >> csvNumber)
+            |> Option.defaultValue ""
+
+        [
+            csvField score.Fixed
+            csvField score.Moving
+
+            for _, measure in pairColumns do
+                csvNumber (measure score)
+
+            for _, measure in labelColumns do
+                yield! labels |> List.map (ofLabel measure)
+        ]
+
     /// One line per pair, for a spreadsheet; a column per label and measure. What is not a number is empty.
     let toCsv (scores: PairScore list) : string =
         let labels =
@@ -591,81 +646,15 @@ module Scores =
             |> Seq.sort
             |> List.ofSeq
 
-        let plain (value: float) =
-            if Double.IsNaN value then
-                ""
-            else
-                value.ToString("G7", CultureInfo.InvariantCulture)
-
         let head =
             [
-                "fixed"
-                "moving"
-                "dice"
-                "jaccard"
-                "hd95_mm"
-                "tre_mm"
-                "folded_percent"
-                "sdlogj"
-                "sdlogj_learn2reg"
-                "extreme_percent"
-                "extreme_content_percent"
-                "extreme_label_percent"
-                "volume_error_percent"
-                "carried95_mm"
-                "inverse_mm"
-                "milliseconds"
-            ]
-            @ [
-                for measure in
-                    [
-                        "dice"
-                        "jaccard"
-                        "hd95_mm"
-                        "carried95_mm"
-                        "median_jacobian"
-                        "volume_ratio"
-                        "extreme_percent"
-                    ] do
-                    for label in labels -> $"{measure}_{label}"
+                yield! [ "fixed"; "moving" ]
+                yield! pairColumns |> List.map fst
+
+                for name, _ in labelColumns do
+                    for label in labels -> $"{name}_{label}"
             ]
 
-        let row (s: PairScore) =
-            let perLabel (pick: LabelScore -> float) =
-                labels
-                |> List.map (fun label ->
-                    s.PerLabel
-                    |> List.tryFind (fun own -> own.Label = label)
-                    |> Option.map (pick >> plain)
-                    |> Option.defaultValue "")
-
-            [
-                csvField s.Fixed
-                csvField s.Moving
-                plain s.Dice
-                plain s.Jaccard
-                plain s.Hd95Mm
-                plain s.TreMm
-                plain s.FoldedPercent
-                plain s.SdLogJ
-                plain s.SdLogJLearn2Reg
-                plain s.ExtremePercent
-                plain s.ExtremeContentPercent
-                plain s.ExtremeLabelPercent
-                plain s.VolumeErrorPercent
-                plain s.Carried95Mm
-                plain s.InverseMm
-                plain s.Milliseconds
-            ]
-            @ perLabel _.Dice
-            @ perLabel _.Jaccard
-            @ perLabel _.Hd95Mm
-            @ perLabel _.Carried95Mm
-            @ perLabel _.MedianJacobian
-            @ perLabel _.VolumeRatio
-            @ perLabel _.ExtremePercent
-
-        (head :: List.map row scores)
-        |> List.map (String.concat ",")
-        |> String.concat "\n"
-        |> fun text -> text + "\n"
+        (head :: List.map (csvRow labels) scores)
+        |> List.map (String.concat "," >> fun line -> line + "\n")
+        |> String.concat ""

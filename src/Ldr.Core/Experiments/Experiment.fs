@@ -190,8 +190,7 @@ module Experiment =
             Problem = problem
         }
 
-    /// Problems that no single key shows: trainings of one name, teachers that are no training.
-    let private problems (experiment: Experiment) : JsonProblem list =
+    let private comparisonProblems (experiment: Experiment) : JsonProblem list =
         let names = experiment.Train |> List.map _.Name
 
         [
@@ -202,18 +201,26 @@ module Experiment =
                             Path = $"$.evaluation.compare[{index}]"
                             Problem = $"\"{name}\" is no training; {Suggestion.among names name}"
                         }
+        ]
 
-            for index, training in List.indexed experiment.Train do
-                let earlier = List.take index names
+    /// Trainings with the name of an earlier one.
+    let private nameProblems (experiment: Experiment) : JsonProblem list =
+        let names = experiment.Train |> List.map _.Name
 
-                if List.contains training.Name earlier then
+        [
+            for index, name in List.indexed names do
+                if List.contains name (List.take index names) then
                     {
                         Path = $"$.train[{index}].name"
-                        Problem = $"\"{training.Name}\" is the name of an earlier training; choose another"
+                        Problem = $"\"{name}\" is the name of an earlier training; choose another"
                     }
+        ]
 
-            let all = instances experiment
+    /// Trainings with the name of another one's seed.
+    let private seedNameProblems (experiment: Experiment) : JsonProblem list =
+        let all = instances experiment
 
+        [
             for index, training in List.indexed experiment.Train do
                 let owner =
                     all
@@ -227,7 +234,11 @@ module Experiment =
                             $"\"{training.Name}\" is the name of seed {seed.Seed} of training {seed.Training}; choose another"
                     }
                 | None -> ()
+        ]
 
+    /// Trainings that move the images at every step, with a teacher that takes long.
+    let private optimisationProblems (experiment: Experiment) : JsonProblem list =
+        [
             for index, training in List.indexed experiment.Train do
                 match training.Distillation, training.Augmentation with
                 | Some { Teacher = teacher }, Some augmentation when
@@ -239,7 +250,33 @@ module Experiment =
                             $"moves the images anew at every step, and \"{teacher}\" takes too long for that; leave flip, affine_probability and elastic_probability at 0"
                     }
                 | _ -> ()
+        ]
 
+    /// What is wrong with the start of a training that is none of this experiment, if anything.
+    let private foreignStartProblem
+        (earlier: string list)
+        (index: int)
+        (training: TrainingOptions)
+        (start: string)
+        : JsonProblem option =
+        match ModelFile.resolve start, StartModel.check start training.Architecture with
+        | Ok _, Error problem -> Some(startProblem index problem)
+        | Ok _, Ok _ -> None
+        | Error _, _ when isPlace start || isThere start -> None
+        | Error _, _ ->
+            let known = earlier @ (ModelFile.shipped () |> List.map fst)
+
+            Some
+                {
+                    Path = $"$.train[{index}].start"
+                    Problem =
+                        $"\"{start}\" is neither an earlier training nor a model; {Suggestion.among known start}"
+                }
+
+    let private startProblems (experiment: Experiment) : JsonProblem list =
+        let names = experiment.Train |> List.map _.Name
+
+        [
             for index, training in List.indexed experiment.Train do
                 match training.Start, startInstance experiment training with
                 | None, _ -> ()
@@ -248,19 +285,15 @@ module Experiment =
                     | Ok() -> ()
                     | Error problem -> startProblem index problem
                 | Some start, None ->
-                    match ModelFile.resolve start, StartModel.check start training.Architecture with
-                    | Ok _, Error problem -> startProblem index problem
-                    | Ok _, Ok _ -> ()
-                    | Error _, _ when isPlace start || isThere start -> ()
-                    | Error _, _ ->
-                        let known = List.take index names @ (ModelFile.shipped () |> List.map fst)
+                    yield!
+                        foreignStartProblem (List.take index names) index training start
+                        |> Option.toList
+        ]
 
-                        {
-                            Path = $"$.train[{index}].start"
-                            Problem =
-                                $"\"{start}\" is neither an earlier training nor a model; {Suggestion.among known start}"
-                        }
+    let private teacherProblems (experiment: Experiment) : JsonProblem list =
+        let names = experiment.Train |> List.map _.Name
 
+        [
             for index, teacher in foreignTeachers experiment do
                 match experiment.Train[index].Augmentation with
                 | Some augmentation when Augmentation.isGeometric augmentation && Directory.Exists teacher ->
@@ -282,6 +315,18 @@ module Experiment =
                         index
                         $"\"{teacher}\" is neither an earlier training nor a model file nor a folder of fields; {hint}"
         ]
+
+    /// Problems that no single key shows: trainings of one name, teachers that are no training.
+    let private problems (experiment: Experiment) : JsonProblem list =
+        [
+            comparisonProblems
+            nameProblems
+            seedNameProblems
+            optimisationProblems
+            startProblems
+            teacherProblems
+        ]
+        |> List.collect (fun find -> find experiment)
 
     /// Teachers that are to be files or folders, and models to start from, that are not there. The experiment is good without
     /// them; it can't be run.

@@ -165,6 +165,60 @@ module Similarity =
             | Some weights -> (squares * weights).sum within / weights.sum(within).clamp_min 1e-30
         )
 
+    /// The weights of the four bins that a cubic B-spline window around a place reaches, from one bin down to two up; `t` is
+    /// the place within its bin.
+    let private windows (t: torch.Tensor) : torch.Tensor list =
+        let rest = 1.0 - t
+        let t2, t3 = t * t, t * t * t
+
+        [
+            rest * rest * rest / 6.0
+            (t3 * 3.0 - t2 * 6.0 + 4.0) / 6.0
+            (t + t2 - t3) / 2.0 + 1.0 / 6.0
+            t3 / 6.0
+        ]
+
+    /// The joint histogram of images [N, voxels] in [0, 1], [N, bins, bins] with sum 1; voxels count by `weight`.
+    let private jointHistogram
+        (bins: int)
+        (weight: torch.Tensor -> torch.Tensor)
+        (fixedValues: torch.Tensor)
+        (movedValues: torch.Tensor)
+        : torch.Tensor =
+        let samples, side = fixedValues.shape[0], int64 bins
+
+        // A NaN has no bin; it comes back by its weight.
+        let lower (position: torch.Tensor) (last: int64) =
+            position.detach().nan_to_num(0.0).floor().clamp_max(last.ToScalar()).``to`` torch.int64
+
+        let fixedBin = lower (fixedValues * float bins) (side - 1L)
+        // The window reaches one bin down and two up.
+        let position = movedValues * float (bins - 3) + 1.0
+        let first = lower position (side - 3L)
+        let windows = windows (position - first.``to`` torch.float64)
+
+        let sample =
+            torch.arange(samples, device = movedValues.device).unsqueeze 1L * (side * side)
+
+        let start = sample + fixedBin * side + first - 1L
+
+        let counts =
+            torch
+                .zeros([| samples * side * side |], dtype = torch.float64, device = movedValues.device)
+                .index_add(
+                    0L,
+                    torch.cat([| for k in 0L .. 3L -> start + k |]).flatten(),
+                    torch.cat([| for window in windows -> weight window |]).flatten(),
+                    1.0.ToScalar()
+                )
+                .view(samples, side, side)
+
+        counts / counts.sum([| 1L; 2L |], true).clamp_min 1e-30
+
+    /// The entropy of every sample of a histogram. 0 log 0 is 0, with a finite slope.
+    let private entropy (p: torch.Tensor) : torch.Tensor =
+        -(p * p.clamp_min(1e-12).log()).flatten(1L).sum(1L)
+
     /// The mutual information of each sample in nats, [N] ≥ 0: Σ p(f, m) log(p(f, m) / (p(f) p(m))) over a histogram of
     /// `bins` × `bins` (Mattes et al., PET-CT image registration in the chest using free-form deformations, 2003): a voxel
     /// falls into one bin of the fixed intensities and, by the weights of a cubic B-spline (the Parzen window), into four of the
@@ -177,62 +231,23 @@ module Similarity =
         (moved: torch.Tensor)
         : torch.Tensor =
         use scope = torch.NewDisposeScope()
-        let samples, side = fixedImage.shape[0], int64 bins
+        let samples = fixedImage.shape[0]
 
         // In double precision: a bin may hold a million voxels.
+        let rows (image: torch.Tensor) =
+            image.``to``(torch.float64).reshape([| samples; -1L |])
+
         let inUnit (image: torch.Tensor) =
-            image.``to``(torch.float64).clamp(0.0.ToScalar(), 1.0.ToScalar()).reshape([| samples; -1L |])
-
-        let f, m = (inUnit fixedImage).detach(), inUnit moved
-
-        // A NaN has no bin; it comes back by its weight.
-        let lower (position: torch.Tensor) (last: int64) =
-            position.detach().nan_to_num(0.0).floor().clamp_max(last.ToScalar()).``to`` torch.int64
-
-        let fixedBin = lower (f * float bins) (side - 1L)
-        // The window reaches one bin down and two up.
-        let position = m * float (bins - 3) + 1.0
-        let first = lower position (side - 3L)
-        let t = position - first.``to`` torch.float64
-        let rest = 1.0 - t
-        let t2, t3 = t * t, t * t * t
-
-        let windows =
-            [
-                rest * rest * rest / 6.0
-                (t3 * 3.0 - t2 * 6.0 + 4.0) / 6.0
-                (t + t2 - t3) / 2.0 + 1.0 / 6.0
-                t3 / 6.0
-            ]
+            (rows image).clamp(0.0.ToScalar(), 1.0.ToScalar())
 
         let weight: torch.Tensor -> torch.Tensor =
             match mask with
             | None -> id
             | Some weights ->
-                let weights = weights.``to``(torch.float64).reshape([| samples; -1L |])
+                let weights = rows weights
                 fun window -> window * weights
 
-        let sample =
-            torch.arange(samples, device = moved.device).unsqueeze 1L * (side * side)
-
-        let start = sample + fixedBin * side + first - 1L
-
-        let counts =
-            torch
-                .zeros([| samples * side * side |], dtype = torch.float64, device = moved.device)
-                .index_add(
-                    0L,
-                    torch.cat([| for k in 0L .. 3L -> start + k |]).flatten(),
-                    torch.cat([| for window in windows -> weight window |]).flatten(),
-                    1.0.ToScalar()
-                )
-                .view(samples, side, side)
-
-        let joint = counts / counts.sum([| 1L; 2L |], true).clamp_min 1e-30
-
-        // 0 log 0 is 0, with a finite slope.
-        let entropy (p: torch.Tensor) =
-            -(p * p.clamp_min(1e-12).log()).flatten(1L).sum(1L)
+        let joint = jointHistogram bins weight ((inUnit fixedImage).detach()) (inUnit moved)
 
         let ofFixed, ofMoved = entropy (joint.sum (2L)), entropy (joint.sum (1L))
         scope.MoveToOuter((ofFixed + ofMoved - entropy joint).``to`` moved.dtype)

@@ -16,6 +16,35 @@ type Prediction =
         Affine: (torch.Tensor * torch.Tensor) option
     }
 
+/// What `Network.Predict` is made of.
+module private Cascading =
+    let checkImages (fixedImage: torch.Tensor) (movingImage: torch.Tensor) =
+        if
+            fixedImage.dim () <> 5L
+            || fixedImage.shape[1] <> 1L
+            || fixedImage.shape <> movingImage.shape
+            || fixedImage.shape[2..] |> Array.exists (fun n -> n < 8L)
+        then
+            invalidArg
+                (nameof fixedImage)
+                ("two images [N, 1, Z, Y, X] of one size, 8 voxels a side or more, are needed; "
+                 + $"they are {Field.shapeOf fixedImage} and {Field.shapeOf movingImage}")
+
+    /// The total of a deformation (the composition of the stages' fields) under the affine map, always a tensor of
+    /// its own: one that is also a stage's field would be moved out of the scope twice.
+    let total
+        (image: torch.Tensor)
+        (affine: (torch.Tensor * torch.Tensor) option)
+        (deformation: torch.Tensor option)
+        : torch.Tensor =
+        let shape = image.shape
+
+        match affine, deformation with
+        | Some(w, b), Some d -> Field.underAffine w b d
+        | Some(w, b), None -> Field.affine w b (shape[2], shape[3], shape[4])
+        | None, Some d -> d.alias ()
+        | None, None -> torch.zeros ([| shape[0]; 3L; shape[2]; shape[3]; shape[4] |], device = image.device)
+
 /// A registration network: an affine stage, if any, and deformable stages. Its parameters are named
 /// `affine.LAYER.weight` and `stageK.LAYER.weight` (K from 1), and `.bias`; a single network is `stage1`.
 [<Sealed>]
@@ -38,35 +67,15 @@ type Network internal (architecture: Architecture, affine: AffineLayers option, 
     /// image and the original moving image, warped once by the total of the fields so far. The affine part of the total
     /// is evaluated exactly, not interpolated.
     member _.Predict(fixedImage: torch.Tensor, movingImage: torch.Tensor) : Prediction =
-        if
-            fixedImage.dim () <> 5L
-            || fixedImage.shape[1] <> 1L
-            || fixedImage.shape <> movingImage.shape
-            || fixedImage.shape[2..] |> Array.exists (fun n -> n < 8L)
-        then
-            invalidArg
-                (nameof fixedImage)
-                ("two images [N, 1, Z, Y, X] of one size, 8 voxels a side or more, are needed; "
-                 + $"they are {Field.shapeOf fixedImage} and {Field.shapeOf movingImage}")
-
+        Cascading.checkImages fixedImage movingImage
         use scope = torch.NewDisposeScope()
-        let shape = fixedImage.shape
         let pairWith (moved: torch.Tensor) = torch.cat ([| fixedImage; moved |], 1L)
 
         let affine =
             affine
             |> Option.map (fun stem -> AffineLayers.predict stem (pairWith movingImage))
 
-        // The total of a deformation (the composition of the stages' fields) under the affine map, always a tensor of
-        // its own: one that is also a stage's field would be moved out of the scope twice.
-        let total (deformation: torch.Tensor option) =
-            match affine, deformation with
-            | Some(w, b), Some d -> Field.underAffine w b d
-            | Some(w, b), None -> Field.affine w b (shape[2], shape[3], shape[4])
-            | None, Some d -> d.alias ()
-            | None, None ->
-                torch.zeros ([| shape[0]; 3L; shape[2]; shape[3]; shape[4] |], device = fixedImage.device)
-
+        let total = Cascading.total fixedImage affine
         let start = total None
 
         let first =

@@ -45,3 +45,17 @@ type RunEnd =
     | Done of RunResult
     /// Stopped from outside; `--resume` goes on.
     | Stopped of training: string * step: int
+
+module RunOptions =
+    /// A new run in the folder `run`, on the processor, which tells nobody of its progress.
+    let standard: RunOptions =
+        {
+            Folder = "run"
+            Resume = false
+            Only = []
+            Page = None
+            TensorBoard = false
+            Device = torch.CPU
+            Sink = ignore
+            Stop = CancellationToken.None
+        }

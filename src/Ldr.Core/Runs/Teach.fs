@@ -21,6 +21,18 @@ type TeachOptions =
         Stop: CancellationToken
     }
 
+module TeachOptions =
+    /// A store in the folder `fields`, filled on the processor.
+    let standard: TeachOptions =
+        {
+            Folder = "fields"
+            Training = None
+            Device = torch.CPU
+            Progress = fun _ _ -> ()
+            Caution = ignore
+            Stop = CancellationToken.None
+        }
+
 /// What a store holds now: fields of so many pairs, some of them made just now. Fewer than wanted: it was stopped.
 type TeachResult = { Pairs: int; Wanted: int; Made: int }
 

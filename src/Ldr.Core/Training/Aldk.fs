@@ -140,31 +140,46 @@ module LossWeights =
         }
 
 module Distillation =
-    /// Defaults of the released code where it has any.
+    /// The released code's values where it has any; the teacher is a training of that name.
+    let standard: Distillation =
+        {
+            Teacher = "teacher"
+            Objective = SquaredGap
+            Weight = 1.0
+            FieldDistance = 0.0
+            FieldWeights = Even
+            FieldDerivatives = 0.0
+            Beta = 0.1
+            Penalty = 0.1
+            Schedule = Schedule.reference
+            Discriminator = DiscriminatorOptions.standard
+            DiscriminatorRate = 1e-4
+        }
+
     let codec: Codec<Distillation> =
         codec {
             let! teacher = required "teacher" Codec.string _.Teacher
-            and! objective = optional "objective" Objective.codec SquaredGap _.Objective
-            and! weight = optional "weight" Codec.notNegative 1.0 _.Weight
-            and! fieldDistance = optional "field_distance" Codec.notNegative 0.0 _.FieldDistance
-            and! fieldWeights = optional "field_weights" FieldWeights.codec Even _.FieldWeights
+            and! objective = optional "objective" Objective.codec standard.Objective _.Objective
+            and! weight = optional "weight" Codec.notNegative standard.Weight _.Weight
+
+            and! fieldDistance =
+                optional "field_distance" Codec.notNegative standard.FieldDistance _.FieldDistance
+
+            and! fieldWeights =
+                optional "field_weights" FieldWeights.codec standard.FieldWeights _.FieldWeights
 
             and! fieldDerivatives =
-                optional "field_derivatives" Codec.notNegative 0.0 _.FieldDerivatives
+                optional "field_derivatives" Codec.notNegative standard.FieldDerivatives _.FieldDerivatives
 
-            and! beta = optional "beta" Codec.fraction 0.1 _.Beta
-            and! penalty = optional "penalty" Codec.notNegative 0.1 _.Penalty
-            and! schedule = optional "schedule" Schedule.codec Schedule.reference _.Schedule
+            and! beta = optional "beta" Codec.fraction standard.Beta _.Beta
+            and! penalty = optional "penalty" Codec.notNegative standard.Penalty _.Penalty
+            and! schedule = optional "schedule" Schedule.codec standard.Schedule _.Schedule
 
             and! discriminator =
-                optional
-                    "discriminator"
-                    DiscriminatorOptions.codec
-                    DiscriminatorOptions.standard
-                    _.Discriminator
+                optional "discriminator" DiscriminatorOptions.codec standard.Discriminator _.Discriminator
 
             and! discriminatorRate =
-                optional "discriminator_rate" Codec.positive 1e-4 _.DiscriminatorRate
+                optional "discriminator_rate" Codec.positive standard.DiscriminatorRate _.DiscriminatorRate
 
             return
                 {
@@ -377,6 +392,84 @@ module Aldk =
 
         term, distance, parts
 
+    /// The terms of a student's loss for one batch.
+    [<NoEquality; NoComparison>]
+    type private StudentTerms =
+        {
+            Alike: (string * float * torch.Tensor) list
+            Regular: (string * float * torch.Tensor) list
+            /// The objective's term and the distance to the teacher's field, where the student learns from it.
+            Distilled: (Distillation * torch.Tensor * torch.Tensor) option
+            /// Told beside the terms.
+            Parts: (string * torch.Tensor) list
+        }
+
+    let private studentTerms
+        (weights: LossWeights)
+        (adversary: Adversary option)
+        (iteration: Iteration)
+        : StudentTerms =
+        let alike = reconstruction weights iteration
+        let regular = regularity weights iteration.Student.Value
+
+        match adversary with
+        | Some a when Distillation.drawsStudent a.Distillation iteration.Turn ->
+            let term, distance, parts = distilled a iteration
+
+            {
+                Alike = alike
+                Regular = regular
+                Distilled = Some(a.Distillation, term, distance)
+                Parts = parts
+            }
+        | _ ->
+            {
+                Alike = alike
+                Regular = regular
+                Distilled = None
+                Parts = []
+            }
+
+    /// γ · reconstruction + (1 − γ) · (weight · objective + field_distance · distance) + regularisation; without a teacher
+    /// reconstruction + regularisation.
+    let private studentLoss (gamma: float) (terms: StudentTerms) : torch.Tensor =
+        let loss =
+            match terms.Distilled with
+            | Some(options, term, distance) ->
+                let share = 1.0 - gamma
+
+                let drawn =
+                    weighted terms.Alike * gamma.ToScalar()
+                    + term * (share * options.Weight).ToScalar()
+
+                // A factor of 0 would cost a way back through the field at every step, for nothing.
+                if options.FieldDistance > 0.0 then
+                    drawn + distance * (share * options.FieldDistance).ToScalar()
+                else
+                    drawn
+            | None -> weighted terms.Alike
+
+        if terms.Regular.IsEmpty then
+            loss
+        else
+            loss + weighted terms.Regular
+
+    let private studentReport (loss: torch.Tensor) (length: torch.Tensor) (terms: StudentTerms) : Metrics =
+        [
+            yield "loss", value loss
+            yield! report terms.Alike
+            yield! report terms.Regular
+
+            match terms.Distilled with
+            | Some(_, term, _) -> yield "objective", value term
+            | None -> ()
+
+            for name, part in terms.Parts do
+                yield name, value part
+
+            yield "length", value length
+        ]
+
     /// The student lowers γ · reconstruction + (1 − γ) · (weight · objective + field_distance · distance) + regularisation.
     /// Teacher and discriminator are held. Its gradient is cut to the norm `clip`, if there is one. What it predicts of a batch
     /// is gone after that batch's gradient.
@@ -388,49 +481,11 @@ module Aldk =
         : Step<Iteration list> =
         let gradient share (iteration: Iteration) =
             use _ = torch.NewDisposeScope()
-            let alike = reconstruction weights iteration
-            let regular = regularity weights iteration.Student.Value
-            let gamma = iteration.Turn.Gamma
-
-            let distilled =
-                match adversary with
-                | Some a when Distillation.drawsStudent a.Distillation iteration.Turn ->
-                    Some(a, distilled a iteration)
-                | _ -> None
-
-            let loss =
-                match distilled with
-                | Some(a, (term, distance, _)) ->
-                    let share = 1.0 - gamma
-
-                    let drawn =
-                        weighted alike * gamma.ToScalar()
-                        + term * (share * a.Distillation.Weight).ToScalar()
-
-                    // A factor of 0 would cost a way back through the field at every step, for nothing.
-                    if a.Distillation.FieldDistance > 0.0 then
-                        drawn + distance * (share * a.Distillation.FieldDistance).ToScalar()
-                    else
-                        drawn
-                | None -> weighted alike
-
-            let loss = if regular.IsEmpty then loss else loss + weighted regular
+            let terms = studentTerms weights adversary iteration
+            let loss = studentLoss iteration.Turn.Gamma terms
             lower share loss
             let length = iteration.Student.Value.Field.detach().norm(1).mean()
-
-            [
-                yield "loss", value loss
-                yield! report alike
-                yield! report regular
-                match distilled with
-                | Some(_, (term, _, parts)) ->
-                    yield "objective", value term
-
-                    for name, part in parts do
-                        yield name, value part
-                | None -> ()
-                yield "length", value length
-            ]
+            studentReport loss length terms
 
         fun _ batches ->
             let report = moveBy student batches gradient

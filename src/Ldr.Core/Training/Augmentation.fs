@@ -41,56 +41,79 @@ module Augmentation =
     /// Bias fields have so many knots' distances along an axis.
     let private biasCells = 3
 
+    /// Nothing happens; how much would, if it did.
+    let standard: Augmentation =
+        {
+            Flip = 0.0, 0.0, 0.0
+            Deformed = BothImages
+            AffineProbability = 0.0
+            Rotation = 10.0
+            Scale = 0.1
+            Shift = 2.0
+            ElasticProbability = 0.0
+            ElasticSpacing = 16.0
+            ElasticAmplitude = 3.0
+            GammaProbability = 0.0
+            Gamma = 0.3
+            NoiseProbability = 0.0
+            Noise = 0.02
+            BiasProbability = 0.0
+            Bias = 0.2
+        }
+
     let codec: Codec<Augmentation> =
         let bounded what most =
             Codec.notNegative |> Codec.where what (fun v -> v <= most)
 
         codec {
-            let! flip = optional "flip" (Codec.triple Codec.fraction) (0.0, 0.0, 0.0) _.Flip
+            let! flip = optional "flip" (Codec.triple Codec.fraction) standard.Flip _.Flip
 
             and! deformed =
                 optional
                     "deformed"
                     (Codec.choice [ "both", BothImages; "moving", MovingImage ])
-                    BothImages
+                    standard.Deformed
                     _.Deformed
 
             and! affineProbability =
-                optional "affine_probability" Codec.fraction 0.0 _.AffineProbability
+                optional "affine_probability" Codec.fraction standard.AffineProbability _.AffineProbability
 
             and! rotation =
-                optional "rotation" (bounded "degrees from 0 to 180" 180.0) 10.0 _.Rotation
+                optional "rotation" (bounded "degrees from 0 to 180" 180.0) standard.Rotation _.Rotation
 
-            and! scale = optional "scale" (bounded "a number from 0 to 1" 1.0) 0.1 _.Scale
-            and! shift = optional "shift" Codec.notNegative 2.0 _.Shift
+            and! scale =
+                optional "scale" (bounded "a number from 0 to 1" 1.0) standard.Scale _.Scale
+
+            and! shift = optional "shift" Codec.notNegative standard.Shift _.Shift
 
             and! elasticProbability =
-                optional "elastic_probability" Codec.fraction 0.0 _.ElasticProbability
+                optional "elastic_probability" Codec.fraction standard.ElasticProbability _.ElasticProbability
 
             and! elasticSpacing =
                 optional
                     "elastic_spacing"
                     (Codec.finite |> Codec.where "a number of mm, 1 or more" (fun v -> v >= 1.0))
-                    16.0
+                    standard.ElasticSpacing
                     _.ElasticSpacing
 
             and! elasticAmplitude =
-                optional "elastic_amplitude" Codec.notNegative 3.0 _.ElasticAmplitude
+                optional "elastic_amplitude" Codec.notNegative standard.ElasticAmplitude _.ElasticAmplitude
 
             and! gammaProbability =
-                optional "gamma_probability" Codec.fraction 0.0 _.GammaProbability
+                optional "gamma_probability" Codec.fraction standard.GammaProbability _.GammaProbability
 
-            and! gamma = optional "gamma" (bounded "a number from 0 to 3" 3.0) 0.3 _.Gamma
+            and! gamma =
+                optional "gamma" (bounded "a number from 0 to 3" 3.0) standard.Gamma _.Gamma
 
             and! noiseProbability =
-                optional "noise_probability" Codec.fraction 0.0 _.NoiseProbability
+                optional "noise_probability" Codec.fraction standard.NoiseProbability _.NoiseProbability
 
-            and! noise = optional "noise" Codec.notNegative 0.02 _.Noise
+            and! noise = optional "noise" Codec.notNegative standard.Noise _.Noise
 
             and! biasProbability =
-                optional "bias_probability" Codec.fraction 0.0 _.BiasProbability
+                optional "bias_probability" Codec.fraction standard.BiasProbability _.BiasProbability
 
-            and! bias = optional "bias" (bounded "a number from 0 to 3" 3.0) 0.2 _.Bias
+            and! bias = optional "bias" (bounded "a number from 0 to 3" 3.0) standard.Bias _.Bias
 
             return
                 {
@@ -159,41 +182,72 @@ module Augmentation =
     let private uniform (random: Random) bound =
         bound * (2.0 * random.NextDouble() - 1.0)
 
+    let private diagonal (d: float[]) =
+        Array2D.init 3 3 (fun i j -> if i = j then d[i] else 0.0)
+
+    /// A rotation about an axis.
+    let private turn (axis: int) (angle: float) =
+        let a, b = (axis + 1) % 3, (axis + 2) % 3
+        let r = diagonal [| 1.0; 1.0; 1.0 |]
+        r[a, a] <- cos angle
+        r[b, b] <- cos angle
+        r[a, b] <- -(sin angle)
+        r[b, a] <- sin angle
+        r
+
+    /// −1 along the axes that a pair is mirrored along, else 1.
+    let private mirrorOf (options: Augmentation) (pair: Seed) : float[] =
+        let px, py, pz = options.Flip
+
+        [| "x", px; "y", py; "z", pz |]
+        |> Array.map (fun (axis, p) -> if happens p ("flip " + axis) pair then -1.0 else 1.0)
+
+    /// A random affine map in voxels of a grid with that spacing: its matrix and its shift.
+    let private affineOf (options: Augmentation) (spacing: float[]) (image: Seed) =
+        if happens options.AffineProbability "affine?" image then
+            let random = Seed.random (Seed.split "affine" image)
+
+            let turns =
+                [
+                    for axis in 0..2 -> turn axis (uniform random options.Rotation * Math.PI / 180.0)
+                ]
+                |> List.reduce product
+
+            let scales = Array.init 3 (fun _ -> exp (uniform random options.Scale))
+            let inMm = product turns (diagonal scales)
+            let shift = Array.init 3 (fun i -> uniform random options.Shift / spacing[i])
+            Array2D.init 3 3 (fun i j -> inMm[i, j] * spacing[j] / spacing[i]), shift
+        else
+            diagonal [| 1.0; 1.0; 1.0 |], [| 0.0; 0.0; 0.0 |]
+
+    /// A random free-form deformation, [1, 3, Z, Y, X] in voxels.
+    let private elasticOf (options: Augmentation) (grid: Grid) (spacing: float[]) (image: Seed) =
+        if happens options.ElasticProbability "elastic?" image then
+            let random = Seed.random (Seed.split "elastic" image)
+            let step i = options.ElasticSpacing / spacing[i]
+
+            let bases = basis grid.Nx (step 0), basis grid.Ny (step 1), basis grid.Nz (step 2)
+
+            (spline 3 bases (fun channel -> uniform random options.ElasticAmplitude / spacing[channel]))
+                .unsqueeze
+                0L
+        else
+            torch.zeros [| 1L; 3L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
+
+    /// The same without affine maps and free-form deformations.
+    let private still (options: Augmentation) : Augmentation =
+        { options with
+            AffineProbability = 0.0
+            ElasticProbability = 0.0
+        }
+
     /// The displacement of one image, [1, 3, Z, Y, X] in voxels: mirrored as its pair is, and deformed if it is to be.
     let displacement (options: Augmentation) (grid: Grid) (pair: Seed) (image: Seed) (deform: bool) =
         let struct (sx, sy, sz) = grid.Spacing
         let spacing = [| sx; sy; sz |]
-        let px, py, pz = options.Flip
-
-        let mirror =
-            [| "x", px; "y", py; "z", pz |]
-            |> Array.map (fun (axis, p) -> if happens p ("flip " + axis) pair then -1.0 else 1.0)
-
-        let diagonal (d: float[]) =
-            Array2D.init 3 3 (fun i j -> if i = j then d[i] else 0.0)
-
-        let linear, shift =
-            if deform && happens options.AffineProbability "affine?" image then
-                let random = Seed.random (Seed.split "affine" image)
-
-                let turn axis =
-                    let angle = uniform random options.Rotation * Math.PI / 180.0
-                    let a, b = (axis + 1) % 3, (axis + 2) % 3
-                    let r = diagonal [| 1.0; 1.0; 1.0 |]
-                    r[a, a] <- cos angle
-                    r[b, b] <- cos angle
-                    r[a, b] <- -(sin angle)
-                    r[b, a] <- sin angle
-                    r
-
-                let turns = [ for axis in 0..2 -> turn axis ] |> List.reduce product
-                let scales = Array.init 3 (fun _ -> exp (uniform random options.Scale))
-                let inMm = product turns (diagonal scales)
-                let shift = Array.init 3 (fun i -> uniform random options.Shift / spacing[i])
-                Array2D.init 3 3 (fun i j -> inMm[i, j] * spacing[j] / spacing[i]), shift
-            else
-                diagonal [| 1.0; 1.0; 1.0 |], [| 0.0; 0.0; 0.0 |]
-
+        let own = if deform then options else still options
+        let mirror = mirrorOf options pair
+        let linear, shift = affineOf own spacing image
         let total = product (diagonal mirror) linear
 
         let w =
@@ -207,20 +261,7 @@ module Augmentation =
         let b =
             torch.tensor(Array.init 3 (fun i -> float32 (mirror[i] * shift[i]))).view(1L, 3L)
 
-        let elastic =
-            if deform && happens options.ElasticProbability "elastic?" image then
-                let random = Seed.random (Seed.split "elastic" image)
-                let step i = options.ElasticSpacing / spacing[i]
-
-                let bases = basis grid.Nx (step 0), basis grid.Ny (step 1), basis grid.Nz (step 2)
-
-                (spline 3 bases (fun channel -> uniform random options.ElasticAmplitude / spacing[channel]))
-                    .unsqueeze
-                    0L
-            else
-                torch.zeros [| 1L; 3L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
-
-        Field.underAffine w b elastic
+        Field.underAffine w b (elasticOf own grid spacing image)
 
     /// 1 where a displacement stays on the grid (up to half a voxel), else 0; [N, 1, Z, Y, X], on the displacement's device.
     let onGrid (displacement: torch.Tensor) =

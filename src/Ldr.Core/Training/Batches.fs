@@ -1,5 +1,6 @@
 namespace Ldr
 
+open System
 open TorchSharp
 open Ldr.Runtime.Geometry
 
@@ -27,155 +28,199 @@ module Batches =
     /// What a step does where its pairs' fields are not known, and a teacher that knows has nothing to say.
     let private withoutTeacher: Turn = { Gamma = 1.0; DiscriminatorMoves = 0 }
 
-    /// One batch of a step: its pairs and their tensors, and what is predicted of them. `first` is the place of its first pair
-    /// in the step; `known` makes pairs whose fields are known, of the fixed scans.
-    let private batch
+    /// What a batch is made for.
+    [<NoEquality; NoComparison>]
+    type private Place =
+        {
+            Job: TrainingJob
+            Clock: StepClock
+            Student: Network
+            /// The step.
+            Index: int
+            Turn: Turn
+            /// Makes pairs whose fields are known, of the fixed scans.
+            Known: KnownPairs option
+            /// The place of the batch's first pair in the step.
+            First: int
+        }
+
+        /// The seed of an item's draws.
+        member this.SeedOf(item: int) =
+            this.Job.Seed
+            |> Seed.split "augmentation"
+            |> Seed.at this.Index
+            |> Seed.at (this.First + item)
+
+    /// Pairs of subjects, by their indices, with their scans on one grid.
+    type private PairList = ((int * int) * PreparedPair) list
+
+    let private tensor
         (job: TrainingJob)
-        (clock: StepClock)
-        (student: Network)
-        (index: int)
-        (turn: Turn)
-        (known: KnownPairs option)
-        (first: int)
-        (subjects: (int * int) list)
-        : Iteration =
-        let set = job.Set
+        (grid: Grid)
+        (channels: int)
+        (values: float32[] list)
+        : torch.Tensor =
+        let shape =
+            [|
+                int64 values.Length
+                int64 channels
+                int64 grid.Nz
+                int64 grid.Ny
+                int64 grid.Nx
+            |]
+
+        values |> Array.concat |> Bridge.toTensor job.Device shape
+
+    /// What is wanted of the labels. It goes through the augmentation together, as channels.
+    let private labelMakers (weights: LossWeights) =
+        [
+            if weights.Dice > 0.0 then
+                TrainingSet.labelsOf
+            if weights.LabelDistance > 0.0 then
+                TrainingSet.depthsOf
+        ]
+
+    let private labels
+        (job: TrainingJob)
+        (grid: Grid)
+        (pairs: PairList)
+        : (torch.Tensor * torch.Tensor) option =
+        match labelMakers job.Options.Loss with
+        | [] -> None
+        | makers ->
+            let channels = makers.Length * job.Set.Labels.Value[0].Length
+
+            let maps =
+                pairs
+                |> List.map (fun (own, pair) ->
+                    let all = makers |> List.map (fun make -> make job.Set own pair)
+                    all |> List.map fst |> Array.concat, all |> List.map snd |> Array.concat)
+
+            let together pick =
+                maps |> List.map pick |> tensor job grid channels
+
+            Some(together fst, together snd)
+
+    /// The scans as they are.
+    let private plain (job: TrainingJob) (grid: Grid) (pairs: PairList) : Augmentation.Batch =
+        let images pick =
+            pairs |> List.map (snd >> pick) |> tensor job grid 1
+
+        {
+            Fixed = images _.Fixed
+            Moving = images _.Moving
+            Mask = images _.Inside
+            Labels = labels job grid pairs
+        }
+
+    /// The batch that the teacher sees, deformed as the student's but with its intensities as they are; the fields, where
+    /// they are known.
+    let private deformed
+        (place: Place)
+        (grid: Grid)
+        (plain: Augmentation.Batch)
+        : Augmentation.Batch * torch.Tensor option =
+        match place.Known, place.Job.Options.Augmentation with
+        | Some known, augmentation ->
+            let batch, field = KnownPairs.make known augmentation place.SeedOf grid plain
+            batch, Some field
+        | None, Some augmentation -> Augmentation.deform augmentation place.SeedOf grid plain, None
+        | None, None -> plain, None
+
+    /// Images as the student sees them. Known pairs have their own intensities.
+    let private seen (place: Place) (name: string) (images: torch.Tensor) : torch.Tensor =
+        match place.Known, place.Job.Options.Augmentation with
+        | None, Some augmentation -> Augmentation.intensities augmentation place.SeedOf name images
+        | _ -> images
+
+    /// The channels of the i-th of so many things wanted of the labels.
+    let private channels (parts: int) (index: int) (fixedMaps: torch.Tensor, movingMaps: torch.Tensor) =
+        let count = fixedMaps.shape[1] / int64 parts
+
+        let part (maps: torch.Tensor) =
+            maps.narrow (1L, int64 index * count, count)
+
+        part fixedMaps, part movingMaps
+
+    /// The teacher's field for a batch.
+    let private taught
+        (place: Place)
+        (grid: Grid)
+        (pairs: PairList)
+        (clean: Augmentation.Batch)
+        (truth: torch.Tensor option)
+        : torch.Tensor =
+        place.Clock.Measure StepPart.Teacher (fun () ->
+            match truth, place.Job.Teacher with
+            | Some field, _ -> field
+            | None, None -> invalidOp "a training without a teacher asked for its field"
+            | None, Some(Online teacher) ->
+                use _ = torch.no_grad ()
+                teacher.Predict(clean.Fixed, clean.Moving).Field
+            | None, Some(Fields teacher) ->
+                pairs
+                |> List.map (fun (own, pair) -> teacher own pair)
+                |> tensor place.Job grid 3)
+
+    /// The student's field without its history.
+    let private studentField
+        (place: Place)
+        (predict: unit -> Prediction)
+        (prediction: Lazy<Prediction>)
+        : torch.Tensor =
+        if place.Job.Options.Accumulate = 1 then
+            prediction.Value.Field.detach ()
+        else
+            // The histories of all batches together would take the memory of a large batch: each is predicted again.
+            use _ = torch.no_grad ()
+            (predict ()).Field
+
+    /// One batch of a step: its pairs and their tensors, and what is predicted of them.
+    let private batch (place: Place) (subjects: (int * int) list) : Iteration =
+        let job, weights = place.Job, place.Job.Options.Loss
 
         let subjects =
-            if known.IsSome then
+            if place.Known.IsSome then
                 subjects |> List.map (fun (f, _) -> f, f)
             else
                 subjects
 
-        let pairs = subjects |> List.map (fun own -> own, TrainingSet.pair set own)
+        let pairs = subjects |> List.map (fun own -> own, TrainingSet.pair job.Set own)
         let grid = (snd pairs.Head).Grid
+        let clean, truth = plain job grid pairs |> deformed place grid
+        let fixedImage = clean.Fixed |> seen place "fixed"
+        let moving = clean.Moving |> seen place "moving"
 
-        let tensor (channels: int) (values: float32[] list) =
-            let shape =
-                [|
-                    int64 pairs.Length
-                    int64 channels
-                    int64 grid.Nz
-                    int64 grid.Ny
-                    int64 grid.Nx
-                |]
+        let predict () =
+            place.Clock.Measure StepPart.Student (fun () -> place.Student.Predict(fixedImage, moving))
 
-            values |> Array.concat |> Bridge.toTensor job.Device shape
-
-        let images pick =
-            pairs |> List.map (snd >> pick) |> tensor 1
-
-        let weights = job.Options.Loss
-
-        // What is wanted of the labels goes through the augmentation together, as channels.
-        let ofLabels =
-            [
-                if weights.Dice > 0.0 then
-                    TrainingSet.labelsOf
-                if weights.LabelDistance > 0.0 then
-                    TrainingSet.depthsOf
-            ]
-
-        let labels =
-            if ofLabels.IsEmpty then
-                None
-            else
-                let channels = ofLabels.Length * set.Labels.Value[0].Length
-
-                let maps =
-                    pairs
-                    |> List.map (fun (own, pair) ->
-                        let all = ofLabels |> List.map (fun make -> make set own pair)
-                        all |> List.map fst |> Array.concat, all |> List.map snd |> Array.concat)
-
-                Some(maps |> List.map fst |> tensor channels, maps |> List.map snd |> tensor channels)
-
-        let step = job.Seed |> Seed.split "augmentation" |> Seed.at index
-
-        let vary change value =
-            match job.Options.Augmentation with
-            | Some augmentation -> change augmentation (fun item -> Seed.at (first + item) step) value
-            | None -> value
-
-        // The teacher sees the pair deformed as the student does, but its intensities as they are.
-        let plain: Augmentation.Batch =
-            {
-                Fixed = images _.Fixed
-                Moving = images _.Moving
-                Mask = images _.Inside
-                Labels = labels
-            }
-
-        let clean, truth =
-            match known with
-            | Some known ->
-                let own item = Seed.at (first + item) step
-                let batch, field = KnownPairs.make known job.Options.Augmentation own grid plain
-                batch, Some field
-            | None -> plain |> vary (fun options own -> Augmentation.deform options own grid), None
-
-        let seen name images =
-            if known.IsSome then
-                images
-            else
-                vary (fun options own -> Augmentation.intensities options own name) images
-
-        let fixedImage = clean.Fixed |> seen "fixed"
-        let moving = clean.Moving |> seen "moving"
-
-        let timed part action = clock.Measure part action
-
-        /// The channels of the i-th of what is wanted of the labels.
-        let part (index: int64) (fixedMaps: torch.Tensor, movingMaps: torch.Tensor) =
-            let count = fixedMaps.shape[1] / int64 ofLabels.Length
-            fixedMaps.narrow (1L, index * count, count), movingMaps.narrow (1L, index * count, count)
-
-        let predict () = student.Predict(fixedImage, moving)
-        let prediction = lazy timed StepPart.Student predict
-
-        let teacherField =
-            lazy
-                timed StepPart.Teacher (fun () ->
-                    match truth, job.Teacher with
-                    | Some field, _ -> field
-                    | None, None -> invalidOp "a training without a teacher asked for its field"
-                    | None, Some(Online teacher) ->
-                        use _ = torch.no_grad ()
-                        teacher.Predict(clean.Fixed, clean.Moving).Field
-                    | None, Some(Fields teacher) ->
-                        pairs |> List.map (fun (own, pair) -> teacher own pair) |> tensor 3)
+        let prediction = lazy predict ()
+        let teacherField = lazy taught place grid pairs clean truth
 
         match job.Teacher, job.Options.Distillation with
         // As with the images: within the step they would use up what a protected call may allocate.
-        | Some(Fields _), Some distillation when Distillation.asksTeacher distillation turn ->
+        | Some(Fields _), Some distillation when Distillation.asksTeacher distillation place.Turn ->
             teacherField.Force() |> ignore
         | _ -> ()
 
+        let wanted = (labelMakers weights).Length
+
+        let labels isWanted index =
+            if isWanted then
+                clean.Labels |> Option.map (channels wanted index)
+            else
+                None
+
         {
-            Turn = turn
-            Clock = clock
+            Turn = place.Turn
+            Clock = place.Clock
             Fixed = fixedImage
             Moving = moving
             Mask = clean.Mask
-            Labels =
-                if weights.Dice > 0.0 then
-                    clean.Labels |> Option.map (part 0L)
-                else
-                    None
-            Depths =
-                if weights.LabelDistance > 0.0 then
-                    clean.Labels |> Option.map (part (int64 ofLabels.Length - 1L))
-                else
-                    None
+            Labels = labels (weights.Dice > 0.0) 0
+            Depths = labels (weights.LabelDistance > 0.0) (wanted - 1)
             Student = prediction
-            StudentField =
-                lazy
-                    (if job.Options.Accumulate = 1 then
-                         prediction.Value.Field.detach ()
-                     else
-                         // The histories of all batches together would take the memory of a large batch: each is predicted again.
-                         use _ = torch.no_grad ()
-                         (timed StepPart.Student predict).Field)
+            StudentField = lazy studentField place predict prediction
             TeacherField = teacherField
         }
 
@@ -201,4 +246,15 @@ module Batches =
             subjects
             |> List.chunkBySize job.Options.Batch
             |> List.mapi (fun part own ->
-                batch job clock student index turn known (part * job.Options.Batch) own))
+                let place =
+                    {
+                        Job = job
+                        Clock = clock
+                        Student = student
+                        Index = index
+                        Turn = turn
+                        Known = known
+                        First = part * job.Options.Batch
+                    }
+
+                batch place own))

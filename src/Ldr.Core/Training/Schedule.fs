@@ -101,6 +101,13 @@ module Schedule =
     let codec: Codec<Schedule> = Codec.list phase
 
 module LearningRate =
+    let standard =
+        {
+            Initial = 1e-4
+            Decay = Constant
+            Cycles = 1
+        }
+
     /// The rate at a step (counted from 0) of `steps`.
     let at (steps: int) (step: int) (rate: LearningRate) : float =
         match rate.Decay with
@@ -115,9 +122,13 @@ module LearningRate =
             let! initial = required "initial" Codec.positive _.Initial
 
             and! decay =
-                optional "decay" (Codec.choice [ "constant", Constant; "cosine", Cosine ]) Constant _.Decay
+                optional
+                    "decay"
+                    (Codec.choice [ "constant", Constant; "cosine", Cosine ])
+                    standard.Decay
+                    _.Decay
 
-            and! cycles = optional "cycles" Codec.positiveInt 1 _.Cycles
+            and! cycles = optional "cycles" Codec.positiveInt standard.Cycles _.Cycles
 
             return
                 {

@@ -21,14 +21,6 @@ module Step =
     let all (steps: Step<'context> list) : Step<'context> =
         (nothing, steps) ||> List.fold (fun before step -> before |> andThen step)
 
-    /// Acts on steps 0, n, 2n …
-    let every (n: int) (step: Step<'context>) : Step<'context> =
-        fun index context -> if index % n = 0 then step index context else []
-
-    /// Acts where the condition on the context holds.
-    let onlyWhen (condition: 'context -> bool) (step: Step<'context>) : Step<'context> =
-        fun index context -> if condition context then step index context else []
-
 module Metrics =
     /// The means of several reports, in the order of their first appearance.
     let average (reports: Metrics seq) : Metrics =

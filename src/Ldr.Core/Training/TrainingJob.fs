@@ -89,6 +89,29 @@ type TrainingJob =
     }
 
 module TrainingOptions =
+    /// What is taken where an experiment says nothing, with a name, a network and a number of steps to begin with.
+    let standard: TrainingOptions =
+        {
+            Name = "student"
+            Seeds = []
+            Architecture = Architecture.Single(Stage.Ldr StudentWidths.standard)
+            Start = None
+            Steps = 1000
+            Batch = 2
+            Accumulate = 1
+            Pairs = None
+            Augmentation = None
+            Known = None
+            LearningRate = LearningRate.standard
+            Clip = None
+            Average = None
+            Loss = LossWeights.standard
+            Distillation = None
+            ValidateEvery = 500
+            CheckpointEvery = 500
+            EarlyStopping = None
+        }
+
     let codec: Codec<TrainingOptions> =
         codec {
             let! name = required "name" Codec.fileName _.Name
@@ -104,22 +127,17 @@ module TrainingOptions =
             and! architecture = required "architecture" Architecture.codec _.Architecture
             and! start = maybe "start" Codec.string _.Start
             and! steps = required "steps" Codec.positiveInt _.Steps
-            and! batch = optional "batch" Codec.positiveInt 2 _.Batch
-            and! accumulate = optional "accumulate" Codec.positiveInt 1 _.Accumulate
+            and! batch = optional "batch" Codec.positiveInt standard.Batch _.Batch
+
+            and! accumulate =
+                optional "accumulate" Codec.positiveInt standard.Accumulate _.Accumulate
+
             and! pairs = maybe "pairs" Codec.positiveInt _.Pairs
             and! augmentation = maybe "augmentation" Augmentation.codec _.Augmentation
             and! known = maybe "known" KnownPairs.codec _.Known
 
             and! learningRate =
-                optional
-                    "learning_rate"
-                    LearningRate.codec
-                    {
-                        Initial = 1e-4
-                        Decay = Constant
-                        Cycles = 1
-                    }
-                    _.LearningRate
+                optional "learning_rate" LearningRate.codec standard.LearningRate _.LearningRate
 
             and! clip = maybe "clip" Codec.positive _.Clip
 
@@ -130,12 +148,14 @@ module TrainingOptions =
                      |> Codec.where "a number between 0 and 1" (fun v -> v > 0.0 && v < 1.0))
                     _.Average
 
-            and! loss = optional "loss" LossWeights.codec LossWeights.standard _.Loss
+            and! loss = optional "loss" LossWeights.codec standard.Loss _.Loss
             and! distillation = maybe "distillation" Distillation.codec _.Distillation
-            and! validateEvery = optional "validate_every" Codec.positiveInt 500 _.ValidateEvery
+
+            and! validateEvery =
+                optional "validate_every" Codec.positiveInt standard.ValidateEvery _.ValidateEvery
 
             and! checkpointEvery =
-                optional "checkpoint_every" Codec.positiveInt 500 _.CheckpointEvery
+                optional "checkpoint_every" Codec.positiveInt standard.CheckpointEvery _.CheckpointEvery
 
             and! earlyStopping = maybe "early_stopping" Codec.positiveInt _.EarlyStopping
 

@@ -16,6 +16,34 @@ let tests =
     testList
         "experiment"
         [
+            test "what an experiment leaves out is as in the options to start from" {
+                let read codec text =
+                    Codec.ofText "" codec text |> Error.orRaise
+
+                Expect.equal
+                    (read
+                        TrainingOptions.codec
+                        """{"name": "student", "architecture": "ldr", "steps": 1000}""")
+                    TrainingOptions.standard
+                    "training"
+
+                Expect.equal
+                    (read Distillation.codec """{"teacher": "teacher"}""")
+                    Distillation.standard
+                    "distillation"
+
+                Expect.equal (read Augmentation.codec "{}") Augmentation.standard "augmentation"
+                Expect.equal (read KnownPairs.codec "{}") KnownPairs.standard "known pairs"
+                Expect.equal (read LossWeights.codec "{}") LossWeights.standard "loss"
+                Expect.equal (read EvaluationOptions.codec "{}") EvaluationOptions.standard "evaluation"
+
+                Expect.equal
+                    (read
+                        DataOptions.codec
+                        """{"source": "synthetic", "size": [32, 48, 32], "split": {"train": 60, "validation": 4, "test": 16}}""")
+                    DataOptions.standard
+                    "data"
+            }
             for file in Directory.GetFiles(shipped, "*.json") |> Array.sort do
                 test $"{Path.GetFileName file} is read, and written as it was resolved" {
                     // A teacher's model is made by another experiment: another file stands in for it.

@@ -45,16 +45,6 @@ let tests =
                 (act "first" |> Step.andThen (act "second")) 0 () |> ignore
                 Expect.equal (List.ofSeq order) [ "first"; "second" ] "order"
             }
-            testProperty "every n acts on each n-th step, from the first"
-            <| fun (n: FsCheck.PositiveInt) (index: FsCheck.NonNegativeInt) ->
-                let acted = (named "s" |> Step.every n.Get) index.Get 0 |> List.isEmpty |> not
-                acted = (index.Get % n.Get = 0)
-            testProperty "onlyWhen asks the context"
-            <| fun (context: int) ->
-                let acted =
-                    (named "s" |> Step.onlyWhen (fun c -> c > 3)) 0 context |> List.isEmpty |> not
-
-                acted = (context > 3)
             test "a schedule repeats each cycle, phase after phase" {
                 let turns = List.init 10 (Schedule.at schedule)
 
