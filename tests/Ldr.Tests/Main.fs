@@ -64,6 +64,7 @@ let private all =
                     Core.BadExperimentTests.tests
                     Core.KeyTableTests.tests
                     Core.DataPageTests.tests
+                    Core.PageTests.tests
                 ]
             testList
                 "cli"
