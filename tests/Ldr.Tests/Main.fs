@@ -83,6 +83,7 @@ let private all =
                     Cli.TrainingRecordTests.tests
                     Cli.SurvivalTests.tests
                     Cli.RcnTests.tests
+                    Cli.ReadmeTests.tests
                 ]
             Fuzz.FuzzTests.tests
             NativeFixTests.tests
