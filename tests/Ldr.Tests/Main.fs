@@ -66,6 +66,7 @@ let private all =
                     Core.BadExperimentTests.tests
                     Core.KeyTableTests.tests
                     Core.DataPageTests.tests
+                    Core.PageTests.tests
                 ]
             testList
                 "cli"
@@ -84,6 +85,7 @@ let private all =
                     Cli.TrainingRecordTests.tests
                     Cli.SurvivalTests.tests
                     Cli.RcnTests.tests
+                    Cli.ReadmeTests.tests
                 ]
             Fuzz.FuzzTests.tests
             NativeFixTests.tests

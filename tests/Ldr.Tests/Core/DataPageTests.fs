@@ -144,12 +144,14 @@ let tests =
         "data pages"
         [
             for page, pairs, hasDice, hasTre in pages do
-                testInFolder $"docs/reference/data/{page}.md: its example is trained on and scored" (fun folder ->
-                    for row in run folder page do
-                        Expect.equal row.Pairs pairs "pairs"
-                        Expect.equal (Double.IsFinite row.Dice) hasDice "Dice"
-                        Expect.equal (Double.IsFinite row.TreMm) hasTre "TRE"
-                        Expect.equal (Double.IsFinite row.TreBeforeMm) hasTre "TRE before")
+                testInFolder
+                    $"docs/reference/data/{page}.md: its example is trained on and scored"
+                    (fun folder ->
+                        for row in run folder page do
+                            Expect.equal row.Pairs pairs "pairs"
+                            Expect.equal (Double.IsFinite row.Dice) hasDice "Dice"
+                            Expect.equal (Double.IsFinite row.TreMm) hasTre "TRE"
+                            Expect.equal (Double.IsFinite row.TreBeforeMm) hasTre "TRE before")
 
             test "every form has a page, and every page is listed" {
                 let kinds =
@@ -162,7 +164,8 @@ let tests =
                 let listed = pages |> List.map (fun (page, _, _, _) -> page)
                 Expect.equal (List.sort kinds) (List.sort listed) "kinds"
 
-                let index = File.ReadAllText(Repository.root </> "docs" </> "reference" </> "data" </> "README.md")
+                let index =
+                    File.ReadAllText(Repository.root </> "docs" </> "reference" </> "data" </> "README.md")
 
                 for page in listed do
                     Expect.stringContains index $"({page}.md)" "the index"

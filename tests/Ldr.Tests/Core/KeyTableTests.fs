@@ -57,7 +57,8 @@ let tests =
     testList
         "key table"
         [
-            test "docs/reference/experiments.md has every key of an experiment with its type, default and meaning" {
+            test
+                "docs/reference/experiments.md has every key of an experiment with its type, default and meaning" {
                 let file = Path.Combine(root, "docs", "reference", "experiments.md")
                 let found = differences wanted (File.ReadAllLines file |> List.ofArray)
 
