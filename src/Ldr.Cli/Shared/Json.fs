@@ -12,7 +12,7 @@ let object (pairs: (string * (JsonNode | null)) list) : JsonNode =
 
     node
 
-let list (nodes: (JsonNode | null) seq) : JsonNode = JsonArray(Array.ofSeq nodes)
+let list (nodes: (JsonNode | null) list) : JsonNode = JsonArray(Array.ofList nodes)
 
 let text (value: string) : JsonNode =
     nonNull (JsonValue.Create value) :> JsonNode
@@ -27,3 +27,8 @@ let boolean (value: bool) : JsonNode = JsonValue.Create value
 
 /// With 6 decimals; null for what is not finite.
 let number: float -> JsonNode | null = JsonNumber.rounded
+
+let numbers (values: float[]) : JsonNode = JsonArray(values |> Array.map number)
+
+let texts (values: string seq) : JsonNode =
+    list [ for value in values -> text value ]

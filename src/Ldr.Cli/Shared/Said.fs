@@ -1,9 +1,10 @@
 namespace Ldr.Cli
 
+open System
 open System.Text.Json.Nodes
 
-/// The same, for people and for programs.
-type Answer = { Text: string; Json: string }
+/// The same, for people and for programs; JSON is written only where it is printed.
+type Answer = { Text: string; Json: Lazy<string> }
 
 /// What a verb has to say when it is done.
 type Said =
@@ -16,15 +17,15 @@ type Said =
     }
 
 module Said =
-    /// An answer whose JSON is a text already.
-    let answer (text: string) (json: string) : Said =
+    /// An answer whose JSON is a text.
+    let answer (text: string) (json: Lazy<string>) : Said =
         {
             Answer = Some { Text = text; Json = json }
             Remarks = []
             Code = ExitCode.ok
         }
 
-    let both (text: string) (json: JsonNode) : Said = answer text (json.ToJsonString())
+    let both (text: string) (json: JsonNode) : Said = answer text (lazy json.ToJsonString())
 
     /// Lines of text.
     let lines (lines: string list) (json: JsonNode) : Said = both (String.concat "\n" lines) json

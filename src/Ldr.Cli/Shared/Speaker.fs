@@ -26,7 +26,7 @@ type Speaker(json: bool, verbose: bool) =
         match ending with
         | Ok said ->
             for answer in Option.toList said.Answer do
-                printfn "%s" (if json then answer.Json else answer.Text)
+                printfn "%s" (if json then answer.Json.Value else answer.Text)
 
             for remark in said.Remarks do
                 eprintfn "%s" remark

@@ -58,7 +58,7 @@ let private run (file: string) (assignments: string list) =
     result {
         let! experiment = Experiment.read file assignments
         let! data = loaded experiment.Data |> orAbsent
-        return Said.answer (words file data experiment) (Codec.toLine Experiment.codec experiment)
+        return Said.answer (words file data experiment) (lazy Codec.toLine Experiment.codec experiment)
     }
 
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =

@@ -55,7 +55,7 @@ type TorchPredictor(device: torch.Device, model: Model) =
             let field = deformation.After initial
             clock.Restart()
             let moved = Warp.Linear(movingScan, field)
-            Prediction(field, deformation, initial, alignment, moved, network, clock.Elapsed)
+            FieldPrediction(field, deformation, initial, alignment, moved, network, clock.Elapsed)
 
 module ModelGrids =
     /// Refuses a fixed scan that would need too many voxels at a model's spacing: a header in metres, mostly. `name` is the

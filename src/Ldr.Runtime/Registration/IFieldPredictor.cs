@@ -26,7 +26,7 @@ public interface IFieldPredictor
     /// <param name="cancellation">Stops between two layers.</param>
     /// <exception cref="ArgumentException">The fixed scan needs too many voxels at the model's spacing.</exception>
     /// <exception cref="OperationCanceledException">It was stopped.</exception>
-    Prediction Predict(
+    FieldPrediction Predict(
         Volume fixedScan,
         Volume movingScan,
         Alignment? alignment = null,
@@ -42,7 +42,7 @@ public interface IFieldPredictor
 /// <param name="Moved">The moving scan on the fixed scan's grid, resampled once.</param>
 /// <param name="NetworkTime">Time in the network.</param>
 /// <param name="WarpTime">Time in the last warp.</param>
-public sealed record Prediction(
+public sealed record FieldPrediction(
     DisplacementField Field,
     DisplacementField Deformation,
     Affine Initial,

@@ -122,7 +122,7 @@ public sealed class Registrar : IDisposable
         internal RegistrationResult Run()
         {
             (Start start, TimeSpan aligning) = Timed(Align);
-            (Prediction? predicted, bool leftOut) = Predict(start);
+            (FieldPrediction? predicted, bool leftOut) = Predict(start);
             Affine initial = predicted?.Initial ?? start.Map ?? Affine.Identity;
             DisplacementField? begun = predicted?.Deformation ?? options.StartField?.ResampleTo(fixedScan.Grid, options.Threads);
             (Refined? refined, TimeSpan refining) = Timed(() => Refine(initial, begun));
@@ -240,7 +240,7 @@ public sealed class Registrar : IDisposable
             return found;
         }
 
-        private (Prediction? Predicted, bool LeftOut) Predict(Start start)
+        private (FieldPrediction? Predicted, bool LeftOut) Predict(Start start)
         {
             if (predictor is null)
             {
@@ -248,7 +248,7 @@ public sealed class Registrar : IDisposable
             }
 
             Begin(RegistrationStage.Predicting);
-            Prediction predicted;
+            FieldPrediction predicted;
             if (start.Map is Affine map)
             {
                 predicted = predictor.Predict(

@@ -59,7 +59,7 @@ public sealed class StudentPredictor : IFieldPredictor, IDisposable
     public VerdictThresholds? Thresholds { get; }
 
     /// <inheritdoc/>
-    public Prediction Predict(
+    public FieldPrediction Predict(
         Volume fixedScan,
         Volume movingScan,
         Alignment? alignment = null,
@@ -78,7 +78,7 @@ public sealed class StudentPredictor : IFieldPredictor, IDisposable
                 own.IsIdentity ? field : new DisplacementField(grid, GC.AllocateUninitializedArray<float>(length));
             Volume moved = new(grid, GC.AllocateUninitializedArray<float>((int)grid.Count));
             Times times = Run(own, fixedScan, movingScan, field.Vectors, deformation.Vectors, moved.Values, progress, cancellation);
-            return new Prediction(field, deformation, own.Initial, own.Alignment, moved, times.Network, times.Warp);
+            return new FieldPrediction(field, deformation, own.Initial, own.Alignment, moved, times.Network, times.Warp);
         }
     }
 

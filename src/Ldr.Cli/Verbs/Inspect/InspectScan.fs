@@ -14,10 +14,9 @@ let private sizeNode (grid: Grid) =
 
 let private spacingNode (grid: Grid) =
     let struct (x, y, z) = grid.Spacing
-    Json.list [ Json.number x; Json.number y; Json.number z ]
+    Json.numbers [| x; y; z |]
 
-let private affineNode (map: Affine) =
-    map.ToRows() |> Seq.map Json.number |> Json.list
+let private affineNode (map: Affine) = Json.numbers (map.ToRows())
 
 let private sizeWords (grid: Grid) =
     $"{grid.Nx} × {grid.Ny} × {grid.Nz} voxels"
@@ -52,7 +51,7 @@ let private nifti (path: string) (header: NiftiHeader) =
                 "orientation", Json.text grid.Orientation
                 "type", Json.text (string header.StoredAs)
                 "affine", affineNode grid.VoxelToWorld
-                "warnings", header.Warnings |> Seq.map Json.text |> Json.list
+                "warnings", Json.texts header.Warnings
             ])
 
 /// A NIfTI file.

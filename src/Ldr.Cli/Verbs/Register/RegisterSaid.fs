@@ -54,7 +54,7 @@ let private qualityKeys (quality: RegistrationQuality) : (string * (JsonNode | n
         "content_overlap_percent", Json.number quality.ContentOverlapPercent
         "content_mm", Json.number quality.ContentMm
         "volume_factor", Json.number quality.VolumeFactor
-        "outside_training", quality.OutsideTraining |> Seq.map Json.text |> Json.list
+        "outside_training", Json.texts quality.OutsideTraining
         "overlap_percent", Json.number quality.OverlapPercent
         "outside_percent", Json.number quality.OutsidePercent
         "inverse_error_mean_mm", Json.number quality.InverseError.MeanMm
@@ -93,7 +93,7 @@ let private node (f: Findings) : JsonNode =
             "initial_alignment", Json.text (startWord result.StartedBy)
             if f.Inputs.Model.IsSome then
                 "network_left_out", Json.boolean result.NetworkLeftOut
-            "affine", result.Initial.ToRows() |> Seq.map Json.number |> Json.list
+            "affine", Json.numbers (result.Initial.ToRows())
             "milliseconds", timesNode result
             for agreement in Option.toList f.Agreement do
                 "labels", RegisterOverlap.node agreement
@@ -105,13 +105,15 @@ let private node (f: Findings) : JsonNode =
                 "folded_percent_before", Json.number unfolded.FoldedBeforePercent
                 "diffeomorphic_change_mean_mm", Json.number unfolded.Fit.MeanChangeMm
                 "diffeomorphic_change_max_mm", Json.number unfolded.Fit.MaxChangeMm
-            for error in Option.toList f.InverseError do
+            match f.InverseError with
+            | Some error ->
                 "inverse_transform", Json.maybeText o.InverseTransform
                 "inverse_residual_mean_mm", Json.number error.MeanMm
                 "inverse_residual_max_mm", Json.number error.MaxMm
+            | None -> ()
             "peak_mb", Json.number (peakMegabytes ())
             "verdict", Json.text (verdictWord quality.Verdict)
-            "reasons", quality.Reasons |> Seq.map Json.text |> Json.list
+            "reasons", Json.texts quality.Reasons
         ]
 
 let private lines (f: Findings) : string list =
