@@ -91,13 +91,46 @@ let private all =
             NativeFixTests.tests
         ]
 
+/// The parts of the suite that run beside each other, see `./test`: those that compute in this process, and those that start programs.
+let private part (name: string) =
+    let wanted (test: Test) =
+        match test with
+        | TestLabel(label, _, _) -> (label = "cli") = (name = "programs")
+        | _ -> name = "here"
+
+    match name, all with
+    | ("here" | "programs"), TestLabel(label, TestList(tests, state), focus) ->
+        Some(TestLabel(label, TestList(tests |> List.filter wanted, state), focus))
+    | _ -> None
+
+/// How many tests the environment variable LDR_SLOWEST lets the run name, by their time.
+let private slowest (times: Collections.Concurrent.ConcurrentBag<string * TimeSpan>) =
+    match Int32.TryParse(Environment.GetEnvironmentVariable "LDR_SLOWEST") with
+    | true, count ->
+        for name, time in times |> Seq.sortByDescending snd |> Seq.truncate count do
+            printfn "%6.1f s  %s" time.TotalSeconds name
+    | _ -> ()
+
 [<EntryPoint>]
 let main arguments =
     torch.set_num_threads 1
     let mutable counts = None
+    let times = Collections.Concurrent.ConcurrentBag()
+
+    let tests, arguments =
+        match arguments with
+        | [| "--part"; name |] ->
+            match part name with
+            | Some tests -> tests, [||]
+            | None -> failwith $"--part {name}: give here or programs"
+        | _ -> all, arguments
 
     let printer =
         { TestPrinters.defaultPrinter with
+            passed =
+                fun name time ->
+                    times.Add(name, time)
+                    TestPrinters.defaultPrinter.passed name time
             summary =
                 fun config summary ->
                     async {
@@ -124,7 +157,9 @@ let main arguments =
                 CLIArguments.JoinWith "/"
             ]
             arguments
-            all
+            tests
+
+    slowest times
 
     // The last line is for programs that read it: plain, on the raw stream.
     match counts with
