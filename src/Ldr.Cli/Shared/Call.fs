@@ -67,7 +67,9 @@ module Call =
     let carryOut (commandLine: string list) (call: Call) : int =
         let common = call.Common
         let speaker = Speaker(common.Json, common.Verbose)
-        common.Threads |> Option.iter (fun count -> Ldr.Runtime.Transforms.Threads.Most <- count)
+
+        common.Threads
+        |> Option.iter (fun count -> Ldr.Runtime.Transforms.Threads.Most <- count)
 
         call.Run
             {
