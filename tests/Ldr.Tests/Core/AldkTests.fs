@@ -168,6 +168,47 @@ let private error (b: Bench) =
     let gap = iteration.Student.Value.Field - iteration.TeacherField.Value
     float (gap.square().sum(1L).mean().item<float32>())
 
+let private gradients (network: torch.nn.Module) : float[] =
+    [|
+        for parameter in network.parameters () do
+            match parameter.grad with
+            | null -> ()
+            | own -> yield! numbers own
+    |]
+
+/// A cascade with an affine stage, all of whose terms of the loss count.
+let private cascaded () =
+    let architecture =
+        Architecture.Cascade
+            {
+                Affine = Some(AffineLight 2)
+                Stages = 2
+                Stage =
+                    Stage.LdrHalf
+                        {
+                            Encoder = [ 4; 4; 8; 8 ]
+                            Decoder = [ 8; 4; 4 ]
+                        }
+            }
+
+    let network = Network.create (Seed.ofInt 6) architecture
+    use _ = torch.no_grad ()
+
+    for struct (name, parameter) in network.named_parameters () do
+        let deviation =
+            if name.Contains "flow" then 0.3
+            elif name.Contains "matrix" then 0.3
+            else 0.0
+
+        if deviation > 0.0 && name.EndsWith "weight" then
+            parameter.normal_ (0.0, deviation, generator = new torch.Generator(6UL))
+            |> ignore
+
+    network
+
+let private maps (seed: int) =
+    torch.cat ([| image seed; image (seed + 1) |], 1L)
+
 let tests =
     testSequenced
     <| testList
@@ -575,6 +616,217 @@ let tests =
                     ]
 
                 Expect.isLessThan (List.last falling) (0.95 * falling.Head) "it falls"
+            }
+
+            test "the discriminator's loss is its term and λ times the penalty, and so is its gradient" {
+                let moved (penalty: float) =
+                    let b = bench Critic
+
+                    let options =
+                        { b.Adversary.Distillation with
+                            Penalty = penalty
+                        }
+
+                    let report = Aldk.discriminatorStep b.Judge options 0 (b.Iteration 0.3)
+
+                    // The critic raises the teacher's mean and lowers the student's.
+                    let term = find "judged_student" report - find "judged_teacher" report
+
+                    Expect.floatClose
+                        Accuracy.low
+                        (find "discriminator" report)
+                        (term + penalty * find "penalty" report)
+                        $"λ = {penalty}"
+
+                    find "penalty" report, gradients b.Judge.Network
+
+                let penalty, without = moved 0.0
+                let _, one = moved 1.0
+                let _, three = moved 3.0
+                Expect.isGreaterThan penalty 1e-3 "there is a penalty"
+
+                let change (a: float[]) (b: float[]) = Array.map2 (-) a b
+
+                let length (v: float[]) =
+                    v |> Array.sumBy (fun x -> x * x) |> sqrt
+
+                let first, all = change one without, change three without
+                Expect.isGreaterThan (length first) (1e-3 * length without) "the penalty has a gradient"
+
+                Expect.isLessThan
+                    (length (change all (first |> Array.map ((*) 3.0))))
+                    (1e-3 * length all)
+                    "three times as much with three times λ"
+            }
+
+            test "β is the teacher's share of the field that the penalty is taken on" {
+                let norm beta =
+                    let b = bench Critic
+
+                    let options =
+                        { b.Adversary.Distillation with
+                            Beta = beta
+                        }
+
+                    Aldk.discriminatorStep b.Judge options 0 (b.Iteration 0.3)
+                    |> find "gradient_norm"
+
+                let b = bench Critic
+                let iteration = (b.Iteration 0.3).Head
+                let student, teacher = iteration.StudentField.Value, iteration.TeacherField.Value
+                let images = torch.cat ([| iteration.Fixed; iteration.Moving |], 1L)
+
+                let expected field =
+                    Discrimination.normalise teacher field
+                    |> Discrimination.gradientNorm (fun place ->
+                        Discrimination.mean (b.Judge.Network.Judge(images, place)))
+                    |> number
+
+                Expect.floatClose Accuracy.low (norm 0.0) (expected student) "0: the student's"
+                Expect.floatClose Accuracy.low (norm 1.0) (expected teacher) "1: the teacher's"
+                Expect.isGreaterThan (abs (norm 0.0 / norm 1.0 - 1.0)) 1e-3 "they differ"
+            }
+
+            test "the student's loss is the sum of its terms, each with its weights" {
+                let b = bench PatchGap
+                let student = cascaded ()
+                let fixedImage, moving = image 4, image 5
+                let prediction = lazy student.Predict(fixedImage, moving)
+                let gamma, fieldWeight, derivativeWeight, objectiveWeight = 0.3, 1.7, 0.6, 40.0
+
+                let weights =
+                    [
+                        "similarity", gamma
+                        "dice_loss", gamma * 0.4
+                        "label_distance", gamma * 3.5
+                        "objective", (1.0 - gamma) * objectiveWeight
+                        "field_distance", (1.0 - gamma) * fieldWeight
+                        "field_derivatives", (1.0 - gamma) * fieldWeight * derivativeWeight
+                        "smoothness", 0.7
+                        "bending", 0.3
+                        "log_jacobian", 0.2
+                        "determinant", 0.15
+                        "orthogonality", 0.25
+                    ]
+
+                let options =
+                    {
+                        Similarity = Correlation
+                        Smoothness = 0.7
+                        Bending = 0.3
+                        LogJacobian = 0.2
+                        Determinant = 0.15
+                        Orthogonality = 0.25
+                        Dice = 0.4
+                        LabelDistance = 3.5
+                    }
+
+                let adversary =
+                    { b.Adversary with
+                        Distillation =
+                            { b.Adversary.Distillation with
+                                Weight = objectiveWeight
+                                FieldDistance = fieldWeight
+                                FieldDerivatives = derivativeWeight
+                            }
+                    }
+
+                let iteration =
+                    { (b.Iteration gamma).Head with
+                        Student = prediction
+                        Labels = Some(maps 20, maps 22)
+                        Depths = Some(maps 24, maps 26)
+                    }
+
+                let expectedSmoothness =
+                    use _ = torch.no_grad ()
+
+                    student.Predict(fixedImage, moving).StageFields
+                    |> List.map (Regularity.smoothness >> number)
+
+                let learner: Learner<Network> =
+                    {
+                        Network = student
+                        Optimiser = torch.optim.Adam(student.parameters (), 1e-3)
+                    }
+
+                let report = Aldk.studentStep learner options None (Some adversary) 0 [ iteration ]
+                let loss = find "loss" report
+
+                for name, weight in weights do
+                    Expect.isGreaterThan (abs (weight * find name report)) (2e-4 * abs loss) $"{name} counts"
+
+                let sum = weights |> List.sumBy (fun (name, weight) -> weight * find name report)
+                Expect.isLessThan (abs (loss - sum)) (2e-5 * abs loss) "the sum"
+
+                Expect.equal expectedSmoothness.Length 2 "a field of each stage"
+
+                Expect.floatClose
+                    Accuracy.low
+                    (find "smoothness" report)
+                    (List.sum expectedSmoothness)
+                    "every stage's own field"
+            }
+
+            test
+                "the distance to the teacher's field is in the teacher's units, and counts what its weights say" {
+                let b = bench FieldDistance
+                let mask = torch.ones size
+                mask.narrow(2L, 0L, 16L).zero_() |> ignore
+
+                let iteration =
+                    { (b.Iteration 0.0).Head with
+                        Mask = mask
+                    }
+
+                let student, teacher =
+                    use _ = torch.no_grad ()
+                    numbers iteration.StudentField.Value, numbers iteration.TeacherField.Value
+
+                let count = student.Length / 3
+
+                let lengths =
+                    Array.init count (fun i ->
+                        Seq.sum (
+                            seq { for c in 0..2 -> (student[c * count + i] - teacher[c * count + i]) ** 2.0 }
+                        ))
+
+                // The mean squared length of the teacher's vectors.
+                let unit = (teacher |> Array.sumBy (fun v -> v * v)) / float count
+
+                let content = numbers (Discrimination.content mask iteration.Fixed)
+
+                let distance (weights: FieldWeights) =
+                    let options =
+                        { b.Adversary.Distillation with
+                            FieldWeights = weights
+                        }
+
+                    let fresh = bench FieldDistance
+
+                    Aldk.studentStep
+                        fresh.Student
+                        silent
+                        None
+                        (Some
+                            { fresh.Adversary with
+                                Distillation = options
+                            })
+                        0
+                        [
+                            { (fresh.Iteration 0.0).Head with
+                                Mask = mask
+                            }
+                        ]
+                    |> find "objective"
+
+                Expect.floatClose Accuracy.low (distance Even) (Array.average lengths / unit) "all alike"
+
+                Expect.floatClose
+                    Accuracy.low
+                    (distance Content)
+                    (Array.average (Array.map2 (*) lengths content) / unit)
+                    "content alone"
             }
 
             test "a gradient is cut to its norm" {

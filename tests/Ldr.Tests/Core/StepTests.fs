@@ -58,6 +58,39 @@ let tests =
                     [ 0; 0; 1; 0; 0; 1; 0; 5; 0; 5 ]
                     "once where γ < 1, or as it is told"
             }
+            test "a phase counts its cycle from its own start" {
+                let phase steps cycle =
+                    {
+                        Steps = steps
+                        Cycle = cycle
+                        DiscriminatorMoves = None
+                    }
+
+                let schedule =
+                    [ phase (Some 5) [ 1.0 ]; phase (Some 3) [ 0.2; 0.4 ]; phase None [ 0.6; 0.8 ] ]
+
+                Expect.equal
+                    (List.init 11 (Schedule.at schedule >> _.Gamma) |> List.skip 4)
+                    [ 1.0; 0.2; 0.4; 0.2; 0.6; 0.8; 0.6 ]
+                    "γ"
+            }
+            test "the average's decay rises from a tenth to its own" {
+                for move, decay in [ 0, 0.1; 8, 0.5; 80, 0.9; 1000, 0.9 ] do
+                    Expect.floatClose Accuracy.high (WeightAverage.decayAt 0.9 move) decay $"move {move}"
+            }
+            test "only a higher Dice is better, and patience counts the others" {
+                let first = EarlyStopping.after 10 0.5 None
+                let same = EarlyStopping.after 20 0.5 (Some first)
+                let worse = EarlyStopping.after 30 0.4 (Some same)
+                let better = EarlyStopping.after 40 0.6 (Some worse)
+                Expect.equal first { Dice = 0.5; Step = 10; Since = 0 } "the first"
+                Expect.equal same { first with Since = 1 } "as good"
+                Expect.equal worse { first with Since = 2 } "worse"
+                Expect.equal better { Dice = 0.6; Step = 40; Since = 0 } "better"
+                Expect.isFalse (EarlyStopping.isOver (Some 2) (Some same)) "patient"
+                Expect.isTrue (EarlyStopping.isOver (Some 2) (Some worse)) "no more"
+                Expect.isFalse (EarlyStopping.isOver None (Some worse)) "for ever"
+            }
             test "after the last phase the student learns alone" {
                 Expect.equal
                     (Schedule.at (List.truncate 1 schedule) 6)
@@ -108,6 +141,24 @@ let tests =
                 Expect.isLessThan (LearningRate.at 100 49 rate) 1e-5 "end of the first"
                 Expect.floatClose Accuracy.high (LearningRate.at 100 50 rate) 1e-3 "start of the second"
                 Expect.floatClose Accuracy.high (LearningRate.at 100 75 rate) 5e-4 "middle of the second"
+            }
+            test "the watchdog's bounds are those that its messages name" {
+                let kinds metrics =
+                    Watchdog.warnings metrics |> List.map fst
+
+                let both value =
+                    [ "judged_student", value; "judged_teacher", value ]
+
+                for metrics, wrong, fine in
+                    [
+                        (fun v -> [ "length", v ]), 0.049, 0.051
+                        both, 0.019, 0.021
+                        both, 0.981, 0.979
+                        (fun v -> [ "gradient_norm", v ]), 0.009, 0.011
+                        (fun v -> [ "gradient_norm", v ]), 10.1, 9.9
+                    ] do
+                    Expect.equal (kinds (metrics wrong)).Length 1 $"{metrics wrong}"
+                    Expect.equal (kinds (metrics fine)) [] $"{metrics fine}"
             }
             test "the watchdog barks at what is wrong, and at nothing else" {
                 let kinds metrics =

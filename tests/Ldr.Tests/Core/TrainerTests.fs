@@ -137,6 +137,36 @@ let tests =
     <| testList
         "trainer"
         [
+            testInFolder "every step has the learning rate of its place" (fun folder ->
+                let after name steps decay =
+                    let own =
+                        { options with
+                            Steps = steps
+                            LearningRate =
+                                {
+                                    Initial = 1e-3
+                                    Decay = decay
+                                    Cycles = 1
+                                }
+                        }
+
+                    trained
+                        { job (folder </> name) false CancellationToken.None ignoreEvents with
+                            Options = own
+                        }
+                    |> weights
+                    |> Array.concat
+
+                // The second of two steps has half the rate of the first, and Adam's move is in proportion to it.
+                let first, whole, half =
+                    after "one" 1 Constant, after "two" 2 Constant, after "cosine" 2 Cosine
+
+                let move = Array.map2 (-) whole first
+                Expect.isGreaterThan (Array.max move) 1e-4f "it moves"
+
+                for full, short in Array.zip move (Array.map2 (-) half first) do
+                    Expect.isLessThan (abs (short - 0.5f * full)) 2e-6f "half as far")
+
             testInFolder
                 "the same seed gives the same weights, and a stopped run goes on to them bit by bit"
                 (fun folder ->
