@@ -136,7 +136,7 @@ let private lines (f: Findings) : string list =
 let said (f: Findings) : Said =
     let quality = f.Result.Quality
 
-    { Said.lines (lines f) (node f) with
+    { Said.answer (String.concat "\n" (lines f)) (lazy (node f).ToJsonString()) with
         Remarks = [ for reason in quality.Reasons -> $"{verdictWord quality.Verdict}: {reason}" ]
         Code =
             match quality.Verdict with
