@@ -137,6 +137,61 @@ let tests =
     <| testList
         "trainer"
         [
+            testInFolder "a checkpoint keeps what the training knew" (fun folder ->
+                use network = Network.create (Seed.ofInt 1) options.Architecture
+
+                let savables =
+                    [
+                        {
+                            Name = "network"
+                            Module = network
+                            Optimiser = None
+                        }
+                    ]
+
+                let state =
+                    {
+                        Step = 3
+                        Pending = [ [ "loss", 3.0 ]; [ "loss", 2.0; "dice", 0.5 ] ]
+                        Best = Some { Dice = 0.4; Step = 2; Since = 1 }
+                    }
+
+                Checkpoint.write folder "student" state savables |> Error.orRaise |> ignore
+
+                Expect.equal
+                    (Checkpoint.tryRestore folder "student" (fun _ -> failtest) savables)
+                    (Ok(Some state))
+                    "step, pending reports in their order, and the best validation")
+
+            testInFolder "another program's fields lose the pair's initial alignment" (fun folder ->
+                let grid = Grid(8, 9, 10, Affine.Scaling(2.0, 1.5, 3.0))
+                let initial = Affine.Translation(3.0, -2.0, 5.0)
+
+                let pair: PreparedPair =
+                    {
+                        Grid = grid
+                        Fixed = [||]
+                        Moving = [||]
+                        Inside = [||]
+                        Initial = initial
+                    }
+
+                let own =
+                    DisplacementField(
+                        grid,
+                        Array.init (3 * int grid.Count) (fun i -> 0.1f * float32 (i % 7))
+                    )
+
+                Nifti.WriteField(folder </> "a--b.nii.gz", own.After initial)
+
+                let read =
+                    FieldStore.openFolder folder
+                    |> Result.bind (fun store -> FieldStore.read store ("a", "b") pair)
+                    |> Error.orRaise
+
+                for found, expected in Array.zip read own.Vectors do
+                    Expect.isLessThan (abs (found - expected)) 1e-4f "in voxels, after the alignment")
+
             testInFolder "every step has the learning rate of its place" (fun folder ->
                 let after name steps decay =
                     let own =

@@ -94,6 +94,34 @@ let private learning =
                                     failtest
                                         $"{name}, batches of {batch}: {a} instead of {e}, the largest is {largest}")
 
+            testInFolder "the discriminator has a learning rate of its own" (fun folder ->
+                let weights rate =
+                    let own = folder </> $"{rate}"
+
+                    distilling
+                        own
+                        (fun o ->
+                            { o with
+                                Steps = 1
+                                Distillation =
+                                    o.Distillation
+                                    |> Option.map (fun d -> { d with DiscriminatorRate = rate })
+                            })
+                        ignore
+                    |> trained
+                    |> ignore
+
+                    checkpoint own 1
+                    |> Map.filter (fun name _ -> name.StartsWith "discriminator.weights.")
+                    |> Map.values
+                    |> Array.concat
+
+                // Adam's first move is as long as the rate.
+                let largest =
+                    Array.map2 (fun a b -> abs (a - b)) (weights 3e-3) (weights 1e-3) |> Array.max
+
+                Expect.isLessThan (abs (largest - 2e-3f)) 2e-5f "the difference of the rates")
+
             testInFolder
                 "the average is that of the weights after every step; it is validated and saved"
                 (fun folder ->
