@@ -44,7 +44,15 @@ public static class Folding
         return OfSlices(determinants.Grid, z => determinants.Values.AsMemory(z * slice, slice), mask);
     }
 
-    private static FoldingMeasure OfSlices(Grid grid, Func<int, ReadOnlyMemory<float>> slice, Volume? mask)
+    /// <summary>The same of the voxels that are inside, where there is a mask too in both.</summary>
+    internal static FoldingMeasure OfDeterminants(Volume determinants, bool[] inside, Volume? mask)
+    {
+        int slice = determinants.Grid.Nx * determinants.Grid.Ny;
+        return OfSlices(determinants.Grid, z => determinants.Values.AsMemory(z * slice, slice), mask, inside);
+    }
+
+    private static FoldingMeasure OfSlices(
+        Grid grid, Func<int, ReadOnlyMemory<float>> slice, Volume? mask, bool[]? inside = null)
     {
         if (mask is not null && !mask.Grid.SameAs(grid))
         {
@@ -68,7 +76,7 @@ public static class Folding
                 int row = (grid.Nx * (y + (grid.Ny * z))) + border;
                 for (int x = 0; x < interior.Length; x++)
                 {
-                    if (mask is null || mask.Values[row + x] != 0)
+                    if ((mask is null || mask.Values[row + x] != 0) && (inside is null || inside[row + x]))
                     {
                         own.Add(interior[x]);
                     }

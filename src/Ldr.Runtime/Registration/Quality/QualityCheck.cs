@@ -114,14 +114,7 @@ public static class QualityCheck
     private static (FoldingMeasure All, FoldingMeasure Content) FoldingOf(DisplacementField field, Volume fixedScan, Volume? mask)
     {
         Volume determinants = Jacobian.Determinants(field);
-        bool[] content = Content.Of(fixedScan);
-        float[] counts = new float[content.Length];
-        for (int i = 0; i < counts.Length; i++)
-        {
-            counts[i] = content[i] && (mask is null || mask.Values[i] > 0) ? 1 : 0;
-        }
-
-        return (Folding.OfDeterminants(determinants, mask), Folding.OfDeterminants(determinants, new Volume(fixedScan.Grid, counts)));
+        return (Folding.OfDeterminants(determinants, mask), Folding.OfDeterminants(determinants, Content.Of(fixedScan), mask));
     }
 
     private static RegistrationQuality Judge(RegistrationQuality q, Grid grid, bool byModel, VerdictThresholds? own)
