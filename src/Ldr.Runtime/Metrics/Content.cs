@@ -18,8 +18,14 @@ public static class Content
     /// <summary>The same of as many values.</summary>
     internal static bool[] Of(float[] values)
     {
-        double[] range = Percentile.Of(values, 0.5, 99.5);
-        double dark = range[0] + (Dark * (range[1] - range[0]));
+        double dark = DarkOf(values);
         return Array.ConvertAll(values, v => v > dark);
+    }
+
+    /// <summary>Up to this value, what surrounds the content.</summary>
+    internal static double DarkOf(float[] values)
+    {
+        double[] range = Percentile.Of(values, 0.5, 99.5);
+        return range[0] + (Dark * (range[1] - range[0]));
     }
 }

@@ -24,16 +24,7 @@ public static class Folding
     public static FoldingMeasure Measure(DisplacementField field, Volume? mask = null)
     {
         ArgumentNullException.ThrowIfNull(field);
-        Grid grid = field.Grid;
-        return OfSlices(
-            grid,
-            z =>
-            {
-                float[] slice = new float[grid.Nx * grid.Ny];
-                Jacobian.Slice(field, z, slice);
-                return slice;
-            },
-            mask);
+        return OfSlices(field.Grid, SlicesOf(field), mask, null).All;
     }
 
     /// <summary>The same from determinants that are at hand, as <see cref="Jacobian.Determinants"/> gives them.</summary>
@@ -41,26 +32,32 @@ public static class Folding
     {
         ArgumentNullException.ThrowIfNull(determinants);
         int slice = determinants.Grid.Nx * determinants.Grid.Ny;
-        return OfSlices(determinants.Grid, z => determinants.Values.AsMemory(z * slice, slice), mask);
+        return OfSlices(determinants.Grid, z => determinants.Values.AsMemory(z * slice, slice), mask, null).All;
     }
 
-    /// <summary>The same of the voxels that are inside, where there is a mask too in both.</summary>
-    internal static FoldingMeasure OfDeterminants(Volume determinants, bool[] inside, Volume? mask)
+    /// <summary>The same of all voxels, and of a scan's content; where there is a mask, of what it lets count.</summary>
+    internal static (FoldingMeasure All, FoldingMeasure Content) Measure(DisplacementField field, Volume? mask, Volume scan) =>
+        OfSlices(field.Grid, SlicesOf(field), mask, scan.Values);
+
+    /// <summary>Determinants slice by slice: those of a large field would take as much memory as a scan.</summary>
+    private static Func<int, ReadOnlyMemory<float>> SlicesOf(DisplacementField field) => z =>
     {
-        int slice = determinants.Grid.Nx * determinants.Grid.Ny;
-        return OfSlices(determinants.Grid, z => determinants.Values.AsMemory(z * slice, slice), mask, inside);
-    }
+        float[] slice = new float[field.Grid.Nx * field.Grid.Ny];
+        Jacobian.Slice(field, z, slice);
+        return slice;
+    };
 
-    private static FoldingMeasure OfSlices(
-        Grid grid, Func<int, ReadOnlyMemory<float>> slice, Volume? mask, bool[]? inside = null)
+    private static (FoldingMeasure All, FoldingMeasure Content) OfSlices(
+        Grid grid, Func<int, ReadOnlyMemory<float>> slice, Volume? mask, float[]? scan)
     {
         if (mask is not null && !mask.Grid.SameAs(grid))
         {
             throw new ArgumentException("The mask lies on another grid than the field.", nameof(mask));
         }
 
+        double dark = scan is null ? 0 : Content.DarkOf(scan);
         int border = Math.Min(grid.Nx, Math.Min(grid.Ny, grid.Nz)) < 3 ? 0 : 1;
-        Tally[] parts = new Tally[grid.Nz];
+        (Tally All, Tally Content)[] parts = new (Tally, Tally)[grid.Nz];
         Slices.ForEach(grid, 0, z =>
         {
             if (z < border || z >= grid.Nz - border)
@@ -70,28 +67,37 @@ public static class Folding
 
             ReadOnlySpan<float> determinants = slice(z).Span;
             Tally own = default;
+            Tally ownContent = default;
             for (int y = border; y < grid.Ny - border; y++)
             {
                 ReadOnlySpan<float> interior = determinants.Slice((y * grid.Nx) + border, grid.Nx - (2 * border));
                 int row = (grid.Nx * (y + (grid.Ny * z))) + border;
                 for (int x = 0; x < interior.Length; x++)
                 {
-                    if ((mask is null || mask.Values[row + x] != 0) && (inside is null || inside[row + x]))
+                    if (mask is not null && mask.Values[row + x] == 0)
                     {
-                        own.Add(interior[x]);
+                        continue;
+                    }
+
+                    own.Add(interior[x]);
+                    if (scan is not null && scan[row + x] > dark)
+                    {
+                        ownContent.Add(interior[x]);
                     }
                 }
             }
 
-            parts[z] = own;
+            parts[z] = (own, ownContent);
         });
         Tally all = default;
-        foreach (Tally part in parts)
+        Tally allContent = default;
+        foreach ((Tally part, Tally partContent) in parts)
         {
             all.Add(part);
+            allContent.Add(partContent);
         }
 
-        return all.Measure();
+        return (all.Measure(), allContent.Measure());
     }
 
     /// <summary>Whether a determinant is outside 1/3 to 3, or no number.</summary>

@@ -131,7 +131,7 @@ public sealed class Registrar : IDisposable
             bool asPredicted = refined is null && unfolded is null && ReferenceEquals(compared.Moving, moving);
             (DisplacementField field, Volume moved, TimeSpan warping) = predicted is not null && asPredicted
                 ? (predicted.Field, predicted.Moved, predicted.WarpTime)
-                : Resample((unfolded?.Fit.Field ?? deformation).After(initial));
+                : Resample(unfolded?.Fit.Field ?? deformation, initial);
             return new RegistrationResult(predictor, options, fixedScan, moving)
             {
                 Field = field,
@@ -316,10 +316,11 @@ public sealed class Registrar : IDisposable
             return new Unfolded(DiffeomorphicFit.To(deformation, options.Threads, bounds.Least, bounds.Most, cancellation), folded);
         }
 
-        private (DisplacementField Field, Volume Moved, TimeSpan Time) Resample(DisplacementField field)
+        private (DisplacementField Field, Volume Moved, TimeSpan Time) Resample(DisplacementField deformation, Affine initial)
         {
             Begin(RegistrationStage.Resampling);
             Tidy();
+            DisplacementField field = deformation.After(initial);
             (Volume moved, TimeSpan time) = Timed(() => Warp.Linear(moving, field, options.Threads));
             return (field, moved, time);
         }

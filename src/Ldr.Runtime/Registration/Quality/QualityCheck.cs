@@ -52,7 +52,7 @@ public static class QualityCheck
         Stopwatch clock = Stopwatch.StartNew();
 
         // Folding looks at every voxel; what else there is takes as long on another thread.
-        Task<(FoldingMeasure All, FoldingMeasure Content)> folding = Task.Run(() => FoldingOf(field, fixedScan, fixedMask));
+        Task<(FoldingMeasure All, FoldingMeasure Content)> folding = Task.Run(() => Folding.Measure(field, fixedMask, fixedScan));
         QualityLattice lattice = new(fixedScan, fixedMask);
         float[] before = lattice.Unmoved(movingScan, initial, out double overlap);
         float[] after = lattice.Moved(moved, field, movingScan.Grid, out double outside);
@@ -108,13 +108,6 @@ public static class QualityCheck
         QualityLattice lattice = new(fixedScan, fixedMask);
         double before = lattice.Detail(lattice.Unmoved(movingScan, initial, out _));
         return before >= VerdictThresholds.AgreeingDetail && lattice.DetailOf(moved) < before;
-    }
-
-    /// <summary>How regular a field is where it counts, and in the content of what counts.</summary>
-    private static (FoldingMeasure All, FoldingMeasure Content) FoldingOf(DisplacementField field, Volume fixedScan, Volume? mask)
-    {
-        Volume determinants = Jacobian.Determinants(field);
-        return (Folding.OfDeterminants(determinants, mask), Folding.OfDeterminants(determinants, Content.Of(fixedScan), mask));
     }
 
     private static RegistrationQuality Judge(RegistrationQuality q, Grid grid, bool byModel, VerdictThresholds? own)
