@@ -112,8 +112,18 @@ let private parseVerb (arguments: string[]) : Result<Call, Refusal> =
     with :? ArguParseException as error ->
         Error(refusal arguments error)
 
+/// An argument without a letter, as a shell makes of a variable that is not set; no option takes one.
+let private tryEmpty (arguments: string[]) : string option =
+    arguments
+    |> Array.tryFindIndex String.IsNullOrWhiteSpace
+    |> Option.map (fun index ->
+        match arguments |> Array.take index |> Array.tryFindBack _.StartsWith('-') with
+        | Some option -> $"{option}: its value is empty; give it one, or leave the option out"
+        | None -> "an argument is empty; leave it out, or give it its text")
+
 let private parse (arguments: string[]) : Result<Call, Refusal> =
     match Array.tryHead arguments with
+    | _ when (tryEmpty arguments).IsSome -> Error(WrongUsage (tryEmpty arguments).Value)
     | None -> Error(Help(parser.Value.PrintUsage()))
     | Some "--version" when arguments.Length = 1 ->
         Error(Help(string (Assembly.GetExecutingAssembly().GetName().Version)))

@@ -84,6 +84,7 @@ let private all =
                     Cli.ShippedTests.tests
                     Cli.TrainingRecordTests.tests
                     Cli.SurvivalTests.tests
+                    Cli.PromiseCliTests.tests
                     Cli.RcnTests.tests
                     Cli.ReadmeTests.tests
                 ]

@@ -1,4 +1,4 @@
-/// Standard output and standard error whose device may be full.
+/// Standard output and standard error, which may be closed, or whose device may be full.
 module Ldr.Cli.StandardStreams
 
 open System
@@ -7,14 +7,16 @@ open System.Text
 open Ldr.Runtime.Formats
 
 /// Passes on what is written; `failed` hears of the error when that cannot be done.
-type private Guarded(inner: Stream, failed: IOException -> unit) =
+type private Guarded(inner: Stream, failed: exn -> unit) =
     inherit Stream()
 
     let guard (action: unit -> unit) =
         try
             action ()
-        with :? IOException as e ->
-            failed e
+        with
+        | :? IOException
+        // What a stream that was closed before the start says.
+        | :? UnauthorizedAccessException as e -> failed e
 
     override _.CanRead = false
     override _.CanSeek = false
@@ -39,12 +41,12 @@ let private writer stream =
 /// From now on, what cannot be written to standard output is bad input, as it is of any file; and what cannot be written to
 /// standard error is lost, since there is no place left to complain.
 let guard () =
-    let full (e: IOException) =
+    let full (e: exn) =
         raise (
             InvalidFileException(
                 "standard output",
                 $"cannot be written ({e.Message})",
-                "check the free space of what it goes to",
+                "check the free space of what it goes to, and that it is open",
                 e
             )
         )

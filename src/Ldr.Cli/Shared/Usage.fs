@@ -19,5 +19,5 @@ let millimetres (name: string) (value: float option) : Result<float option, stri
 /// Gradient steps at each level.
 let steps (value: int option) : Result<int option, string> =
     match value with
-    | Some n when n < 0 -> Error "--refine: give a whole number, 0 or more"
+    | Some n when n < 0 || n > 10_000 -> Error "--refine: give a whole number from 0 to 10000"
     | _ -> Ok value

@@ -8,6 +8,7 @@ open Argu
 open FsToolkit.ErrorHandling
 open Ldr
 open Ldr.Cli
+open Ldr.Runtime.Formats
 open Ldr.Runtime.Registration.Quality
 
 type Arguments =
@@ -62,6 +63,7 @@ let private run (o: Options) =
     result {
         do! checkName o.Output
         let! source = ModelFile.resolve o.Model
+        OutputFiles.CheckApart(source :: Option.toList o.Verdict @ o.Figures, [ o.Output ])
         let! verdict = o.Verdict |> Option.traverseResult thresholds
 
         let! figures =

@@ -133,9 +133,13 @@ module BidsForm =
                         }
         }
 
+    /// Hidden files too.
+    let private everything =
+        EnumerationOptions(AttributesToSkip = enum 0, IgnoreInaccessible = false)
+
     let private entriesOf (folder: string) : Entry list =
         Directory.GetDirectories(folder, "sub-*")
-        |> Seq.collect (fun person -> Directory.GetFiles(person, "*", SearchOption.AllDirectories))
+        |> Seq.collect (DataFiles.filesBelow everything)
         |> Seq.choose entry
         |> Seq.filter (fun e -> e.Entities.ContainsKey "sub")
         |> Seq.sortBy _.Path

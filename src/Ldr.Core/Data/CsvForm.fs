@@ -52,7 +52,7 @@ module CsvForm =
 
     /// The lines of a table that say something, with their numbers.
     let private linesOf (file: string) : Result<(int * string) list, Error> =
-        Error.guard (fun () -> File.ReadAllLines file)
+        Error.guard (fun () -> TextFile.readLines file)
         |> Result.map (fun lines ->
             Array.indexed lines
             |> Array.map (fun (i, line) -> i + 1, line.TrimStart '\uFEFF')

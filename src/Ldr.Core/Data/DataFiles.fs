@@ -18,6 +18,21 @@ module internal DataFiles =
     let folderOf (file: string) : string =
         Path.GetDirectoryName(Path.GetFullPath file) |> string
 
+    /// The files in a folder and below it, each folder once, whatever links lead to it.
+    let filesBelow (options: EnumerationOptions) (folder: string) : string seq =
+        let seen = Collections.Generic.HashSet<string>()
+
+        let rec walk (folder: string) =
+            seq {
+                if seen.Add(FileNode.RealPath folder) then
+                    yield! Directory.EnumerateFiles(folder, "*", options)
+
+                    for inner in Directory.EnumerateDirectories(folder, "*", options) do
+                        yield! walk inner
+            }
+
+        walk folder
+
     /// The name of the folder of a file, for a data set that gives itself none.
     let folderName (file: string) : string =
         Path.GetFileName(folderOf file) |> string
@@ -178,7 +193,7 @@ module internal DataFiles =
     /// Landmarks of a point file in world millimetres. `bare`: a file of three columns without a header counts voxels.
     let landmarks (bare: bool) (image: string) (path: string) : Result<Landmarks, Error> =
         Error.guardResult (fun () ->
-            let lines = if bare then File.ReadAllLines path else [||]
+            let lines = if bare then TextFile.readLines path else [||]
 
             match Array.tryHead lines with
             | Some first when numbersOf first |> Array.forall Double.IsFinite ->

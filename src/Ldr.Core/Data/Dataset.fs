@@ -213,7 +213,7 @@ module DataOptions =
                         | _ -> None)
 
                 and! random =
-                    maybe "random" Codec.positiveInt (function
+                    maybe "random" Codec.count (function
                         | Some(RandomPerSubject count) -> Some count
                         | _ -> None)
 

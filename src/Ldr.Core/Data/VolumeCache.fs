@@ -15,7 +15,9 @@ type VolumeCache = { Folder: string; MostBytes: int64 }
 /// Decoded scans on disk, so that a data set that does not fit into memory is decoded once. A file is named by what it was made
 /// of (the scan's path, size and time, and how it was prepared), so it is never out of date; it has a digest, so one that was
 /// damaged is not used. It appears by a rename: a process that is killed leaves no part, and two processes that write the same
-/// one do no harm. Whatever goes wrong with the cache costs time and nothing else: the scan is decoded again.
+/// one do no harm. Only its own files are ever removed: temporary ones by `AtomicFile`, others by
+/// the form of their names, and no links. Below the folder of temporary files its folder is private: it belongs to the user, and
+/// nobody else may enter it; where that cannot be had, nothing is kept. Whatever goes wrong with the cache costs time and nothing else: the scan is decoded again.
 module VolumeCache =
     /// Changes whenever the files' form or the decoding does.
     let private version = "LDRVOL01"
@@ -45,7 +47,7 @@ module VolumeCache =
             | true, value when value >= 0.0 && value <= 1e6 -> Ok value
             | _ -> Error(BadInput $"LDR_CACHE_GB is \"{text}\"; give a number of gigabytes, 0 or more")
 
-    /// By the environment variables `LDR_CACHE` (a folder, default `ldr-cache` below that of temporary files) and
+    /// By the environment variables `LDR_CACHE` (a folder, default `ldr-cache-USER` below that of temporary files) and
     /// `LDR_CACHE_GB` (default 50; 0: nothing is kept).
     let standard () : Result<VolumeCache, Error> =
         gigabytes ()
@@ -53,7 +55,8 @@ module VolumeCache =
             {
                 Folder =
                     variable "LDR_CACHE"
-                    |> Option.defaultWith (fun () -> Path.Combine(Path.GetTempPath(), "ldr-cache"))
+                    |> Option.defaultWith (fun () ->
+                        Path.Combine(Path.GetTempPath(), $"ldr-cache-{Environment.UserName}"))
                 MostBytes = int64 (gigabytes * 1e9)
             })
 
@@ -129,23 +132,51 @@ module VolumeCache =
         | :? UnauthorizedAccessException
         | :? ArgumentException -> None
 
+    /// Folders that have been found usable.
+    let private usable = ConcurrentDictionary<string, bool>()
+
+    let private isTemporary (folder: string) =
+        let within =
+            Path.TrimEndingDirectorySeparator(FileNode.RealPath(Path.GetTempPath()))
+
+        (FileNode.RealPath folder)
+            .StartsWith(within + string Path.DirectorySeparatorChar, StringComparison.Ordinal)
+
+    /// Makes the folder where it is not there; whether it may be used.
+    let private prepare (folder: string) : bool =
+        try
+            (Directory.Exists folder && not (isTemporary folder))
+            || PrivateFolder.TryMake folder
+        with
+        | :? InvalidFileException
+        | :? IOException
+        | :? UnauthorizedAccessException -> false
+
+    let private isUsable (cache: VolumeCache) : bool =
+        let found = usable.ContainsKey cache.Folder || prepare cache.Folder
+
+        if found then
+            usable[cache.Folder] <- true
+
+        found
+
+    /// The letters of a SHA-256.
+    let private digits = 2 * SHA256.HashSizeInBytes
+
+    /// Whether a file is of a cache: a SHA-256 is its name, and it is no link.
+    let private isOwn (file: FileInfo) =
+        file.Extension = ".vol"
+        && file.Name.Length = digits + file.Extension.Length
+        && file.Name |> Seq.take digits |> Seq.forall Char.IsAsciiHexDigitLower
+        && isNull file.LinkTarget
+
     /// Removes what was used least lately until so many bytes more have room; whether they have.
     let private makeRoom (cache: VolumeCache) (bytes: int64) : bool =
-        let files =
-            DirectoryInfo(cache.Folder).GetFiles()
-            // What a killed process left of a file.
-            |> Array.filter (fun file ->
-                let left =
-                    file.Extension = ".tmp" && file.LastWriteTimeUtc < DateTime.UtcNow.AddHours -1.0
-
-                if left then
-                    file.Delete()
-
-                not left)
+        let files = DirectoryInfo(cache.Folder).GetFiles() |> Array.filter isOwn
 
         let others =
             files
-            |> Array.filter (fun file -> file.Extension = ".vol" && not (known.ContainsKey file.FullName))
+            |> Array.filter (fun file -> not (known.ContainsKey file.FullName))
             |> Array.sortBy _.LastWriteTimeUtc
 
         let mutable excess = (files |> Array.sumBy _.Length) + bytes - cache.MostBytes
@@ -160,10 +191,10 @@ module VolumeCache =
 
     let private write (cache: VolumeCache) (place: string) (volume: Volume) : unit =
         try
-            let folder = Directory.CreateDirectory cache.Folder
+            let folder = DirectoryInfo cache.Folder
             let bytes = 4L * volume.Grid.Count + int64 (headBytes + digestBytes)
 
-            if makeRoom { cache with Folder = folder.FullName } bytes then
+            if prepare cache.Folder && makeRoom { cache with Folder = folder.FullName } bytes then
                 let head = encode volume
 
                 AtomicFile.Write(
@@ -184,7 +215,7 @@ module VolumeCache =
     /// contents, and how it was prepared.
     let read (cache: VolumeCache) (source: string) (what: string) (decode: unit -> Volume) : Volume =
         match placeOf cache source what with
-        | Some place when cache.MostBytes > 0L ->
+        | Some place when cache.MostBytes > 0L && isUsable cache ->
             match tryRead place with
             | Some volume -> volume
             | None ->

@@ -99,7 +99,7 @@ module Inventory =
 
     /// The images below a folder, hidden ones left out, by name.
     let private imagesBelow (folder: string) =
-        Directory.EnumerateFiles(folder, "*", EnumerationOptions(RecurseSubdirectories = true))
+        DataFiles.filesBelow (EnumerationOptions()) folder
         |> Seq.filter ImageFile.CanWrite
         |> Seq.sortWith (fun a b -> String.CompareOrdinal(a, b))
         |> List.ofSeq
@@ -179,7 +179,7 @@ module Inventory =
 
     /// What a `dataset.json` says beside its training subjects: its test scans, and how many it means to have.
     let private described (file: string) (training: Case list) : Case list * Finding list =
-        use document = JsonDocument.Parse(File.ReadAllText file)
+        use document = JsonDocument.Parse(TextFile.read file)
         let folder = DataFiles.folderOf file
         let tests = testCases folder document.RootElement
 

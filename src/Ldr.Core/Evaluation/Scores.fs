@@ -109,6 +109,8 @@ type ScoreSheet =
     {
         Parameters: int64
         Macs: float
+        /// The digest of the training that made them (`Experiment.instanceDigest`); none in sheets of before.
+        MadeBy: string option
         Scores: PairScore list
     }
 
@@ -372,12 +374,14 @@ module Scores =
                 required "parameters" Codec.notNegative (fun s -> float s.Parameters)
 
             and! macs = required "macs" Codec.notNegative _.Macs
+            and! madeBy = maybe "made_by" Codec.string _.MadeBy
             and! scores = required "pairs" (Codec.list pairCodec) _.Scores
 
             return
                 {
                     Parameters = int64 (parameters: float)
                     Macs = macs
+                    MadeBy = madeBy
                     Scores = scores
                 }
         }
@@ -576,7 +580,14 @@ module Scores =
         (line cells.Head :: rule :: (cells.Tail |> List.map line)) |> String.concat "\n"
 
     /// A field of a CSV file, in quotes where RFC 4180 asks for them.
+    /// A name that a spreadsheet would take for a formula gets a quote before it.
     let private csvField (text: string) =
+        let text =
+            if text <> "" && "=+-@\t\r".Contains(text[0]) then
+                "'" + text
+            else
+                text
+
         if text.IndexOfAny [| ','; '"'; '\n'; '\r' |] >= 0 then
             "\"" + text.Replace("\"", "\"\"") + "\""
         else

@@ -56,11 +56,11 @@ module EvaluationOptions =
             |> Codec.map (fun names -> names[0], names[1]) (fun (a, b) -> [ a; b ])
 
         codec {
-            let! pairs = optional "pairs" Codec.positiveInt standard.Pairs _.Pairs
+            let! pairs = optional "pairs" Codec.count standard.Pairs _.Pairs
             and! seed = optional "seed" Codec.int standard.Seed _.Seed
 
             and! validationPairs =
-                optional "validation_pairs" Codec.positiveInt standard.ValidationPairs _.ValidationPairs
+                optional "validation_pairs" Codec.count standard.ValidationPairs _.ValidationPairs
 
             and! compare = optional "compare" (Codec.list two) standard.Compare _.Compare
 
@@ -153,6 +153,20 @@ module Experiment =
         |> Encoding.UTF8.GetBytes
         |> SHA256.HashData
         |> Convert.ToHexStringLower
+
+    /// The digest of what decides over the scores of one training with one seed: not where the data lie, and not the other
+    /// trainings beside it.
+    let instanceDigest (experiment: Experiment) (instance: Instance) : string =
+        digest
+            { experiment with
+                Name = $"seed-{instance.Seed}"
+                Data = { experiment.Data with Root = "" }
+                Train = [ { instance.Options with Seeds = [] } ]
+                Evaluation =
+                    { experiment.Evaluation with
+                        Compare = []
+                    }
+            }
 
     /// The trainings that learn from something else than an earlier one: their place, and what they name.
     let private foreignTeachers (experiment: Experiment) : (int * string) list =
@@ -461,7 +475,7 @@ module Experiment =
             Error(BadFile(file, "no such file", another))
         else
             result {
-                let! text = Error.guard (fun () -> File.ReadAllText file)
+                let! text = Error.guard (fun () -> TextFile.read file)
                 let! element = JsonText.parse file text |> Result.mapError (wrongKind file)
                 do! checkKind file element
                 let! element = assigned file assignments element

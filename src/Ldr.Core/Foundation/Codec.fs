@@ -174,9 +174,17 @@ module Codec =
                     | result -> result
         }
 
-    let atLeastTwo = int |> where "a whole number, 2 or more" (fun v -> v >= 2)
+    let atLeastTwo =
+        int
+        |> where "a whole number from 2 to 1000000" (fun v -> v >= 2 && v <= 1_000_000)
+
     let positiveInt = int |> where "a whole number above 0" (fun v -> v > 0)
     let countingInt = int |> where "a whole number, 0 or more" (fun v -> v >= 0)
+
+    /// A number of things that are held in memory: subjects, pairs, batches.
+    let count =
+        int
+        |> where "a whole number from 1 to 1000000" (fun v -> v > 0 && v <= 1_000_000)
 
     let finite = float |> where "a finite number" Double.IsFinite
 
@@ -268,5 +276,4 @@ module Codec =
 
     /// A value from a file.
     let ofFile (file: string) (codec: Codec<'a>) : Result<'a, Error> =
-        Error.guard (fun () -> IO.File.ReadAllText file)
-        |> Result.bind (ofText file codec)
+        Error.guard (fun () -> TextFile.read file) |> Result.bind (ofText file codec)

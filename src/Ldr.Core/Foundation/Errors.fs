@@ -27,11 +27,13 @@ module Error =
                 c)
 
     /// Text from files may be of any length.
-    let private short (text: string) =
-        if text.Length <= 400 then
+    let private cut (most: int) (text: string) =
+        if text.Length <= most then
             text
         else
-            text.Substring(0, 400) + "…"
+            text.Substring(0, most) + "…"
+
+    let private short = cut 400
 
     /// One line for each problem: which file or JSON path, what is wrong, what would be right.
     let lines error =
@@ -49,7 +51,7 @@ module Error =
             | more when more > 0 -> shown @ [ $"{path}: {more} more problems; mend these first" ]
             | _ -> shown
         | BadInput message -> [ message ]
-        |> List.map oneLine
+        |> List.map (oneLine >> cut 1500)
 
     /// Bad input found deep inside a computation, on its way to the border where it becomes an `Error` again.
     exception Raised of Error
@@ -92,3 +94,15 @@ module Results =
             match add state item with
             | Ok next -> fold add next rest
             | Error error -> Error error
+
+/// Texts that others wrote.
+module internal TextFile =
+    /// The text of a file of at most `InputFile.MostText` bytes.
+    let read (path: string) : string =
+        InputFile.CheckText path
+        File.ReadAllText path
+
+    /// The same, by lines.
+    let readLines (path: string) : string[] =
+        InputFile.CheckText path
+        File.ReadAllLines path

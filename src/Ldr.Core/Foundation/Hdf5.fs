@@ -129,9 +129,16 @@ module internal Hdf5 =
         each "GCOL"B 1uy (checkHeap path bytes)
         each "OHDR"B 2uy (checkHeader path bytes)
 
-    /// Opens a file for reading. Raises `InvalidFileException` for a damaged one, and whatever PureHDF does.
+    /// Opens a file for reading. Raises `InvalidFileException` for one that is damaged or names other files, and whatever PureHDF
+    /// does.
     let openRead (path: string) =
+        InputFile.Check path
+
         if FileInfo(path).Length <= mostBytes then
             check path (File.ReadAllBytes path)
 
-        H5File.OpenRead path
+        if Environment.GetEnvironmentVariable InputFile.OutsideVariable = "1" then
+            H5File.OpenRead path
+        else
+            Hdf5Structure.check path
+            H5File.Open(new GuardedStream(path, File.OpenRead path), false)

@@ -43,12 +43,12 @@ type internal EventFiles(run: string) =
                 (writerOf training).add_scalar($"{kind}/{entry.Name}", entry.Value.GetSingle(), step, now ())
 
     /// Begins a training: its events are those lines of `metrics` that are its own, and no others. Event files cannot be cut
-    /// back to the step that a training goes on from, so they are written anew.
-    member this.Begin (metrics: string) (training: string) =
+    /// back to the step that a training goes on from, so those of a run that goes on are written anew.
+    member this.Begin (goesOn: bool) (metrics: string) (training: string) =
         let folder = folderOf training
         writers.Remove training |> ignore
 
-        if Directory.Exists folder then
+        if goesOn && Directory.Exists folder then
             for file in Directory.EnumerateFiles(folder, "events.out.tfevents.*") |> List.ofSeq do
                 File.Delete file
 

@@ -25,6 +25,8 @@ module Run =
             let! data = RunData.read plan
             do! RunTeachers.check plan
             do! lock.Hold()
+            // Another process may have made a run of the folder while the scans were read.
+            do! RunFolder.check plan.Options plan.Experiment
             do! RunFolder.prepare plan.Folder plan.Experiment
             let! cautions = cautions plan
             cautions |> List.iter (Cautioned >> plan.Options.Sink)

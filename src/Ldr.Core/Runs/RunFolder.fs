@@ -33,14 +33,16 @@ module internal RunFolder =
 
     let hasModel (folder: string) (training: string) = File.Exists(modelPath folder training)
 
+    /// The files of a training's scores, one for each test part.
+    let private scorePaths (folder: string) (experiment: Experiment) (training: string) : string list =
+        match experiment.Data.Split with
+        | Cut _ -> [ "" ]
+        | Parts(_, _, tests) -> tests |> List.map _.Part
+        |> List.map (scorePath folder training)
+
     /// Whether a training of an experiment has scores of every test part.
     let isScored (folder: string) (experiment: Experiment) (training: string) =
-        let parts =
-            match experiment.Data.Split with
-            | Cut _ -> [ "" ]
-            | Parts(_, _, tests) -> tests |> List.map _.Part
-
-        parts |> List.forall (scorePath folder training >> File.Exists)
+        scorePaths folder experiment training |> List.forall File.Exists
 
     /// The experiment of the run that a folder holds.
     let readExperiment (folder: string) : Result<Experiment, Error> =
@@ -89,11 +91,67 @@ module internal RunFolder =
                 )
             | None -> Ok()
 
+    /// Scores that another experiment made are not taken for this one's.
+    let private checkScores (folder: string) (experiment: Experiment) : Result<unit, Error> =
+        let made =
+            [
+                for instance in Experiment.instances experiment do
+                    for path in scorePaths folder experiment instance.Name do
+                        if File.Exists path then
+                            path, Experiment.instanceDigest experiment instance
+            ]
+
+        result {
+            for path, digest in made do
+                let! sheet = Codec.ofFile path Scores.sheet
+
+                if sheet.MadeBy |> Option.exists (fun by -> by <> digest) then
+                    return!
+                        Error(
+                            BadFile(
+                                path,
+                                "holds scores that another experiment made",
+                                "choose another folder by --output, or move the file away"
+                            )
+                        )
+        }
+
+    /// A file that a run of an experiment would write, and that is there already.
+    let private tryOccupied (folder: string) (experiment: Experiment) : string option =
+        let names = Experiment.instances experiment |> List.map _.Name
+
+        [
+            metricsPath folder
+            timesPath folder
+            finalModelPath folder
+            tablePath folder
+            tableJsonPath folder
+            picturePath folder
+            for name in names do
+                modelPath folder name
+                yield! scorePaths folder experiment name
+        ]
+        |> List.tryFind File.Exists
+        |> Option.map (fun path -> Path.GetRelativePath(folder, path))
+        |> Option.orElseWith (fun () ->
+            Checkpoint.filesOf folder names
+            |> List.tryHead
+            |> Option.map (fun name -> Path.Combine("checkpoints", name)))
+
     /// Whether a run's folder can be used: a new one, or one of the same data and trainings with
-    /// `--resume`. Makes nothing yet.
+    /// `--resume`. A folder without experiment.json is no run, and must not hold what a run would write. Makes nothing yet.
     let check (options: RunOptions) (experiment: Experiment) : Result<unit, Error> =
         if not (File.Exists(experimentPath options.Folder)) then
-            Ok()
+            match tryOccupied options.Folder experiment with
+            | None -> Ok()
+            | Some name ->
+                Error(
+                    BadFile(
+                        options.Folder,
+                        $"holds {name} but no experiment.json that says what made it",
+                        "choose another folder by --output"
+                    )
+                )
         elif not options.Resume then
             Error(
                 BadFile(
@@ -105,13 +163,27 @@ module internal RunFolder =
         else
             result {
                 let! before = readExperiment options.Folder
-                return! checkSame options.Folder before experiment
+                do! checkSame options.Folder before experiment
+                do! checkScores options.Folder experiment
             }
 
-    /// Fills a folder that is there with what every run has, and removes what a killed one left.
-    let prepare (folder: string) (experiment: Experiment) : Result<unit, Error> =
-        for part in [ "models"; "scores" ] do
-            Directory.CreateDirectory(Path.Combine(folder, part)) |> ignore
+    /// The names of the trainings that a folder was a run of.
+    let private trainingsOf (folder: string) : Result<string list, Error> =
+        if File.Exists(experimentPath folder) then
+            readExperiment folder |> Result.map (Experiment.instances >> List.map _.Name)
+        else
+            Ok []
 
-        AtomicFile.WriteText(experimentPath folder, Codec.toText Experiment.codec experiment + "\n")
-        Checkpoint.clean folder
+    /// Fills a folder that is there with what every run has, and removes the checkpoints that a killed run left in it.
+    let prepare (folder: string) (experiment: Experiment) : Result<unit, Error> =
+        result {
+            let! before = trainingsOf folder
+
+            for part in [ "models"; "scores" ] do
+                Directory.CreateDirectory(Path.Combine(folder, part)) |> ignore
+
+            AtomicFile.WriteText(experimentPath folder, Codec.toText Experiment.codec experiment + "\n")
+
+            if not before.IsEmpty then
+                do! Checkpoint.clean folder before
+        }

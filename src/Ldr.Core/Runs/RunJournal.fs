@@ -89,7 +89,7 @@ type internal RunJournal(options: RunOptions) =
             for file in [ metrics; times ] do
                 JournalLines.trim file training step
 
-        events |> Option.iter (fun files -> files.Begin metrics training)
+        events |> Option.iter (fun files -> files.Begin options.Resume metrics training)
 
     let append (path: string) (line: string) = File.AppendAllText(path, line + "\n")
 

@@ -31,6 +31,7 @@ module internal RunScoring =
                         {
                             Parameters = parameters
                             Macs = macs
+                            MadeBy = Some(Experiment.instanceDigest plan.Experiment instance)
                             Scores = Evaluator.model options.Device model test options.Stop progress
                         }
 

@@ -138,25 +138,45 @@ module Checkpoint =
             ]
         | _ -> []
 
-    /// Whether a file of the folder is one that was not finished, or that the index does not know.
-    let private isLeft (known: Set<string>) (name: string) =
-        name.EndsWith(".tmp", StringComparison.Ordinal)
-        || name.EndsWith(".safetensors", StringComparison.Ordinal)
-           && not (known.Contains name)
+    let private fileOf (training: string) (step: int) = $"{training}-{step}.safetensors"
 
-    /// Removes what a run that was killed left in the folder of checkpoints: files that the index does not know. Only for
-    /// the one process that writes to this run.
-    let clean (run: string) : Result<unit, Error> =
-        if not (Directory.Exists(folderOf run)) then
-            Ok()
+    /// Whether a name is that of a checkpoint of a training.
+    let private isOf (training: string) (name: string) =
+        let start, ending = training + "-", ".safetensors"
+
+        name.Length > start.Length + ending.Length
+        && (match Int32.TryParse(name.AsSpan(start.Length, name.Length - start.Length - ending.Length)) with
+            | true, step -> name = fileOf training step
+            | _ -> false)
+
+    let private names (run: string) : string list =
+        if Directory.Exists(folderOf run) then
+            [
+                for file in Directory.EnumerateFiles(folderOf run) -> string (Path.GetFileName file)
+            ]
         else
-            readIndex run
-            |> Result.map (fun entries ->
-                let known = entries |> List.map _.File |> Set.ofList
+            []
 
-                for file in Directory.EnumerateFiles(folderOf run) do
-                    if isLeft known (string (Path.GetFileName file)) then
-                        File.Delete file)
+    /// The names of the index and of the checkpoints of these trainings that a folder holds.
+    let filesOf (run: string) (trainings: string list) : string list =
+        names run
+        |> List.filter (fun name ->
+            name = "index.json" || trainings |> List.exists (fun own -> isOf own name))
+
+    /// Removes the checkpoints of these trainings, and of those in the index, that the index does not know: a killed run left
+    /// them. Files of other names stay. Only for a folder that was a run before, and the one process that writes to it.
+    let clean (run: string) (trainings: string list) : Result<unit, Error> =
+        readIndex run
+        |> Result.map (fun entries ->
+            let known = entries |> List.map _.File |> Set.ofList
+
+            let own =
+                trainings @ (entries |> List.map _.Training)
+                |> filesOf run
+                |> List.filter (fun name -> name <> "index.json" && not (known.Contains name))
+
+            for name in own do
+                File.Delete(Path.Combine(folderOf run, name)))
 
     let private adamStep (savable: Savable) : int64 =
         states savable
@@ -204,7 +224,7 @@ module Checkpoint =
         : Result<string, Error> =
         result {
             Directory.CreateDirectory(folderOf run) |> ignore
-            let file = $"{training}-{state.Step}.safetensors"
+            let file = fileOf training state.Step
             let path = Path.Combine(folderOf run, file)
             let tensors = savables |> List.collect tensorsOf |> Array.ofList
             Safetensors.Write(path, metadataOf training state savables, tensors)

@@ -127,12 +127,11 @@ module TrainingOptions =
             and! architecture = required "architecture" Architecture.codec _.Architecture
             and! start = maybe "start" Codec.string _.Start
             and! steps = required "steps" Codec.positiveInt _.Steps
-            and! batch = optional "batch" Codec.positiveInt standard.Batch _.Batch
+            and! batch = optional "batch" Codec.count standard.Batch _.Batch
 
-            and! accumulate =
-                optional "accumulate" Codec.positiveInt standard.Accumulate _.Accumulate
+            and! accumulate = optional "accumulate" Codec.count standard.Accumulate _.Accumulate
 
-            and! pairs = maybe "pairs" Codec.positiveInt _.Pairs
+            and! pairs = maybe "pairs" Codec.count _.Pairs
             and! augmentation = maybe "augmentation" Augmentation.codec _.Augmentation
             and! known = maybe "known" KnownPairs.codec _.Known
 

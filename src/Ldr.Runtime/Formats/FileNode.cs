@@ -59,19 +59,29 @@ public static class FileNode
         return file.Length > 0 || OperatingSystem.IsWindows() ? NodeKind.Regular : KindOfEmpty(real);
     }
 
+    /// <summary>The number of the user whose file or folder it is; null on Windows, which has none.</summary>
+    /// <param name="path">A folder or an empty file that is there, no link.</param>
+    internal static int? OwnerOf(string path) => OperatingSystem.IsWindows() ? null : Entry(path)?.Uid;
+
+    /// <summary>What the archive library says of a file.</summary>
+    private static TarEntry? Entry(string path)
+    {
+        using MemoryStream archive = new();
+        using (TarWriter writer = new(archive, TarEntryFormat.Pax, leaveOpen: true))
+        {
+            writer.WriteEntry(path, "entry");
+        }
+
+        archive.Position = 0;
+        using TarReader reader = new(archive);
+        return reader.GetNextEntry();
+    }
+
     private static NodeKind KindOfEmpty(string path)
     {
         try
         {
-            using MemoryStream archive = new();
-            using (TarWriter writer = new(archive, TarEntryFormat.Pax, leaveOpen: true))
-            {
-                writer.WriteEntry(path, "entry");
-            }
-
-            archive.Position = 0;
-            using TarReader reader = new(archive);
-            return reader.GetNextEntry()?.EntryType switch
+            return Entry(path)?.EntryType switch
             {
                 TarEntryType.Fifo => NodeKind.Pipe,
                 TarEntryType.RegularFile or TarEntryType.V7RegularFile => NodeKind.Regular,

@@ -15,6 +15,27 @@ public static class InputFile
     /// <exception cref="InvalidFileException">It is a folder, a pipe or a device, or not there.</exception>
     public static void Check(string path) => Open(path).Dispose();
 
+    /// <summary>Bytes of a text (JSON, CSV, points), at most.</summary>
+    public const long MostText = 256L << 20;
+
+    /// <summary>Refuses a text that is longer than <see cref="MostText"/>, or no regular file, before it is read.</summary>
+    /// <param name="path">The file; one that is not there passes.</param>
+    /// <exception cref="InvalidFileException">It is too long, a pipe or a device.</exception>
+    public static void CheckText(string path)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        NodeKind kind = FileNode.KindOf(path);
+        if (kind is NodeKind.Pipe or NodeKind.Device)
+        {
+            throw new InvalidFileException(path, "is a pipe or a device", "name a regular file");
+        }
+
+        if (kind == NodeKind.Regular && new FileInfo(FileNode.RealPath(path)).Length is long length && length > MostText)
+        {
+            throw new InvalidFileException(path, $"is a text of {length >> 20} MB", $"give one of at most {MostText >> 20} MB");
+        }
+    }
+
     /// <summary>The file that another one names.</summary>
     internal static string Beside(string path, string name)
     {

@@ -50,6 +50,7 @@ public sealed class PointFile
     public static PointFile Read(string path, PointFrame? frame = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
+        InputFile.CheckText(path);
         string text = VoxelStream.Guard(path, () =>
         {
             using StreamReader reader = new(InputFile.Open(path));

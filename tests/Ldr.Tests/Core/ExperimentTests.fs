@@ -123,7 +123,7 @@ let tests =
                     Expect.equal
                         (lines (Experiment.read quickstart [ $"data.split.{part}=1" ]))
                         [
-                            $"{quickstart}: $.data.split.{part}: expected a whole number, 2 or more, found 1"
+                            $"{quickstart}: $.data.split.{part}: expected a whole number from 2 to 1000000, found 1"
                         ]
                         part
             }

@@ -215,6 +215,7 @@ let tests =
                     {
                         Parameters = 1234567L
                         Macs = 2.5e9
+                        MadeBy = Some "digest"
                         Scores = pairs
                     }
 

@@ -396,13 +396,14 @@ let tests =
                     // Stops at once, after the restored step 4, with a checkpoint: the damaged one is no longer known.
                     resume stop.Token ignoreEvents
                     File.WriteAllText(folder </> "checkpoints" </> "student-6.safetensors", "half a file")
-                    Checkpoint.clean folder |> Error.orRaise
+                    File.WriteAllText(folder </> "checkpoints" </> "mine.safetensors", "of the user")
+                    Checkpoint.clean folder [] |> Error.orRaise
 
                     Expect.equal
                         (Directory.GetFiles(folder </> "checkpoints")
                          |> Array.map Path.GetFileName
                          |> Array.sort)
-                        [| "index.json"; "student-4.safetensors" |]
+                        [| "index.json"; "mine.safetensors"; "student-4.safetensors" |]
                         "what the index does not know is removed"
 
                     resume CancellationToken.None ignoreEvents

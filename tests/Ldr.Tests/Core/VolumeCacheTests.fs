@@ -122,12 +122,9 @@ let tests =
                 let cache = asNew cache
                 let oldest = kept cache |> Array.sortBy File.GetLastWriteTimeUtc |> Array.head
                 File.SetLastWriteTimeUtc(oldest, DateTime.UtcNow.AddDays -1.0)
-                File.WriteAllText(cache.Folder </> ".x.tmp", "left by a kill")
-                File.SetLastWriteTimeUtc(cache.Folder </> ".x.tmp", DateTime.UtcNow.AddDays -1.0)
                 ask cache "d"
                 Expect.equal (kept cache).Length 3 "no more than have room"
                 Expect.isFalse (File.Exists oldest) "the oldest went"
-                Expect.isFalse (File.Exists(cache.Folder </> ".x.tmp")) "and what a killed process left"
 
                 for what in [ "d"; "e"; "f"; "g"; "h" ] do
                     ask cache what
@@ -135,6 +132,70 @@ let tests =
                 let size = kept cache |> Array.sumBy (fun path -> FileInfo(path).Length)
                 Expect.isLessThanOrEqual size cache.MostBytes "bounded"
                 Expect.isGreaterThan (kept cache).Length 1 "this process's own stay")
+
+            testInFolder "a folder of the user keeps what is no scan of the cache" (fun folder ->
+                let source, cache, _, _ = setUp folder 2200L
+                Directory.CreateDirectory cache.Folder |> ignore
+                let digest = String('a', 64)
+                let others = [ "mine.tmp"; ".mine.tmp"; "film.vol"; digest + ".tmp" ]
+
+                for name in others do
+                    File.WriteAllText(cache.Folder </> name, String('x', 5000))
+                    File.SetLastWriteTimeUtc(cache.Folder </> name, DateTime.UtcNow.AddDays -9.0)
+
+                let target = folder </> "target"
+                File.WriteAllText(target, String('x', 5000))
+
+                if not (OperatingSystem.IsWindows()) then
+                    File.CreateSymbolicLink(cache.Folder </> digest + ".vol", target) |> ignore
+
+                for what in [ "a"; "b" ] do
+                    VolumeCache.read (asNew cache) source what (fun () -> scan 4) |> ignore
+                    let now = Directory.GetDirectories folder |> Array.exactlyOne
+                    Directory.Move(now, cache.Folder)
+
+                for name in others do
+                    Expect.isTrue (File.Exists(cache.Folder </> name)) name
+
+                Expect.isTrue (File.Exists target) "what a link leads to"
+
+                Expect.equal
+                    (kept cache |> Array.filter (fun file -> file.EndsWith ".vol")).Length
+                    3
+                    "one scan")
+
+            testInFolder "below the folder of temporary files it is private" (fun folder ->
+                let _, cache, decoded, read = setUp folder 1000000L
+
+                if not (OperatingSystem.IsWindows()) then
+                    let own =
+                        UnixFileMode.UserRead ||| UnixFileMode.UserWrite ||| UnixFileMode.UserExecute
+
+                    Directory.CreateDirectory cache.Folder |> ignore
+
+                    File.SetUnixFileMode(
+                        cache.Folder,
+                        own ||| UnixFileMode.OtherRead ||| UnixFileMode.OtherExecute
+                    )
+
+                    read () |> ignore
+                    Expect.equal (File.GetUnixFileMode cache.Folder) own "nobody else may enter"
+                    let other = asNew cache
+
+                    let linked =
+                        { cache with
+                            Folder = folder </> "linked"
+                        }
+
+                    File.CreateSymbolicLink(linked.Folder, other.Folder) |> ignore
+                    let before = decoded.Value
+
+                    VolumeCache.read linked (folder </> "scan.nii") "rule" (fun () ->
+                        Interlocked.Increment decoded |> ignore
+                        scan 1)
+                    |> ignore
+
+                    Expect.equal decoded.Value (before + 1) "another's link is not used")
 
             testInFolder "several readers at once get whole scans" (fun folder ->
                 let source, cache, _, _ = setUp folder 1000000L

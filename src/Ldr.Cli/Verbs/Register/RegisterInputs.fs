@@ -158,6 +158,21 @@ let private readMask (scan: Volume) (name: string) (file: string) : Result<Volum
         return mask
     }
 
+/// Refuses voxels of which no registration can be planned, before memory is taken: a header in other units, mostly.
+let private checkVoxels (file: string) (scan: Volume) : Result<unit, Error> =
+    let longest, widest = 1000.0, 10_000.0
+    let struct (x, y, z) = scan.Grid.Spacing
+    let largest, smallest = List.max [ x; y; z ], List.min [ x; y; z ]
+
+    (largest <= longest && largest <= widest * smallest)
+    |> Result.requireTrue (
+        BadFile(
+            file,
+            $"has voxels of %.3g{x} × %.3g{y} × %.3g{z} mm",
+            $"check its voxel size and units: up to {longest} mm, and one side up to {widest} times another"
+        )
+    )
+
 /// Checks and reads everything; cheap checks first.
 let read (speaker: Speaker) (o: RegisterOptions) : Result<Inputs, Error> =
     result {
@@ -167,6 +182,8 @@ let read (speaker: Speaker) (o: RegisterOptions) : Result<Inputs, Error> =
         let! readVolume = volumeReader o
         let! fixedScan = readVolume o.Fixed
         let! moving = readVolume o.Moving
+        do! checkVoxels o.Fixed fixedScan
+        do! checkVoxels o.Moving moving
 
         for model in Option.toList model do
             do!
