@@ -180,7 +180,7 @@ public sealed class Registrar : IDisposable
         {
             if (fixedScan.Grid.Count + moving.Grid.Count > Large)
             {
-                GC.Collect();
+                GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
             }
         }
 
