@@ -220,7 +220,7 @@ let tests =
                         [ "--known-field"; "--smoothness"; "-1" ], [ "--smoothness"; "above 0" ]
                         [ "--known-field"; "--noise"; "2" ], [ "--noise"; "0 to 1" ]
                         [ "--control-spacing"; "0" ], [ "--control-spacing"; "above 0" ]
-                        [ "--refine"; "-1" ], [ "--refine"; "0 or more" ]
+                        [ "--refine"; "-1" ], [ "--refine"; "from 0 to 10000" ]
                         [ "--other"; "x.nii" ], [ "--other"; "--verdict" ]
                     ] do
                     refused (evaluate "data" arguments) 2 words

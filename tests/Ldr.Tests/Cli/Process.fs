@@ -33,7 +33,10 @@ let private waitFor (running: Process) =
     while not (running.WaitForExit 20) do
         try
             taken <- running.TotalProcessorTime
-        with :? InvalidOperationException ->
+        with
+        | :? InvalidOperationException
+        | :? System.ComponentModel.Win32Exception ->
+            // It ended a moment ago.
             ()
 
     running.WaitForExit()

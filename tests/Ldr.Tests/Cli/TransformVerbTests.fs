@@ -493,7 +493,11 @@ let tests =
                     )
 
                 for more, words in
-                    [ [], "--volume"; [ "--volume"; "2" ], "volume 2"; [ "--volume"; "-1" ], "-1" ] do
+                    [
+                        [], "volume number"
+                        [ "--volume"; "2" ], "volume 2"
+                        [ "--volume"; "-1" ], "-1"
+                    ] do
                     let outcome = apply more
                     Expect.equal outcome.Code 1 (outcome.Output + outcome.Errors)
                     Expect.stringContains outcome.Errors words "the line"
