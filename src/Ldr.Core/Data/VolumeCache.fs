@@ -194,7 +194,10 @@ module VolumeCache =
             let folder = DirectoryInfo cache.Folder
             let bytes = 4L * volume.Grid.Count + int64 (headBytes + digestBytes)
 
-            if prepare cache.Folder && makeRoom { cache with Folder = folder.FullName } bytes then
+            // It has been found usable before anything was read; it may have been removed meanwhile.
+            let isThere = Directory.Exists cache.Folder || prepare cache.Folder
+
+            if isThere && makeRoom { cache with Folder = folder.FullName } bytes then
                 let head = encode volume
 
                 AtomicFile.Write(

@@ -228,8 +228,6 @@ module VerdictTrial =
 
     let private round3 (value: float) = Math.Round(value, 3)
 
-    let private word (verdict: Verdict) = (string verdict).ToLowerInvariant()
-
     /// How many of some trials have each verdict: ok, look, failed.
     let private counts (trials: Trial list) =
         [ Verdict.Ok; Verdict.Look; Verdict.Failed ]
@@ -301,7 +299,7 @@ module VerdictTrial =
                 t.Fixed
                 t.Moving
                 string t.Chosen
-                word t.Quality.Verdict
+                t.Quality.Verdict.Word()
                 plain t.Dice
             ]
             @ (numbers |> List.map (fun (_, pick) -> plain (pick t.Quality)))

@@ -278,7 +278,7 @@ module Experiment =
         | Ok _, Ok _ -> None
         | Error _, _ when isPlace start || isThere start -> None
         | Error _, _ ->
-            let known = earlier @ (ModelFile.shipped () |> List.map fst)
+            let known = earlier @ ModelFile.shipped ()
 
             Some
                 {

@@ -137,7 +137,7 @@ module internal Hdf5 =
         if FileInfo(path).Length <= mostBytes then
             check path (File.ReadAllBytes path)
 
-        if Environment.GetEnvironmentVariable InputFile.OutsideVariable = "1" then
+        if InputFile.AllowsOutside then
             H5File.OpenRead path
         else
             Hdf5Structure.check path

@@ -72,61 +72,11 @@ module RuntimeCodecs =
     let thresholds: Codec<VerdictThresholds> =
         let standard = VerdictThresholds.Standard
 
-        codec {
-            let! failedDetail =
-                optional
-                    "failed_detail"
-                    Codec.notNegative
-                    standard.FailedDetail
-                    (fun (t: VerdictThresholds) -> t.FailedDetail)
-
-            and! lookDetail =
-                optional "look_detail" Codec.notNegative standard.LookDetail (fun (t: VerdictThresholds) ->
-                    t.LookDetail)
-
-            and! failedInner =
-                optional
-                    "failed_inner_detail"
-                    Codec.notNegative
-                    standard.FailedInnerDetail
-                    (fun (t: VerdictThresholds) -> t.FailedInnerDetail)
-
-            and! lookInner =
-                optional
-                    "look_inner_detail"
-                    Codec.notNegative
-                    standard.LookInnerDetail
-                    (fun (t: VerdictThresholds) -> t.LookInnerDetail)
-
-            and! half =
-                optional
-                    "look_half_detail"
-                    Codec.notNegative
-                    standard.LookHalfDetail
-                    (fun (t: VerdictThresholds) -> t.LookHalfDetail)
-
-            and! lookExtreme =
-                optional
-                    "look_extreme_percent"
-                    Codec.notNegative
-                    standard.LookExtremePercent
-                    (fun (t: VerdictThresholds) -> t.LookExtremePercent)
-
-            and! failedExtremePercent =
-                optional
-                    "failed_extreme_percent"
-                    Codec.notNegative
-                    standard.FailedExtremePercent
-                    (fun (t: VerdictThresholds) -> t.FailedExtremePercent)
-
-            return
-                VerdictThresholds(
-                    FailedDetail = failedDetail,
-                    LookDetail = lookDetail,
-                    FailedInnerDetail = failedInner,
-                    LookInnerDetail = lookInner,
-                    LookHalfDetail = half,
-                    LookExtremePercent = lookExtreme,
-                    FailedExtremePercent = failedExtremePercent
-                )
-        }
+        VerdictThresholds.Keys
+        |> List.ofSeq
+        |> List.map (fun key ->
+            optional key.Name Codec.notNegative (key.Get.Invoke standard) key.Get.Invoke
+            |> Fields.map (fun value known -> key.Set.Invoke(known, value)))
+        |> List.reduce (fun first second -> Fields.both first second |> Fields.map (fun (f, g) -> f >> g))
+        |> Fields.map (fun set -> set standard)
+        |> Fields.seal

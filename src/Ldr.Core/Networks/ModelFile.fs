@@ -381,14 +381,13 @@ module ModelFile =
 
         parameters, Network.macs card.Architecture (z, y, x)
 
-    /// The models that are known by a name, in alphabetical order: names and files.
-    let shipped () : (string * string) list =
-        [ for struct (name, file) in ModelShelf.All() -> name, file ]
+    /// The names of models that are known by one, in alphabetical order.
+    let shipped () : string list =
+        [ for struct (name, _) in ModelShelf.All() -> name ]
 
     /// Whether a name is that of a shipped model, and of no file or folder here.
     let isShipped (name: string) =
-        not (File.Exists name)
-        && shipped () |> List.exists (fun (known, _) -> known = name)
+        not (File.Exists name) && not (isNull (ModelShelf.Find name))
 
     /// The file that is meant by a path of a model, by the folder of a finished run, or by the NAME of a shipped model.
     let resolve (nameOrPath: string) : Result<string, Error> =
@@ -407,18 +406,13 @@ module ModelFile =
                 )
             )
         else
-            let known = shipped ()
-
-            match known |> List.tryFind (fun (name, _) -> name = nameOrPath) with
-            | Some(_, file) -> Ok file
-            | None ->
-                let names = known |> List.map fst
-
+            match ModelShelf.Find nameOrPath with
+            | NonNull file -> Ok file
+            | Null ->
                 let hint =
-                    if names.IsEmpty then
-                        ""
-                    else
-                        $", or the name of a model ({Suggestion.among names nameOrPath})"
+                    match shipped () with
+                    | [] -> ""
+                    | names -> $", or the name of a model ({Suggestion.among names nameOrPath})"
 
                 Error(
                     BadFile(

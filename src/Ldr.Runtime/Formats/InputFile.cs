@@ -10,6 +10,9 @@ public static class InputFile
     /// <summary>The environment variable that allows files to name files outside their folder, when it is 1.</summary>
     public const string OutsideVariable = "LDR_OUTSIDE_FILES";
 
+    /// <summary>Whether <see cref="OutsideVariable"/> is set.</summary>
+    public static bool AllowsOutside => Environment.GetEnvironmentVariable(OutsideVariable) == "1";
+
     /// <summary>Refuses what is no regular file, before another library opens it.</summary>
     /// <param name="path">The file.</param>
     /// <exception cref="InvalidFileException">It is a folder, a pipe or a device, or not there.</exception>
@@ -59,7 +62,7 @@ public static class InputFile
     /// <param name="file">The file that it names.</param>
     public static bool IsBeside(string path, string file)
     {
-        if (Environment.GetEnvironmentVariable(OutsideVariable) == "1")
+        if (AllowsOutside)
         {
             return true;
         }

@@ -46,8 +46,8 @@ public static class ModelShelf
     /// <param name="name">Without folder and ending.</param>
     public static string? Find(string name)
     {
-        ArgumentException.ThrowIfNullOrEmpty(name);
-        return name.AsSpan().ContainsAny('/', '\\')
+        ArgumentNullException.ThrowIfNull(name);
+        return name.Length == 0 || name.AsSpan().ContainsAny('/', '\\')
             ? null
             : Folders().Select(folder => Path.Combine(folder, name + Ending)).FirstOrDefault(File.Exists);
     }

@@ -65,7 +65,7 @@ public static class RegistrationReport
             ["scripthash"] = ReportPage.Hash(script),
             ["fixed"] = ReportPage.Encode(options.FixedName),
             ["moving"] = ReportPage.Encode(options.MovingName),
-            ["verdict"] = result.Verdict.ToString().ToLowerInvariant(),
+            ["verdict"] = result.Verdict.Word(),
             ["verdicttitle"] = title,
             ["reasons"] = Reasons(result.Quality.Reasons),
             ["numbers"] = Numbers(ReportNumbers.Of(result)),

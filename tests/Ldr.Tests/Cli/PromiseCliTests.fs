@@ -126,12 +126,6 @@ let private shipping =
 
         Expect.equal (File.ReadAllBytes model) before "the model")
 
-let private onUnix name body =
-    if OperatingSystem.IsWindows() then
-        ptestCase name ignore
-    else
-        testInFolder name body
-
 /// HDF5 files that name other files, or lead back to themselves, in the library's old and its newest layout; and good ones.
 let private hostile =
     """
@@ -197,7 +191,7 @@ let private hdf5 =
 
                 // A pipe behind external storage is not waited for.
                 File.Delete secret
-                (run "mkfifo" [ secret ]) |> ignore
+                fifo secret
                 let outcome = ldr [ "inspect"; folder </> "storage-earliest.h5" ]
                 refused outcome "keeps its values in other files"
                 Expect.isLessThan outcome.Seconds 60.0 "at once"
@@ -250,7 +244,7 @@ let private texts =
                     // Takes no room on the disk.
                     file.SetLength(InputFile.MostText + 1L)
 
-                (run "mkfifo" [ pipe ]) |> ignore
+                fifo pipe
                 let image = folder </> "a.nii"
                 Nifti.Write(image, Volume(Grid(4, 4, 4, Affine.Identity), Array.zeroCreate 64))
 

@@ -22,6 +22,19 @@ let inFolder (body: string -> unit) () =
 
 let testInFolder name body = testCase name (inFolder body)
 
+/// A test of links, pipes, devices or signals.
+let onUnix name body =
+    testInFolder name (fun folder ->
+        if OperatingSystem.IsWindows() then
+            Tests.skiptest "links, pipes and devices are tested on Unix"
+
+        body folder)
+
+/// Makes a named pipe.
+let fifo (path: string) =
+    use made = Process.Start("mkfifo", [ path ])
+    made.WaitForExit()
+
 let (</>) (folder: string) (name: string) = Path.Combine(folder, name)
 
 /// The error of an action that must fail with InvalidFileException: of one line that starts with the path.

@@ -18,10 +18,6 @@ let private scan value =
 let private link (target: string) (path: string) =
     File.CreateSymbolicLink(path, target) |> ignore
 
-let private fifo (path: string) =
-    use made = Process.Start("mkfifo", [ path ])
-    made.WaitForExit()
-
 let private soon (what: string) (action: unit -> unit) =
     let work = Task.Run action
 
@@ -41,12 +37,6 @@ let private refusesApart inputs outputs (words: string) =
     match error with
     | Some message -> Expect.stringContains message words "the reason"
     | None -> failtestf "%A onto %A was let through" outputs inputs
-
-let private onUnix name body =
-    if OperatingSystem.IsWindows() then
-        ptestCase name ignore
-    else
-        testInFolder name body
 
 let private identity =
     testList

@@ -62,8 +62,6 @@ let private qualityKeys (quality: RegistrationQuality) : (string * (JsonNode | n
         "check_milliseconds", Json.number quality.Elapsed.TotalMilliseconds
     ]
 
-let private verdictWord (verdict: Verdict) = (string verdict).ToLowerInvariant()
-
 let private startWord (start: StartedBy) = (string start).ToLowerInvariant()
 
 let private milliseconds (time: TimeSpan) = Json.number time.TotalMilliseconds
@@ -112,7 +110,7 @@ let private node (f: Findings) : JsonNode =
                 "inverse_residual_max_mm", Json.number error.MaxMm
             | None -> ()
             "peak_mb", Json.number (peakMegabytes ())
-            "verdict", Json.text (verdictWord quality.Verdict)
+            "verdict", Json.text (quality.Verdict.Word())
             "reasons", Json.texts quality.Reasons
         ]
 
@@ -121,7 +119,7 @@ let private lines (f: Findings) : string list =
     let fixedPoint = Scores.fixedPoint
 
     [
-        $"{verdictWord quality.Verdict}: correlation {fixedPoint 3 quality.SimilarityBefore} before, {fixedPoint 3 quality.SimilarityAfter} after; {fixedPoint 2 quality.Folding.FoldedPercent} %% folded; {fixedPoint 2 quality.MeanDisplacementMm} mm moved on average (start: {startWord result.StartedBy}); {fixedPoint 0 result.Times.Total.TotalMilliseconds} ms"
+        $"{quality.Verdict.Word()}: correlation {fixedPoint 3 quality.SimilarityBefore} before, {fixedPoint 3 quality.SimilarityAfter} after; {fixedPoint 2 quality.Folding.FoldedPercent} %% folded; {fixedPoint 2 quality.MeanDisplacementMm} mm moved on average (start: {startWord result.StartedBy}); {fixedPoint 0 result.Times.Total.TotalMilliseconds} ms"
         for agreement in Option.toList f.Agreement do
             RegisterOverlap.line agreement
         if result.NetworkLeftOut then
@@ -137,7 +135,7 @@ let said (f: Findings) : Said =
     let quality = f.Result.Quality
 
     { Said.answer (String.concat "\n" (lines f)) (lazy (node f).ToJsonString()) with
-        Remarks = [ for reason in quality.Reasons -> $"{verdictWord quality.Verdict}: {reason}" ]
+        Remarks = [ for reason in quality.Reasons -> $"{quality.Verdict.Word()}: {reason}" ]
         Code =
             match quality.Verdict with
             | Verdict.Failed -> ExitCode.badRegistration

@@ -12,3 +12,11 @@ public enum Verdict
     /// <summary>It is not usable.</summary>
     Failed,
 }
+
+/// <summary>The words of verdicts in JSON, tables and pages.</summary>
+public static class VerdictWords
+{
+    /// <summary><c>ok</c>, <c>look</c> or <c>failed</c>.</summary>
+    /// <param name="verdict">The verdict.</param>
+    public static string Word(this Verdict verdict) => verdict.ToString().ToLowerInvariant();
+}

@@ -11,6 +11,18 @@ namespace Ldr.Runtime.Registration.Quality;
 /// </summary>
 public sealed record VerdictThresholds
 {
+    /// <summary>How a model's file names those that it may have of its own, in the order in which they are written.</summary>
+    internal static IReadOnlyList<Key> Keys { get; } =
+    [
+        new("failed_detail", t => t.FailedDetail, (t, value) => t with { FailedDetail = value }),
+        new("look_detail", t => t.LookDetail, (t, value) => t with { LookDetail = value }),
+        new("failed_inner_detail", t => t.FailedInnerDetail, (t, value) => t with { FailedInnerDetail = value }),
+        new("look_inner_detail", t => t.LookInnerDetail, (t, value) => t with { LookInnerDetail = value }),
+        new("look_half_detail", t => t.LookHalfDetail, (t, value) => t with { LookHalfDetail = value }),
+        new("look_extreme_percent", t => t.LookExtremePercent, (t, value) => t with { LookExtremePercent = value }),
+        new("failed_extreme_percent", t => t.FailedExtremePercent, (t, value) => t with { FailedExtremePercent = value }),
+    ];
+
     /// <summary>The thresholds that a model brings along; null when it has none of its own.</summary>
     /// <param name="model">The model.</param>
     /// <exception cref="InvalidFileException">Its entry <c>verdict</c> is damaged.</exception>
@@ -26,17 +38,9 @@ public sealed record VerdictThresholds
         {
             using JsonDocument document = JsonDocument.Parse(text);
             JsonElement json = document.RootElement;
-            double Read(string key, double standard) => json.TryGetProperty(key, out JsonElement value) ? value.GetDouble() : standard;
-            return new VerdictThresholds
-            {
-                FailedDetail = Read("failed_detail", Standard.FailedDetail),
-                LookDetail = Read("look_detail", Standard.LookDetail),
-                FailedInnerDetail = Read("failed_inner_detail", Standard.FailedInnerDetail),
-                LookInnerDetail = Read("look_inner_detail", Standard.LookInnerDetail),
-                LookHalfDetail = Read("look_half_detail", Standard.LookHalfDetail),
-                LookExtremePercent = Read("look_extreme_percent", Standard.LookExtremePercent),
-                FailedExtremePercent = Read("failed_extreme_percent", Standard.FailedExtremePercent),
-            };
+            return Keys.Aggregate(
+                Standard,
+                (known, key) => json.TryGetProperty(key.Name, out JsonElement value) ? key.Set(known, value.GetDouble()) : known);
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException or FormatException)
         {
@@ -100,4 +104,8 @@ public sealed record VerdictThresholds
 
     /// <summary>Change of volume by the initial alignment above which it should be looked at.</summary>
     public const double VolumeFactor = 3;
+
+    /// <summary>A key of the JSON, and the threshold that it stands for.</summary>
+    internal sealed record Key(
+        string Name, Func<VerdictThresholds, double> Get, Func<VerdictThresholds, double, VerdictThresholds> Set);
 }
