@@ -1,0 +1,430 @@
+/// What the program promises about files, seen from the command line: docs/reference/promises.md.
+module Ldr.Cli.Tests.PromiseCliTests
+
+open System
+open System.IO
+open System.Text.Json.Nodes
+open Expecto
+open Ldr
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Formats
+open Ldr.Core.Tests.SmallModel
+open Ldr.TestKit
+open Ldr.TestKit.Helpers
+open Ldr.TestKit.Process
+open Ldr.Cli.Tests.CliTests
+
+let private quickstart = Repository.root </> "experiments" </> "quickstart.json"
+
+/// One short training of a teacher.
+let private short (run: string) =
+    tiny run @ steps 1 @ [ "--only"; "teacher" ]
+
+let private refused (outcome: Outcome) (words: string) =
+    Expect.equal outcome.Code 1 $"exit code: {outcome.Errors}"
+    Expect.stringContains outcome.Errors words "the line"
+
+let private put (path: string) (text: string) =
+    Directory.CreateDirectory(Path.GetDirectoryName path |> string) |> ignore
+    File.WriteAllText(path, text)
+
+let private trainings =
+    testList
+        "trainings"
+        [
+            testInFolder "a training deletes nothing that it did not make" (fun folder ->
+                let run = folder </> "run"
+
+                let strangers =
+                    [
+                        "checkpoints" </> "my-precious-model.safetensors"
+                        "checkpoints" </> "teacher.safetensors"
+                        "checkpoints" </> "teacher-3-copy.safetensors"
+                        "checkpoints" </> "notes.tmp"
+                    ]
+
+                for file in strangers do
+                    put (run </> file) "of the user"
+
+                for again in [ []; [ "--resume" ] ] do
+                    let outcome = ldr (short run @ again)
+                    Expect.equal outcome.Code 0 outcome.Errors
+
+                for file in strangers do
+                    Expect.equal (File.ReadAllText(run </> file)) "of the user" file)
+
+            testInFolder "a training replaces nothing in a folder that is no run" (fun folder ->
+                for file in
+                    [
+                        "checkpoints/teacher-3.safetensors"
+                        "models/teacher.safetensors"
+                        "table.md"
+                    ] do
+                    let run = folder </> Guid.NewGuid().ToString "N"
+                    put (run </> file) "of the user"
+                    refused (ldr (short run)) $"holds {file} but no experiment.json"
+                    refused (ldr (short run @ [ "--resume" ])) $"holds {file} but no experiment.json"
+                    Expect.equal (File.ReadAllText(run </> file)) "of the user" file)
+
+            testInFolder "scores of another experiment are not taken for one's own" (fun folder ->
+                let run = folder </> "run"
+                let outcome = ldr (short run)
+                Expect.equal outcome.Code 0 outcome.Errors
+
+                let scores, experiment =
+                    run </> "scores" </> "teacher.json", run </> "experiment.json"
+
+                let text = File.ReadAllText scores
+                File.WriteAllText(scores, text.Replace("\"made_by\":\"", "\"made_by\":\"0"))
+                refused (ldr (short run @ [ "--resume" ])) "holds scores that another experiment made"
+                File.WriteAllText(scores, text)
+                File.Move(experiment, folder </> "kept.json")
+                refused (ldr (short run @ [ "--set"; "seed=7" ])) "but no experiment.json"
+                File.Move(folder </> "kept.json", experiment)
+                let again = ldr (short run @ [ "--resume" ])
+                Expect.equal again.Code 0 again.Errors)
+
+            testInFolder "two trainings on one new folder: the second is refused" (fun folder ->
+                let first, second = folder </> "first", folder </> "second"
+                let outcome = ldr (short first)
+                Expect.equal outcome.Code 0 outcome.Errors
+
+                let experiment =
+                    Codec.ofFile (first </> "experiment.json") Experiment.codec |> Error.orRaise
+
+                let options =
+                    { RunOptions.standard with
+                        Folder = second
+                        Only = [ "teacher" ]
+                        // While the second reads its scans, the first one makes its run.
+                        Sink =
+                            function
+                            | Loading _ -> Directory.Move(first, second)
+                            | _ -> ()
+                    }
+
+                match Run.execute options { experiment with Seed = 99 } with
+                | Ok _ -> failtest "it gave the first one's scores as its own"
+                | Error error ->
+                    Expect.stringContains
+                        (Error.lines error |> String.concat " ")
+                        "holds a run already"
+                        "line"
+
+                let kept = File.ReadAllText(second </> "experiment.json")
+                Expect.stringContains kept $"\"seed\": {experiment.Seed}" "the first one's experiment")
+        ]
+
+let private shipping =
+    testInFolder "a model is not shipped over itself" (fun folder ->
+        let model = folder </> "model.safetensors"
+        writeModel model
+        let before = File.ReadAllBytes model
+        Directory.CreateDirectory(folder </> "sub") |> ignore
+
+        for output in [ model; folder </> "sub" </> ".." </> "model.safetensors" ] do
+            refused (ldr [ "ship"; "--model"; model; "--output"; output ]) "is read too"
+
+        Expect.equal (File.ReadAllBytes model) before "the model")
+
+/// HDF5 files that name other files, or lead back to themselves, in the library's old and its newest layout; and good ones.
+let private hostile =
+    """
+import h5py, numpy as np, os, sys
+folder, secret = sys.argv[1], sys.argv[2]
+def make(name, lib):
+    return h5py.File(os.path.join(folder, name + "-" + lib + ".h5"), "w", libver=lib)
+def fill(group, parameters=True):
+    group.create_dataset("TransformType", data=np.array([b"AffineTransform_double_3_3"], dtype="S30"))
+    if parameters:
+        group.create_dataset("TransformParameters", data=np.array([1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], dtype=float))
+    group.create_dataset("TransformFixedParameters", data=np.zeros(3))
+for lib in ["earliest", "latest"]:
+    with make("good", lib) as f:
+        fill(f.create_group("TransformGroup/0"))
+    with make("soft", lib) as f:
+        fill(f.create_group("real/0"))
+        f["TransformGroup"] = h5py.SoftLink("/real")
+    with make("storage", lib) as f:
+        group = f.create_group("TransformGroup/0")
+        fill(group, False)
+        group.create_dataset("TransformParameters", shape=(12,), dtype=float, external=[(secret, 0, 96)])
+    with make("link", lib) as f:
+        f["TransformGroup"] = h5py.ExternalLink(os.path.join(folder, "good-" + lib + ".h5"), "/TransformGroup")
+    with make("virtual", lib) as f:
+        group = f.create_group("TransformGroup/0")
+        fill(group, False)
+        layout = h5py.VirtualLayout(shape=(12,), dtype=float)
+        layout[:] = h5py.VirtualSource(os.path.join(folder, "good-" + lib + ".h5"),
+                                       "/TransformGroup/0/TransformParameters", shape=(12,))
+        group.create_virtual_dataset("TransformParameters", layout)
+    with make("loop", lib) as f:
+        f["TransformGroup"] = h5py.SoftLink("/TransformGroup")
+    with make("pair", lib) as f:
+        f["TransformGroup"] = h5py.SoftLink("/other")
+        f["other"] = h5py.SoftLink("/TransformGroup/deeper")
+"""
+
+let private hdf5 =
+    testList
+        "HDF5"
+        [
+            onUnix "what names other files is refused, unless that is allowed" (fun folder ->
+                let secret = folder </> "secret"
+                File.WriteAllBytes(secret, Array.zeroCreate 96)
+                python hostile [ folder; secret ] |> ignore
+
+                let read name =
+                    TransformStore.read None None (folder </> $"{name}.h5") |> ignore
+
+                for layout in [ "earliest"; "latest" ] do
+                    for good in [ "good"; "soft" ] do
+                        read $"{good}-{layout}"
+
+                    for kind, words in
+                        [
+                            "storage", "keeps its values in other files"
+                            "link", "links to another file"
+                            "virtual", "takes its values from other data sets"
+                        ] do
+                        let path = folder </> $"{kind}-{layout}.h5"
+                        refuses path words (fun () -> read $"{kind}-{layout}")
+
+                // A pipe behind external storage is not waited for.
+                File.Delete secret
+                fifo secret
+                let outcome = ldr [ "inspect"; folder </> "storage-earliest.h5" ]
+                refused outcome "keeps its values in other files"
+                Expect.isLessThan outcome.Seconds 60.0 "at once"
+
+                let allowed =
+                    run
+                        "env"
+                        [
+                            "LDR_OUTSIDE_FILES=1"
+                            "dotnet"
+                            program
+                            "inspect"
+                            folder </> "link-earliest.h5"
+                        ]
+
+                Expect.equal allowed.Code 0 allowed.Errors)
+
+            onUnix "what leads back to itself is refused in one line" (fun folder ->
+                python hostile [ folder; folder </> "none" ] |> ignore
+                let good = File.ReadAllBytes(folder </> "good-earliest.h5")
+                let node = good.AsSpan().IndexOf(ReadOnlySpan "TREE"B)
+                // A B-tree node that is its own child.
+                good[node + 5] <- 1uy
+                BitConverter.GetBytes(int64 node).CopyTo(good, node + 32)
+                File.WriteAllBytes(folder </> "tree-earliest.h5", good)
+
+                for name in
+                    [
+                        "loop-earliest"
+                        "loop-latest"
+                        "pair-earliest"
+                        "pair-latest"
+                        "tree-earliest"
+                    ] do
+                    let outcome = ldr [ "inspect"; folder </> $"{name}.h5" ]
+                    refused outcome "is a damaged HDF5 file"
+                    Expect.equal (outcome.Errors.Trim().Split '\n').Length 1 $"{name}: one line")
+        ]
+
+let private texts =
+    testList
+        "texts"
+        [
+            onUnix "a text that is too long, a pipe or a device is refused before it is read" (fun folder ->
+                let json, csv, pipe =
+                    folder </> "a.json", folder </> "a.csv", folder </> "pipe.json"
+
+                for path in [ json; csv ] do
+                    use file = File.Create path
+                    // Takes no room on the disk.
+                    file.SetLength(InputFile.MostText + 1L)
+
+                fifo pipe
+                let image = folder </> "a.nii"
+                Nifti.Write(image, Volume(Grid(4, 4, 4, Affine.Identity), Array.zeroCreate 64))
+
+                for path, words in
+                    [
+                        json, "is a text of 256 MB"
+                        pipe, "is a pipe or a device"
+                        "/dev/zero", "is a pipe or a device"
+                    ] do
+                    refused (ldr [ "validate"; path ]) words
+
+                refuses csv "is a text of 256 MB" (fun () -> PointFile.Read(csv, Nullable()) |> ignore))
+
+            testInFolder
+                "voxels of which no registration can be planned are refused by their size"
+                (fun folder ->
+                    for name, x in [ "far", 5e8; "flat", 1e-7; "good", 1.0 ] do
+                        Nifti.Write(
+                            folder </> $"{name}.nii",
+                            Volume(Grid(16, 16, 16, Affine.Scaling(x, 1.0, 1.0)), Array.init 4096 float32)
+                        )
+
+                    for fixedName, movingName, words in
+                        [
+                            "far", "good", "has voxels of 5e+08 × 1 × 1 mm"
+                            "good", "flat", "has voxels of 1e-07 × 1 × 1 mm"
+                        ] do
+                        let outcome =
+                            ldr
+                                [
+                                    "register"
+                                    "--model"
+                                    "none"
+                                    "--affine"
+                                    "rigid"
+                                    "--fixed"
+                                    folder </> $"{fixedName}.nii"
+                                    "--moving"
+                                    folder </> $"{movingName}.nii"
+                                    "--moved"
+                                    folder </> "moved.nii"
+                                ]
+
+                        refused outcome words)
+
+            testInFolder "no terminal codes of a file are printed" (fun folder ->
+                let model = folder </> "model.safetensors"
+                writeModel model
+                let target = folder </> "target.safetensors"
+
+                let noted =
+                    ldr
+                        [
+                            "ship"
+                            "--model"
+                            model
+                            "--output"
+                            target
+                            "--note"
+                            "a\027[31mred\u202Eder"
+                        ]
+
+                Expect.equal noted.Code 0 noted.Errors
+                let outcome = ldr [ "inspect"; target ]
+                Expect.equal outcome.Code 0 outcome.Errors
+                Expect.stringContains outcome.Output "a [31mred der" "the note")
+
+            test "no name is a formula in a spreadsheet" {
+                let score: PairScore =
+                    {
+                        Fixed = "=HYPERLINK(\"x\")"
+                        Moving = "@b"
+                        Dice = 1.0
+                        Jaccard = 1.0
+                        Hd95Mm = 1.0
+                        TreMm = nan
+                        PerLabel = []
+                        FoldedPercent = 0.0
+                        SdLogJ = 0.0
+                        SdLogJLearn2Reg = 0.0
+                        ExtremePercent = 0.0
+                        ExtremeContentPercent = 0.0
+                        ExtremeLabelPercent = 0.0
+                        VolumeErrorPercent = 0.0
+                        Carried95Mm = 0.0
+                        InverseMm = 0.0
+                        Milliseconds = 1.0
+                    }
+
+                let line = (Scores.toCsv [ score ]).Split('\n')[1]
+                Expect.stringStarts line "\"'=HYPERLINK(\"\"x\"\")\",'@b," "the names"
+            }
+
+            test "an error is never longer than its line" {
+                let long = String('x', 10_000_000)
+
+                for error in [ BadInput long; BadFile(long, long, long) ] do
+                    for line in Error.lines error do
+                        Expect.isLessThan line.Length 2000 "letters"
+            }
+        ]
+
+let private commands =
+    testList
+        "commands"
+        [
+            test "an empty argument is wrong usage" {
+                for arguments in
+                    [
+                        [ "register"; "--fixed"; ""; "--moving"; "m.nii" ]
+                        [ "register"; "--fixed"; "f.nii"; "--moving"; " " ]
+                        [ "apply"; "--transform"; "a"; ""; "--moving"; "m.nii" ]
+                        [ "inspect"; "" ]
+                        [ "train"; ""; "--output"; "x" ]
+                        [ "ship"; "--model"; ""; "--output"; "x.safetensors" ]
+                    ] do
+                    let outcome = ldr arguments
+                    Expect.equal outcome.Code 2 $"%A{arguments}: {outcome.Errors}"
+                    Expect.stringContains outcome.Errors "empty" "the line"
+                    Expect.equal (outcome.Errors.Trim().Split '\n').Length 1 "one line"
+            }
+
+            test "more refinement than anybody waits for is wrong usage" {
+                let outcome =
+                    ldr
+                        [
+                            "register"
+                            "--model"
+                            "none"
+                            "--fixed"
+                            "f.nii"
+                            "--moving"
+                            "m.nii"
+                            "--moved"
+                            "out.nii"
+                            "--refine"
+                            "2147483647"
+                        ]
+
+                Expect.equal outcome.Code 2 outcome.Errors
+
+                Expect.stringContains
+                    outcome.Errors
+                    "--refine: give a whole number from 0 to 10000"
+                    "the line"
+            }
+
+            test "counts that no memory holds are refused with their place" {
+                for key in [ "train.teacher.accumulate"; "train.teacher.batch"; "data.split.train" ] do
+                    let outcome = ldr [ "validate"; quickstart; "--set"; $"{key}=2147483647" ]
+                    refused outcome "to 1000000, found 2147483647"
+            }
+
+            onUnix "closed standard streams are no fault of ours" (fun folder ->
+                let image = folder </> "a.nii"
+                Nifti.Write(image, Volume(Grid(4, 4, 4, Affine.Identity), Array.zeroCreate 64))
+
+                for closed in [ ">&-"; "2>&-"; ">&- 2>&-"; "<&- >&- 2>&-" ] do
+                    for command in [ $"inspect '{image}'"; "inspect none.nii"; "--version"; "nonsense" ] do
+                        let outcome = run "sh" [ "-c"; $"exec dotnet '{program}' {command} {closed}" ]
+
+                        Expect.isTrue
+                            (List.contains outcome.Code [ 0; 1; 2 ])
+                            $"{command} {closed}: {outcome.Code}")
+        ]
+
+let private links =
+    onUnix "a link that leads back to its folder does not count scans twice" (fun folder ->
+        let data = folder </> "data"
+        Directory.CreateDirectory(data </> "sub-01" </> "anat") |> ignore
+
+        for place in [ "one.nii"; "sub-01/anat/sub-01_T1w.nii" ] do
+            Nifti.Write(data </> place, Volume(Grid(16, 16, 16, Affine.Identity), Array.init 4096 float32))
+
+        File.CreateSymbolicLink(data </> "loop", ".") |> ignore
+        File.CreateSymbolicLink(data </> "sub-01" </> "loop", ".") |> ignore
+        let outcome = ldr [ "doctor"; data; "--json" ]
+        let scans = (nonNull (JsonNode.Parse outcome.Output))["scans"]
+        Expect.hasLength ((nonNull scans).AsArray()) 2 $"each scan once: {outcome.Errors}")
+
+let tests =
+    testList "promises" [ trainings; shipping; hdf5; texts; commands; links ]

@@ -1,0 +1,133 @@
+/// What a model file is refused for.
+module Ldr.Core.Tests.ModelFileTests
+
+open System
+open System.IO
+open Expecto
+open Ldr
+open Ldr.Runtime.Geometry
+open Ldr.Runtime.Formats
+open Ldr.Core.Tests.SmallModel
+open Ldr.TestKit.Helpers
+open Ldr.TestKit.Process
+
+let tests =
+    testList
+        "model file"
+        [
+            testInFolder
+                "a small file whose card claims a huge network is refused before anything is allocated"
+                (fun folder ->
+                    let path = folder </> "model.safetensors"
+                    writeModel path
+                    let file = Safetensors.Read path
+                    let metadata = Collections.Generic.Dictionary file.Metadata
+
+                    let claim architecture tensors =
+                        metadata["architecture"] <- architecture
+                        Safetensors.Write(path, metadata, tensors)
+                        Expect.isLessThan (FileInfo(path).Length) 2048L "a small file"
+                        let clock = Diagnostics.Stopwatch.StartNew()
+                        let before = Diagnostics.Process.GetCurrentProcess().WorkingSet64
+
+                        match ModelFile.read path with
+                        | Ok _ -> failtest "accepted"
+                        | Error e ->
+                            Expect.stringContains
+                                (String.Join("", Error.lines e))
+                                "stage1.conv1.weight"
+                                "message"
+
+                        let after = Diagnostics.Process.GetCurrentProcess().WorkingSet64
+                        Expect.isLessThan (after - before) (64L <<< 20) "bytes"
+                        Expect.isLessThan clock.Elapsed.TotalSeconds 2.0 "seconds"
+
+                    let vtn =
+                        """{"kind": "cascade", "stages": 20, "stage": {"kind": "vtn", "levels": 7, "channels": 64}}"""
+
+                    claim vtn []
+
+                    claim
+                        vtn
+                        [
+                            SafeTensor.FromFloats("stage1.conv1.weight", [| 1L |], ReadOnlySpan [| 1.0f |])
+                        ])
+
+            test "the shapes of an architecture are those of its network" {
+                for architecture in
+                    [
+                        Architecture.Single(Stage.LdrHalf StudentWidths.standard)
+                        Architecture.Cascade
+                            {
+                                Affine = Some(AffineStem.Affine 2)
+                                Stages = 2
+                                Stage = Stage.Vtn { Levels = 3; Channels = 2 }
+                            }
+                        Architecture.Cascade
+                            {
+                                Affine = Some(AffineLight 4)
+                                Stages = 1
+                                Stage = Stage.LdrReference
+                            }
+                        Architecture.Single Stage.VoxelMorph
+                        Architecture.Single(Stage.Ldr StudentWidths.standard)
+                    ] do
+                    use network = Network.create (Seed.ofInt 1) architecture
+
+                    let own =
+                        [
+                            for struct (name, tensor) in ModelFile.parameters network -> name, tensor.shape
+                        ]
+
+                    Expect.equal
+                        (List.sortBy fst (Network.shapes architecture))
+                        (List.sortBy fst own)
+                        (Architecture.describe architecture)
+            }
+
+            testInFolder "a tensor of whole numbers is refused by its name" (fun folder ->
+                let path = folder </> "model.safetensors"
+                writeModel path
+                let file = Safetensors.Read path
+
+                let tensors =
+                    file.Tensors
+                    |> Seq.map (fun t ->
+                        if t.Name = "stage1.conv2.weight" then
+                            SafeTensor(t.Name, t.Shape, TensorType.I32, t.Bytes)
+                        else
+                            t)
+                    |> Array.ofSeq
+
+                Safetensors.Write(path, file.Metadata, tensors)
+
+                match ModelFile.read path with
+                | Ok _ -> failtest "accepted"
+                | Error e ->
+                    Expect.stringContains
+                        (String.Join("", Error.lines e))
+                        "\"stage1.conv2.weight\" holds I32"
+                        "message")
+
+            testInFolder "a card with a wild grid is refused" (fun folder ->
+                let path = folder </> "model.safetensors"
+                writeModel path
+                let file = Safetensors.Read path
+
+                for key, value, word in
+                    [
+                        "size", "[1000000,8,8]", "1024"
+                        "size", "[1024,1024,1024]", "voxels in all"
+                        "spacing", "[1e-300,1,1]", "mm"
+                    ] do
+                    let metadata = Collections.Generic.Dictionary file.Metadata
+                    metadata[key] <- value
+                    Safetensors.Write(path, metadata, file.Tensors)
+
+                    match ModelFile.read path with
+                    | Ok _ -> failtestf "%s %s accepted" key value
+                    | Error e ->
+                        let message = String.Join("", Error.lines e)
+                        Expect.stringContains message key "key"
+                        Expect.stringContains message word "demand")
+        ]
