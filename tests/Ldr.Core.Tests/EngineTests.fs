@@ -116,7 +116,7 @@ let private byTorch (network: Network) (x, y, z) (fixedImage: float32[]) (moving
 
     // The engine's own warp kernels serve tensors too: they would be compared with themselves.
     let prediction =
-        Field.byLibtorch (fun () ->
+        OwnKernels.without (fun () ->
             network.Predict(
                 Bridge.toTensor torch.CPU shape fixedImage,
                 Bridge.toTensor torch.CPU shape moving

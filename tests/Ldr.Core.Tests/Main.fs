@@ -14,6 +14,7 @@ let main arguments =
             FieldTests.tests
             ArchitectureTests.tests
             LayerTests.tests
+            TrunkTests.tests
             NetworkTests.tests
             EngineTests.tests
             LossTests.tests

@@ -256,13 +256,13 @@ module Benchmark =
         let shape = [| 1L; 1L; int64 z; int64 y; int64 x |]
         let f = Bridge.toTensor torch.CPU shape bench.Fixed.Values
         let m = Bridge.toTensor torch.CPU shape bench.Moving.Values
-        let ownField = Field.byLibtorch(fun () -> theirs.Predict(f, m)).Field
+        let ownField = OwnKernels.without(fun () -> theirs.Predict(f, m)).Field
         let a, b = torch.rand (2048L, 2048L), torch.rand (2048L, 2048L)
 
         let quietly (action: unit -> unit) () =
             NativeCalls.protect (fun () ->
                 use _ = torch.NewDisposeScope()
-                Field.byLibtorch action)
+                OwnKernels.without action)
 
         let predicting = quietly (fun () -> theirs.Predict(f, m) |> ignore)
         let warping = quietly (fun () -> Field.warp ownField m |> ignore)
@@ -272,7 +272,7 @@ module Benchmark =
             managedActions bench @ [ predicting; warping; multiplying ]
             |> medians setting.Rounds
 
-        let prediction = Field.byLibtorch (fun () -> theirs.Predict(f, m))
+        let prediction = OwnKernels.without (fun () -> theirs.Predict(f, m))
         bench.Predict bench.Moved.Values
 
         timing times,

@@ -40,7 +40,11 @@ module AffineLayers =
                 convolution seed $"conv{k}" (Filter.halving 3 inputs (channels <<< (k - 1)))
                 >=> leakyRelu
 
-            layers seed 3 (channels <<< 3) ([ 1..4 ] |> List.map level |> List.reduce (>=>))
+            [ 1..4 ]
+            |> List.map level
+            |> List.reduce (>=>)
+            |> ManagedTrunk.wrap (AffineTrunk channels)
+            |> layers seed 3 (channels <<< 3)
 
     /// All owners of parameters, by name.
     let parts (layers: AffineLayers) =

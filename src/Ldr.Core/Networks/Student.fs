@@ -33,12 +33,16 @@ module Student =
     /// `ldr`: the head is an up-convolution 4³, stride 2.
     let full (seed: Seed) (widths: StudentWidths) : Layer =
         let trunk, width = trunk seed widths
+
         trunk >=> transposed seed "flow" (Filter.doubling width 3 |> Filter.head)
+        |> ManagedTrunk.wrap (StudentTrunk(widths, false))
 
     /// What both students with a head at half size share: the head is a 3³ convolution.
     let private atHalfSize seed widths =
         let trunk, width = trunk seed widths
+
         trunk >=> convolution seed "flow" (Filter.same width 3 |> Filter.head)
+        |> ManagedTrunk.wrap (StudentTrunk(widths, true))
 
     /// `ldr-half`: the field is predicted at half size, then doubled.
     let half (seed: Seed) (widths: StudentWidths) : Layer = atHalfSize seed widths >=> fieldDouble

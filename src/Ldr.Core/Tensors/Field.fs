@@ -71,9 +71,6 @@ module Field =
         else
             gridSample field image
 
-    /// What an action gives when all warping in it, on this thread, is libtorch's: for comparisons.
-    let byLibtorch (action: unit -> 'a) : 'a = WarpFunction.Without action
-
     /// The voxel nearest to x + u(x) (halves go up), clamped at the border; for labels, of any element type.
     /// Image and result: [N, C, Z, Y, X]. No gradient reaches the field.
     let warpNearest (field: torch.Tensor) (image: torch.Tensor) : torch.Tensor =

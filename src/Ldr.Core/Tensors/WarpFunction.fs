@@ -1,31 +1,11 @@
 namespace Ldr
 
-open System
 open System.Collections.Generic
-open System.Runtime.InteropServices
 open FSharp.NativeInterop
 open TorchSharp
-open Ldr.Runtime.Geometry
 open Ldr.Runtime.Transforms
 
 #nowarn "9" // Kernels work on the tensors' own memory.
-#nowarn "51"
-
-/// The numbers of a contiguous float32 tensor on the processor, where kernels of `Ldr.Runtime` work on them.
-module internal TensorMemory =
-    let start (tensor: torch.Tensor) : nativeptr<float32> =
-        &&MemoryMarshal.GetReference(MemoryMarshal.Cast<byte, float32> tensor.bytes)
-
-    /// Whether kernels can do it: float32 on the processor, addressed by spans, of less than 2³¹ bytes.
-    let fits (tensor: torch.Tensor) =
-        tensor.device_type = DeviceType.CPU
-        && tensor.dtype = torch.ScalarType.Float32
-        && tensor.numel () > 0L
-        && tensor.numel () < (1L <<< 29)
-
-    /// The grid of [N, C, Z, Y, X], as far as kernels ask: its size.
-    let grid (tensor: torch.Tensor) =
-        Grid(int tensor.shape[4], int tensor.shape[3], int tensor.shape[2], Affine.Identity)
 
 /// moved(x) = image(x + u(x)) by the kernels of `Ldr.Runtime`, several times as fast as libtorch's on a processor
 /// (docs/lab/performance.md, Training). Arguments: the field [N, 3, Z, Y, X] and the image [N, C, Z, Y, X], both float32. Its
@@ -34,24 +14,9 @@ module internal TensorMemory =
 type internal WarpFunction() =
     inherit torch.autograd.SingleTensorFunction<WarpFunction>()
 
-    [<ThreadStatic; DefaultValue>]
-    static val mutable private withoutKernels: bool
-
     /// Whether the kernels can do it.
     static member Fits(field: torch.Tensor, image: torch.Tensor) : bool =
-        not WarpFunction.withoutKernels
-        && TensorMemory.fits field
-        && TensorMemory.fits image
-
-    /// Runs an action that does without the kernels on this thread.
-    static member Without(action: unit -> 'a) : 'a =
-        let before = WarpFunction.withoutKernels
-        WarpFunction.withoutKernels <- true
-
-        try
-            action ()
-        finally
-            WarpFunction.withoutKernels <- before
+        OwnKernels.areUsed () && TensorMemory.fits field && TensorMemory.fits image
 
     override _.Name = nameof WarpFunction
 

@@ -155,36 +155,44 @@ internal sealed class StudentGraph : IDisposable
             graph.network.Add(new ClearBorders(maps));
             graph.network.Add(new PairConvolution<TLanes, TVector>(
                 "affine.conv1",
-                model.Filters["affine.conv1"],
+                model.Filters["affine.conv1"].Shape,
                 graph.Fixed,
                 graph.Moving,
                 size,
                 (0, 0, 0),
                 maps[0],
-                Activation.LeakyRelu));
+                Activation.LeakyRelu).With(model.Filters["affine.conv1"]));
             for (int level = 1; level < 4; level++)
             {
                 string name = $"affine.conv{level + 1}";
-                graph.network.Add(TiledConvolution<TLanes, TVector>.Halving(
-                    name, model.Filters[name], maps[level - 1], maps[level], Activation.LeakyRelu));
+                graph.network.Add(Convolution(name, model.Filters[name], maps[level - 1], maps[level], Activation.LeakyRelu));
             }
 
             graph.network.Add(new AffineHead(
                 maps[3], model.Filters["affine.matrix"], model.Filters["affine.shift"], affine));
         }
 
+        private static TiledConvolution<TLanes, TVector> Convolution(
+            string name, Filter filter, FeatureMap from, FeatureMap to, Activation activation) =>
+            TiledConvolution<TLanes, TVector>.Convolution(name, filter.Shape, from, 0, to, 0, activation).With(filter);
+
         private void AddStage(string prefix, Stage stage, PlanarImage moving, PlanarField field)
         {
             Filter Of(string layer) => model.Filters[prefix + layer];
             void Down(int level, FeatureMap from, FeatureMap to) =>
-                graph.network.Add(TiledConvolution<TLanes, TVector>.Halving(
+                graph.network.Add(Convolution(
                     $"{prefix}conv{level}", Of($"conv{level}"), from, to, Activation.Relu));
-            void Up(int level, FeatureMap from, FeatureMap to, int channel) =>
-                graph.network.Add(TiledConvolution<TLanes, TVector>.Doubling(
-                    $"{prefix}deconv{level}", Of($"deconv{level}"), from, to, channel, Activation.Relu));
+            void Up(int level, FeatureMap from, FeatureMap to, int channel)
+            {
+                string name = $"deconv{level}";
+                TiledConvolution<TLanes, TVector> doubling = TiledConvolution<TLanes, TVector>.Doubling(
+                    prefix + name, Of(name).Shape, from, 0, to, channel, Activation.Relu);
+                graph.network.Add(doubling.With(Of(name)));
+            }
 
             graph.network.Add(new PairConvolution<TLanes, TVector>(
-                $"{prefix}conv1", Of("conv1"), graph.Fixed, moving, size, stage.Before, stage.Skip, Activation.Relu));
+                $"{prefix}conv1", Of("conv1").Shape, graph.Fixed, moving, size, stage.Before, stage.Skip, Activation.Relu)
+                .With(Of("conv1")));
             Down(2, stage.Skip, stage.Quarter);
             Down(3, stage.Quarter, stage.Eighth);
             Down(4, stage.Eighth, stage.Bottom);
@@ -194,12 +202,13 @@ internal sealed class StudentGraph : IDisposable
             if (stage.HalfField is null)
             {
                 graph.network.Add(new FlowHead<TLanes, TVector>(
-                    $"{prefix}flow", Of("flow"), stage.Skip, stage.Up, field, stage.Before));
+                    $"{prefix}flow", Of("flow").Shape, stage.Skip, stage.Up, field, stage.Before).With(Of("flow")));
                 return;
             }
 
+            float scale = stage.Squares is null ? 1f : 1f / (1 << Squarings);
             graph.network.Add(new HalfFlowHead<TLanes, TVector>(
-                $"{prefix}flow", Of("flow"), stage.Skip, stage.Up, stage.HalfField, stage.Squares is null ? 1f : 1f / (1 << Squarings)));
+                $"{prefix}flow", Of("flow").Shape, stage.Skip, stage.Up, stage.HalfField, scale).With(Of("flow")));
             if (stage.Squares is not null)
             {
                 // An even number of squarings ends where it began.

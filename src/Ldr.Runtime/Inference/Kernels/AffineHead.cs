@@ -28,7 +28,7 @@ internal sealed unsafe class AffineHead : Operation
         this.matrix = matrix;
         this.shift = shift;
         this.map = map;
-        pooled = new float[input.Channels * matrix.Taps];
+        pooled = new float[input.Channels * matrix.Shape.Taps];
     }
 
     internal override string Name => "affine head";
@@ -74,7 +74,7 @@ internal sealed unsafe class AffineHead : Operation
                 }
             }
 
-            pooled[(channel * matrix.Taps) + cell] = (float)(sum / voxels);
+            pooled[(channel * matrix.Shape.Taps) + cell] = (float)(sum / voxels);
         }
     }
 

@@ -10,25 +10,43 @@ internal sealed unsafe class FlowHead<TLanes, TVector> : RowHead<TLanes, TVector
     where TLanes : struct, ILanes<TVector>
     where TVector : struct
 {
+    private readonly FilterShape shape;
     private readonly PlanarField target;
     private readonly (int X, int Y, int Z) before;
-    private readonly Arena memory = new();
+    private readonly Arena memory;
     private readonly long weights;
 
-    internal FlowHead(string name, Filter filter, FeatureMap first, FeatureMap second, PlanarField field, (int X, int Y, int Z) before)
-        : base(first, second, 12)
+    /// <summary>A head.</summary>
+    /// <param name="name">What profiles call it.</param>
+    /// <param name="shape">A transposed convolution to at most three channels; those that are missing become zeros.</param>
+    /// <param name="first">What it reads: the first channels of one map, or all channels of two.</param>
+    /// <param name="second">The other map, if any.</param>
+    /// <param name="field">Where the outputs go.</param>
+    /// <param name="before">Voxels in front of each axis that are left out.</param>
+    internal FlowHead(
+        string name, FilterShape shape, FeatureMap first, FeatureMap? second, PlanarField field, (int X, int Y, int Z) before)
+        : base(first, second, shape.Inputs, 12)
     {
+        this.shape = shape;
         Name = name;
         target = field;
         this.before = before;
+        memory = new Arena();
         weights = memory.Reserve(4L * PhaseLength);
         memory.Allocate();
-        for (int phase = 0; phase < 4; phase++)
-        {
-            Pack(filter, phase / 2, phase % 2, memory.At(weights) + (phase * PhaseLength));
-        }
-
         Flops = 2.0 * 8 * Nx * Ny * Nz * 3 * 8 * Channels;
+    }
+
+    private FlowHead(FlowHead<TLanes, TVector> other, FeatureMap map, PlanarField field)
+        : base(map, null, other.Channels, 12)
+    {
+        shape = other.shape;
+        Name = other.Name;
+        target = field;
+        before = other.before;
+        memory = other.memory;
+        weights = other.weights;
+        Flops = other.Flops;
     }
 
     internal override string Name { get; }
@@ -36,6 +54,18 @@ internal sealed unsafe class FlowHead<TLanes, TVector> : RowHead<TLanes, TVector
     internal override double Flops { get; }
 
     private int PhaseLength => 4 * Channels * 12;
+
+    /// <summary>The same on other memory, with the same packed weights.</summary>
+    internal FlowHead<TLanes, TVector> On(FeatureMap map, PlanarField field) => new(this, map, field);
+
+    /// <inheritdoc/>
+    internal override void Pack(int chunk, float* weights, float* bias)
+    {
+        for (int phase = 0; phase < 4; phase++)
+        {
+            Pack(weights, phase / 2, phase % 2, memory.At(this.weights) + (phase * PhaseLength));
+        }
+    }
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -60,7 +90,7 @@ internal sealed unsafe class FlowHead<TLanes, TVector> : RowHead<TLanes, TVector
 
             RowSums<TLanes, TVector>.Twelve(
                 rows, 4, Channels, Width, memory.At(weights) + (phase * PhaseLength), sums + Margin, SumLength);
-            for (int channel = 0; channel < 3; channel++)
+            for (int channel = 0; channel < shape.Outputs; channel++)
             {
                 Join(sums + Margin + (4 * channel * SumLength), spare);
                 new ReadOnlySpan<float>(spare + before.X, target.Size.X)
@@ -85,7 +115,7 @@ internal sealed unsafe class FlowHead<TLanes, TVector> : RowHead<TLanes, TVector
     }
 
     /// <summary>[row][channel][output][tap], the taps of an output in the order of <see cref="Join"/>.</summary>
-    private void Pack(Filter filter, int pz, int py, float* to)
+    private void Pack(float* from, int pz, int py, float* to)
     {
         ReadOnlySpan<int> taps = [3, 1, 2, 0];
         for (int row = 0; row < 4; row++)
@@ -97,7 +127,9 @@ internal sealed unsafe class FlowHead<TLanes, TVector> : RowHead<TLanes, TVector
                 {
                     foreach (int tap in taps)
                     {
-                        *to++ = filter.Weights[(channel * filter.InputStride) + (output * filter.OutputStride) + plane + tap];
+                        *to++ = output < shape.Outputs
+                            ? from[((nint)channel * shape.InputStride) + ((nint)output * shape.OutputStride) + plane + tap]
+                            : 0;
                     }
                 }
             }

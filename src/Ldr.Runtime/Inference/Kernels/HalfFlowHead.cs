@@ -10,26 +10,54 @@ internal sealed unsafe class HalfFlowHead<TLanes, TVector> : RowHead<TLanes, TVe
     where TLanes : struct, ILanes<TVector>
     where TVector : struct
 {
+    private readonly FilterShape shape;
     private readonly PlanarField target;
+    private readonly float scale;
     private readonly float[] bias;
-    private readonly Arena memory = new();
+    private readonly Arena memory;
     private readonly long weights;
 
-    internal HalfFlowHead(string name, Filter filter, FeatureMap first, FeatureMap second, PlanarField field, float scale)
-        : base(first, second, 9)
+    /// <summary>A head.</summary>
+    /// <param name="name">What profiles call it.</param>
+    /// <param name="shape">A convolution to three channels.</param>
+    /// <param name="first">What it reads: the first channels of one map, or all channels of two.</param>
+    /// <param name="second">The other map, if any.</param>
+    /// <param name="field">Where the outputs go.</param>
+    /// <param name="scale">The constant.</param>
+    internal HalfFlowHead(
+        string name, FilterShape shape, FeatureMap first, FeatureMap? second, PlanarField field, float scale)
+        : base(first, second, shape.Inputs, 9)
     {
+        this.shape = shape;
+        this.scale = scale;
         Name = name;
         target = field;
-        bias = [.. (filter.Bias ?? new float[3]).Select(value => scale * value)];
+        bias = new float[3];
+        memory = new Arena();
         weights = memory.Reserve(81L * Channels);
         memory.Allocate();
-        Pack(filter, scale, memory.At(weights));
         Flops = 2.0 * Nx * Ny * Nz * 3 * 27 * Channels;
+    }
+
+    private HalfFlowHead(HalfFlowHead<TLanes, TVector> other, FeatureMap map, PlanarField field)
+        : base(map, null, other.Channels, 9)
+    {
+        shape = other.shape;
+        scale = other.scale;
+        Name = other.Name;
+        target = field;
+        bias = other.bias;
+        memory = other.memory;
+        weights = other.weights;
+        Flops = other.Flops;
     }
 
     internal override string Name { get; }
 
     internal override double Flops { get; }
+
+    /// <summary>The same on other memory, with the same packed weights.</summary>
+    internal HalfFlowHead<TLanes, TVector> On(FeatureMap map, PlanarField field) => new(this, map, field);
 
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -53,8 +81,9 @@ internal sealed unsafe class HalfFlowHead<TLanes, TVector> : RowHead<TLanes, TVe
     }
 
     /// <summary>[row][channel][output][tap].</summary>
-    private void Pack(Filter filter, float scale, float* to)
+    internal override void Pack(int chunk, float* weights, float* bias)
     {
+        float* to = memory.At(this.weights);
         for (int row = 0; row < 9; row++)
         {
             for (int channel = 0; channel < Channels; channel++)
@@ -63,11 +92,16 @@ internal sealed unsafe class HalfFlowHead<TLanes, TVector> : RowHead<TLanes, TVe
                 {
                     for (int tap = 0; tap < 3; tap++)
                     {
-                        *to++ = scale * filter.Weights[
-                            (channel * filter.InputStride) + (output * filter.OutputStride) + (3 * row) + tap];
+                        *to++ = scale * weights[
+                            ((nint)channel * shape.InputStride) + ((nint)output * shape.OutputStride) + (3 * row) + tap];
                     }
                 }
             }
+        }
+
+        for (int output = 0; output < 3; output++)
+        {
+            this.bias[output] = bias == null ? 0 : scale * bias[output];
         }
     }
 }

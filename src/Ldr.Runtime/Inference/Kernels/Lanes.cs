@@ -33,6 +33,9 @@ internal unsafe interface ILanes<TVector>
 
     static abstract TVector Max(TVector a, TVector b);
 
+    /// <summary>The first where a number is above 0, the second elsewhere.</summary>
+    static abstract TVector WherePositive(TVector number, TVector first, TVector second);
+
     /// <summary>a0 b0 a1 b1 …: the first half of the lanes, and the second.</summary>
     static abstract (TVector First, TVector Second) Interleave(TVector a, TVector b);
 }
@@ -65,6 +68,10 @@ internal readonly unsafe struct Lanes512 : ILanes<Vector512<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Max(Vector512<float> a, Vector512<float> b) => Vector512.MaxNative(a, b);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> WherePositive(Vector512<float> number, Vector512<float> first, Vector512<float> second) =>
+        Vector512.ConditionalSelect(Vector512.GreaterThan(number, Vector512<float>.Zero), first, second);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static (Vector512<float> First, Vector512<float> Second) Interleave(Vector512<float> a, Vector512<float> b)
@@ -112,6 +119,10 @@ internal readonly unsafe struct Lanes256 : ILanes<Vector256<float>>
     public static Vector256<float> Max(Vector256<float> a, Vector256<float> b) => Vector256.MaxNative(a, b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> WherePositive(Vector256<float> number, Vector256<float> first, Vector256<float> second) =>
+        Vector256.ConditionalSelect(Vector256.GreaterThan(number, Vector256<float>.Zero), first, second);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static (Vector256<float> First, Vector256<float> Second) Interleave(Vector256<float> a, Vector256<float> b)
     {
         if (Avx.IsSupported)
@@ -157,6 +168,10 @@ internal readonly unsafe struct Lanes128 : ILanes<Vector128<float>>
     public static Vector128<float> Max(Vector128<float> a, Vector128<float> b) => Vector128.MaxNative(a, b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> WherePositive(Vector128<float> number, Vector128<float> first, Vector128<float> second) =>
+        Vector128.ConditionalSelect(Vector128.GreaterThan(number, Vector128<float>.Zero), first, second);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static (Vector128<float> First, Vector128<float> Second) Interleave(Vector128<float> a, Vector128<float> b)
     {
         if (Sse.IsSupported)
@@ -200,6 +215,9 @@ internal readonly unsafe struct LanesScalar : ILanes<float>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Max(float a, float b) => a > b ? a : b;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float WherePositive(float number, float first, float second) => number > 0 ? first : second;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static (float First, float Second) Interleave(float a, float b) => (a, b);

@@ -6,7 +6,7 @@ namespace Ldr.Runtime.Inference.Kernels;
 /// The first convolution (kernel 3 or 4, stride 2, padding 1): it reads the pair (fixed, moving) from the two images
 /// themselves, with zeros around them, and interleaves a few rows at a time in its own memory.
 /// </summary>
-internal sealed unsafe class PairConvolution<TLanes, TVector> : Operation
+internal sealed unsafe class PairConvolution<TLanes, TVector> : FilteredOperation
     where TLanes : struct, ILanes<TVector>
     where TVector : struct
 {
@@ -19,6 +19,7 @@ internal sealed unsafe class PairConvolution<TLanes, TVector> : Operation
     private readonly (int X, int Y, int Z) before;
     private readonly FeatureMap output;
     private readonly PackedFilter packed;
+    private readonly FilterPacking<TLanes, TVector> packing;
     private readonly Activation activation;
     private readonly int outputs;
     private readonly int side;
@@ -27,7 +28,7 @@ internal sealed unsafe class PairConvolution<TLanes, TVector> : Operation
 
     /// <summary>A first layer.</summary>
     /// <param name="name">What profiles call it.</param>
-    /// <param name="filter">A convolution of two inputs.</param>
+    /// <param name="shape">A convolution of two inputs.</param>
     /// <param name="first">The fixed image.</param>
     /// <param name="second">The moving image.</param>
     /// <param name="size">The images' size.</param>
@@ -36,7 +37,7 @@ internal sealed unsafe class PairConvolution<TLanes, TVector> : Operation
     /// <param name="activation">What follows.</param>
     internal PairConvolution(
         string name,
-        Filter filter,
+        FilterShape shape,
         PlanarImage first,
         PlanarImage second,
         (int X, int Y, int Z) size,
@@ -51,10 +52,12 @@ internal sealed unsafe class PairConvolution<TLanes, TVector> : Operation
         this.before = before;
         this.output = output;
         this.activation = activation;
-        outputs = filter.Outputs;
-        side = filter.Side;
+        outputs = shape.Outputs;
+        side = shape.Side;
         narrow = TLanes.ManyRegisters && outputs <= TLanes.Count;
-        packed = PackedFilter.Of(filter, narrow ? TLanes.Count : 2 * TLanes.Count);
+        packed = new PackedFilter(narrow ? TLanes.Count : 2 * TLanes.Count, outputs, 2 * shape.Taps);
+        packing = new FilterPacking<TLanes, TVector>(shape);
+        packing.Add(packed, Enumerable.Range(0, shape.Taps).ToArray(), 0);
         Row = ((2 * RowVoxels) + 15) & ~15;
         runs = new nint[side * side];
         for (int i = 0; i < runs.Length; i++)
@@ -73,6 +76,8 @@ internal sealed unsafe class PairConvolution<TLanes, TVector> : Operation
 
     internal override int ScratchBytes => (int)((side * Plane * sizeof(float)) + 256);
 
+    internal override int PackingChunks => packing.Chunks;
+
     private int Bands => (output.Ny + BandRows - 1) / BandRows;
 
     /// <summary>Voxels of an input row that the outputs of a row see.</summary>
@@ -83,6 +88,9 @@ internal sealed unsafe class PairConvolution<TLanes, TVector> : Operation
     private int Rows => (2 * BandRows) + side - 2;
 
     private nint Plane => Rows * Row;
+
+    /// <inheritdoc/>
+    internal override void Pack(int chunk, float* weights, float* bias) => packing.Pack(chunk, weights, bias);
 
     /// <inheritdoc/>
     [SkipLocalsInit]

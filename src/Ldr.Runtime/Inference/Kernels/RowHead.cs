@@ -7,7 +7,7 @@ namespace Ldr.Runtime.Inference.Kernels;
 /// are transposed to [block][channel][x] in the thread's own memory; every tap of the kernel along x has a sum of its own over
 /// aligned inputs, and the sums are shifted against each other when they are added at the end.
 /// </summary>
-internal abstract unsafe class RowHead<TLanes, TVector> : Operation
+internal abstract unsafe class RowHead<TLanes, TVector> : FilteredOperation
     where TLanes : struct, ILanes<TVector>
     where TVector : struct
 {
@@ -18,15 +18,20 @@ internal abstract unsafe class RowHead<TLanes, TVector> : Operation
     private const int BandRows = 32;
 
     private readonly FeatureMap first;
-    private readonly FeatureMap second;
+    private readonly FeatureMap? second;
+    private readonly int firstChannels;
 
-    /// <summary>A head over the channels of two maps of one size.</summary>
-    protected RowHead(FeatureMap first, FeatureMap second, int sums)
+    /// <summary>A head over the channels of two maps of one size, or over the first channels of one.</summary>
+    protected RowHead(FeatureMap first, FeatureMap? second, int channels, int sums)
     {
         this.first = first;
         this.second = second;
+        firstChannels = second is null ? channels : first.Channels;
+        Channels = channels;
         Sums = sums;
     }
+
+    internal sealed override int PackingChunks => 1;
 
     internal sealed override int Chunks => Bands * ((Nz + BandPlanes - 1) / BandPlanes);
 
@@ -36,7 +41,7 @@ internal abstract unsafe class RowHead<TLanes, TVector> : Operation
     /// <summary>Sums of a voxel: outputs × taps along x.</summary>
     protected int Sums { get; }
 
-    protected int Channels => first.Channels + second.Channels;
+    protected int Channels { get; }
 
     protected int Nx => first.Nx;
 
@@ -109,16 +114,19 @@ internal abstract unsafe class RowHead<TLanes, TVector> : Operation
 
     private void Transpose(int y, int z, float* to)
     {
-        Transpose(first, y, z, to);
-        Transpose(second, y, z, to + (first.Channels * BlockWidth));
+        Transpose(first, firstChannels, y, z, to);
+        if (second is not null)
+        {
+            Transpose(second, second.Channels, y, z, to + (firstChannels * BlockWidth));
+        }
     }
 
     /// <summary>[x][channel] to [block][channel][x]; zeros after the last voxel.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Transpose(FeatureMap map, int y, int z, float* to)
+    private void Transpose(FeatureMap map, int channels, int y, int z, float* to)
     {
         float* from = map.At(0, y, z);
-        int channels = map.Channels;
+        nint step = map.Channels;
         int lanes = TLanes.Count;
         int whole = channels % lanes == 0 && lanes > 1 ? Nx / lanes * lanes : 0;
         for (int x = 0; x < whole; x += lanes)
@@ -127,7 +135,7 @@ internal abstract unsafe class RowHead<TLanes, TVector> : Operation
             for (int channel = 0; channel < channels; channel += lanes)
             {
                 Blocks.Transpose<TLanes, TVector>(
-                    from + ((nint)x * channels) + channel, channels, column + (channel * BlockWidth), BlockWidth);
+                    from + (x * step) + channel, step, column + (channel * BlockWidth), BlockWidth);
             }
         }
 
@@ -136,7 +144,7 @@ internal abstract unsafe class RowHead<TLanes, TVector> : Operation
             float* column = to + (x / BlockWidth * BlockWidth * Channels) + (x % BlockWidth);
             for (int channel = 0; channel < channels; channel++)
             {
-                column[channel * BlockWidth] = x < Nx ? from[((nint)x * channels) + channel] : 0;
+                column[channel * BlockWidth] = x < Nx ? from[(x * step) + channel] : 0;
             }
         }
     }

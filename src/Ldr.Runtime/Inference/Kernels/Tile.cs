@@ -170,6 +170,31 @@ internal static unsafe class Tile<TLanes, TVector>
         }
     }
 
+    /// <summary>Writes a vector of gradients behind an activation, or fewer numbers.</summary>
+    /// <param name="sums">The gradients of the activation's outputs.</param>
+    /// <param name="output">Where the gradients of its inputs go.</param>
+    /// <param name="values">How far from there the activation's outputs lie.</param>
+    /// <param name="channels">How many numbers.</param>
+    /// <param name="slope">The slope of the activation of negative values.</param>
+    /// <param name="adds">Whether they are added to what is there.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void FinishGradient(float* sums, float* output, nint values, int channels, float slope, bool adds)
+    {
+        if (channels >= TLanes.Count)
+        {
+            TVector sum = TLanes.Load(sums);
+            sum = TLanes.WherePositive(TLanes.Load(output + values), sum, TLanes.Multiply(sum, TLanes.Broadcast(slope)));
+            TLanes.Store(adds ? TLanes.Add(sum, TLanes.Load(output)) : sum, output);
+            return;
+        }
+
+        for (int channel = 0; channel < channels; channel++)
+        {
+            float sum = output[values + channel] > 0 ? sums[channel] : slope * sums[channel];
+            output[channel] = adds ? output[channel] + sum : sum;
+        }
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Eight(
         float** inputs, nint* runs, int runCount, nint runLength, float* weights, float* start, nint startStride, float* sums)

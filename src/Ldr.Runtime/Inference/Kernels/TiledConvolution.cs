@@ -3,11 +3,11 @@ using System.Runtime.CompilerServices;
 namespace Ldr.Runtime.Inference.Kernels;
 
 /// <summary>
-/// A convolution with stride 2, or a transposed convolution 4³ with stride 2 as its phases: for outputs of one parity along
-/// each axis it is a dense product with 2³ of its taps. Where the outputs of one phase are no more than a vector has
+/// A convolution with stride 1 or 2, or a transposed convolution 4³ with stride 2 as its phases: for outputs of one parity
+/// along each axis it is a dense product with 2³ of its taps. Where the outputs of one phase are no more than a vector has
 /// lanes, two phases share a tile: output 2x − 1 and output 2x see the same inputs, x − 1 and x.
 /// </summary>
-internal sealed unsafe class TiledConvolution<TLanes, TVector> : Operation
+internal sealed unsafe class TiledConvolution<TLanes, TVector> : FilteredOperation
     where TLanes : struct, ILanes<TVector>
     where TVector : struct
 {
@@ -23,20 +23,30 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : Operation
     private readonly FeatureMap input;
     private readonly FeatureMap output;
     private readonly Phase[] phases;
-    private readonly Activation activation;
-    private readonly int stride;
+    private readonly FilterPacking<TLanes, TVector> packing;
+    private readonly Ending ending;
+    private readonly int inputStep;
+    private readonly int outputStep;
     private readonly int phasesOfChunk;
     private readonly int blocksOfChunk;
 
     private TiledConvolution(
-        string name, FeatureMap input, FeatureMap output, int stride, Phase[] phases, Activation activation, double flops)
+        string name,
+        FeatureMap input,
+        FeatureMap output,
+        (int Input, int Output) steps,
+        Phase[] phases,
+        FilterPacking<TLanes, TVector> packing,
+        Ending ending,
+        double flops)
     {
         Name = name;
         this.input = input;
         this.output = output;
-        this.stride = stride;
         this.phases = phases;
-        this.activation = activation;
+        this.packing = packing;
+        this.ending = ending;
+        (inputStep, outputStep) = steps;
         Flops = flops;
         int ranges = phases[0].Ranges;
         int blocks = phases[0].Blocks;
@@ -51,13 +61,32 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : Operation
 
     internal override int Chunks { get; }
 
-    /// <summary>A convolution of stride 2 and padding 1, from the first channels of a map to the first ones of another.</summary>
-    internal static TiledConvolution<TLanes, TVector> Halving(
-        string name, Filter filter, FeatureMap input, FeatureMap output, Activation activation)
+    internal override int PackingChunks => packing.Chunks;
+
+    /// <summary>A convolution with padding 1, from some channels of a map to some of another.</summary>
+    /// <param name="name">What profiles call it.</param>
+    /// <param name="shape">Kernel 3 or 4.</param>
+    /// <param name="input">What it reads.</param>
+    /// <param name="firstInput">From which channel on.</param>
+    /// <param name="output">What it writes.</param>
+    /// <param name="firstOutput">From which channel on.</param>
+    /// <param name="ending">What follows.</param>
+    /// <param name="stride">1 or 2.</param>
+    /// <param name="mirrored">Whether the kernel is used mirrored: the way back of stride 1.</param>
+    internal static TiledConvolution<TLanes, TVector> Convolution(
+        string name,
+        FilterShape shape,
+        FeatureMap input,
+        int firstInput,
+        FeatureMap output,
+        int firstOutput,
+        Ending ending,
+        int stride = 2,
+        bool mirrored = false)
     {
-        int side = filter.Side;
-        bool dense = filter.Inputs == input.Channels;
-        nint[] runs = new nint[dense ? side * side : side * side * side];
+        int side = shape.Side;
+        bool dense = shape.Inputs == input.Channels;
+        nint[] runs = new nint[dense ? side * side : shape.Taps];
         for (int i = 0; i < runs.Length; i++)
         {
             runs[i] = dense
@@ -65,59 +94,74 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : Operation
                 : (i / (side * side) * input.Plane) + (i / side % side * input.Row) + ((nint)(i % side) * input.Channels);
         }
 
-        PackedFilter packed = PackedFilter.Of(filter, 2 * TLanes.Count);
+        PackedFilter packed = new(2 * TLanes.Count, shape.Outputs, shape.Taps * shape.Inputs);
+        FilterPacking<TLanes, TVector> packing = new(shape);
+        packing.Add(packed, Enumerable.Range(0, shape.Taps).Select(tap => mirrored ? shape.Taps - 1 - tap : tap).ToArray(), 0);
         Phase phase = new(
             (output.Nx, output.Ny, output.Nz),
-            input.Offset(-1, -1, -1),
-            output.Offset(0, 0, 0),
+            input.Offset(-1, -1, -1) + firstInput,
+            output.Offset(0, 0, 0) + firstOutput,
             runs,
             packed.Length / runs.Length,
-            filter.Outputs,
+            shape.Outputs,
             packed,
             IsPair: false);
-        double flops = 2.0 * output.Nx * output.Ny * output.Nz * filter.Outputs * packed.Length;
-        return new TiledConvolution<TLanes, TVector>(name, input, output, 2, [phase], activation, flops);
+        double flops = 2.0 * output.Nx * output.Ny * output.Nz * shape.Outputs * packed.Length;
+        return new TiledConvolution<TLanes, TVector>(name, input, output, (stride, 1), [phase], packing, ending, flops);
     }
 
     /// <summary>
-    /// A transposed convolution 4³ of stride 2 and padding 1, from all channels of a map to some of one of twice its size.
+    /// A transposed convolution of stride 2 and padding 1, kernel 4 (or 3, as the way back of a convolution of stride 2), from
+    /// some channels of a map to some of one of twice its size.
     /// </summary>
     internal static TiledConvolution<TLanes, TVector> Doubling(
-        string name, Filter filter, FeatureMap input, FeatureMap output, int firstChannel, Activation activation)
+        string name, FilterShape shape, FeatureMap input, int firstInput, FeatureMap output, int firstOutput, Ending ending)
     {
-        bool pairs = filter.Outputs <= TLanes.Count;
-        nint[] runs = [0, input.Row, input.Plane, input.Plane + input.Row];
-        int length = 8 * filter.Inputs;
+        bool pairs = shape.Outputs <= TLanes.Count;
+        bool dense = shape.Inputs == input.Channels;
+        nint[] runs = dense
+            ? [0, input.Row, input.Plane, input.Plane + input.Row]
+            : [.. Enumerable.Range(0, 8).Select(i =>
+                (i / 4 * input.Plane) + (i / 2 % 2 * input.Row) + ((nint)(i % 2) * input.Channels))];
+        int length = 8 * shape.Inputs;
+        FilterPacking<TLanes, TVector> packing = new(shape);
         List<Phase> phases = [];
         for (int phase = 0; phase < (pairs ? 4 : 8); phase++)
         {
             (int pz, int py, int px) = pairs ? (phase / 2, phase % 2, 0) : (phase / 4, phase / 2 % 2, phase % 2);
 
-            PackedFilter packed = new(2 * TLanes.Count, pairs ? 2 * TLanes.Count : filter.Outputs, length);
+            PackedFilter packed = new(2 * TLanes.Count, pairs ? 2 * TLanes.Count : shape.Outputs, length);
             if (pairs)
             {
-                packed.Fill(filter, TapsOf(pz, py, 1), 0);
-                packed.Fill(filter, TapsOf(pz, py, 0), TLanes.Count);
+                packing.Add(packed, TapsOf(shape.Side, pz, py, 1), 0);
+                packing.Add(packed, TapsOf(shape.Side, pz, py, 0), TLanes.Count);
             }
             else
             {
-                packed.Fill(filter, TapsOf(pz, py, px), 0);
+                packing.Add(packed, TapsOf(shape.Side, pz, py, px), 0);
             }
 
             phases.Add(new Phase(
                 (pairs ? input.Nx + 1 : input.Nx, input.Ny, input.Nz),
-                input.Offset(px - 1, py - 1, pz - 1),
-                output.Offset(px, py, pz) + firstChannel,
+                input.Offset(px - 1, py - 1, pz - 1) + firstInput,
+                output.Offset(px, py, pz) + firstOutput,
                 runs,
-                2 * filter.Inputs,
-                filter.Outputs,
+                length / runs.Length,
+                shape.Outputs,
                 packed,
                 pairs));
         }
 
-        double flops = 2.0 * 8 * input.Nx * input.Ny * input.Nz * filter.Outputs * length;
-        return new TiledConvolution<TLanes, TVector>(name, input, output, 1, [.. phases], activation, flops);
+        double flops = 2.0 * input.Nx * input.Ny * input.Nz * shape.Outputs * shape.Taps * shape.Inputs;
+        return new TiledConvolution<TLanes, TVector>(name, input, output, (1, 2), [.. phases], packing, ending, flops);
     }
+
+    /// <summary>The same on maps of the same sizes, with the same packed weights.</summary>
+    internal TiledConvolution<TLanes, TVector> On(FeatureMap from, FeatureMap to, Ending then) =>
+        new(Name, from, to, (inputStep, outputStep), phases, packing, then, Flops);
+
+    /// <inheritdoc/>
+    internal override void Pack(int chunk, float* weights, float* bias) => packing.Pack(chunk, weights, bias);
 
     /// <inheritdoc/>
     [SkipLocalsInit]
@@ -141,13 +185,13 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : Operation
             Locate(phases[index], first, count, inputs, outputs, nowhere);
             for (int block = firstBlock; block < firstBlock + blocksOfChunk; block++)
             {
-                RunBlock(phases[index], block, count, inputs, outputs, sums);
+                RunBlock(phases[index], block, count, inputs, outputs, sums, nowhere);
             }
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void RunBlock(Phase phase, int block, int count, float** inputs, float** outputs, float* sums)
+    private void RunBlock(Phase phase, int block, int count, float** inputs, float** outputs, float* sums, float* nowhere)
     {
         int channel = block * Tile<TLanes, TVector>.Channels;
         int left = phase.Channels - channel;
@@ -165,23 +209,41 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : Operation
                 for (int i = 0; i < positions; i++)
                 {
                     float* sum = sums + (i * Tile<TLanes, TVector>.Channels);
-                    Tile<TLanes, TVector>.Finish(sum, to[2 * i] + channel, left, activation);
+                    Write(sum, to[2 * i], channel, left, nowhere);
                     if (right > 0)
                     {
-                        Tile<TLanes, TVector>.Finish(sum + TLanes.Count, to[(2 * i) + 1] + channel, right, activation);
+                        Write(sum + TLanes.Count, to[(2 * i) + 1], channel, right, nowhere);
                     }
                 }
             }
         }
     }
 
-    /// <summary>The taps of a phase: output o = 2x + p reads input x + p − 1 + t through tap 3 − p − 2t of an axis.</summary>
-    private static int[] TapsOf(int pz, int py, int px)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Write(float* sum, float* output, int channel, int channels, float* nowhere)
+    {
+        if (ending.Values is null)
+        {
+            Tile<TLanes, TVector>.Finish(sum, output + channel, channels, ending.Activation);
+        }
+        else if (output != nowhere)
+        {
+            nint distance = (nint)(ending.Values.At(-1, -1, -1) - this.output.At(-1, -1, -1));
+            Tile<TLanes, TVector>.FinishGradient(sum, output + channel, distance, channels, ending.Slope, ending.Adds);
+        }
+    }
+
+    /// <summary>
+    /// The taps of a phase, −1 where a kernel of side 3 has none: output o = 2x + p reads input x + p − 1 + t through tap
+    /// 3 − p − 2t of an axis.
+    /// </summary>
+    private static int[] TapsOf(int side, int pz, int py, int px)
     {
         int[] taps = new int[8];
         for (int i = 0; i < 8; i++)
         {
-            taps[i] = (16 * (3 - pz - (2 * (i / 4)))) + (4 * (3 - py - (2 * (i / 2 % 2)))) + 3 - px - (2 * (i % 2));
+            (int z, int y, int x) = (3 - pz - (2 * (i / 4)), 3 - py - (2 * (i / 2 % 2)), 3 - px - (2 * (i % 2)));
+            taps[i] = Math.Max(z, Math.Max(y, x)) < side ? (((z * side) + y) * side) + x : -1;
         }
 
         return taps;
@@ -193,11 +255,10 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : Operation
         Phase phase, int first, int count, float** inputs, float** outputs, float* nowhere)
     {
         (int nx, int ny, _) = phase.Size;
-        int step = 3 - stride;
-        nint inputX = (nint)stride * input.Channels;
-        nint inputY = stride * input.Row;
-        nint outputX = (nint)step * output.Channels;
-        nint outputY = step * output.Row;
+        nint inputX = (nint)inputStep * input.Channels;
+        nint inputY = inputStep * input.Row;
+        nint outputX = (nint)outputStep * output.Channels;
+        nint outputY = outputStep * output.Row;
         float* inputStart = input.At(-1, -1, -1) + phase.InputStart;
         float* outputStart = output.At(-1, -1, -1) + phase.OutputStart;
         int x = first % nx;
@@ -207,8 +268,8 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : Operation
         while (i < count)
         {
             // A row, or what is left of it.
-            float* from = inputStart + (z * stride * input.Plane) + (y * inputY) + (x * inputX);
-            float* to = outputStart + (z * step * output.Plane) + (y * outputY) + (x * outputX);
+            float* from = inputStart + (z * inputStep * input.Plane) + (y * inputY) + (x * inputX);
+            float* to = outputStart + (z * outputStep * output.Plane) + (y * outputY) + (x * outputX);
             int begin = i;
             int end = Math.Min(count, i + nx - x);
             bool whole = end - i == nx - x;

@@ -1,0 +1,14 @@
+namespace Ldr.Runtime.Training;
+
+/// <summary>The numbers of a layer, in the caller's memory for the length of a call.</summary>
+internal sealed unsafe class LayerNumbers
+{
+    internal float* Weights { get; set; }
+
+    /// <summary>Null for none.</summary>
+    internal float* Bias { get; set; }
+
+    internal float* WeightGradient { get; set; }
+
+    internal float* BiasGradient { get; set; }
+}
