@@ -8,15 +8,25 @@ open Ldr.Core.Tests.TensorSupport
 
 /// The largest difference from the other tensor, in parts of that one's norm.
 let private apart (actual: torch.Tensor) (expected: torch.Tensor) : float =
-    let difference = actual.``to``(torch.float64).sub(expected.``to`` torch.float64).norm().item<float>()
+    let difference =
+        actual.``to``(torch.float64).sub(expected.``to`` torch.float64).norm().item<float>()
+
     difference / max 1e-12 (expected.``to``(torch.float64).norm().item<float>())
 
 /// A result and the gradients of its weighted sum: of the pairs, if asked for, and of every parameter by name.
-let private both (wantsPairs: bool) (network: torch.nn.Module) (run: torch.Tensor -> torch.Tensor) (pairs: torch.Tensor) =
+let private both
+    (wantsPairs: bool)
+    (network: torch.nn.Module)
+    (run: torch.Tensor -> torch.Tensor)
+    (pairs: torch.Tensor)
+    =
     network.zero_grad ()
     let pairs = pairs.detach().clone().requires_grad_ wantsPairs
     let result = run pairs
-    let weights = (uniform torch.float32 11 (-1.0, 1.0) (List.ofArray result.shape)).``to`` result.dtype
+
+    let weights =
+        (uniform torch.float32 11 (-1.0, 1.0) (List.ofArray result.shape)).``to`` result.dtype
+
     (result * weights).sum().backward()
 
     [
@@ -43,7 +53,8 @@ let private loud (network: torch.nn.Module) =
         if name.EndsWith "bias" then
             parameter.uniform_ (-0.1, 0.1, generator = new torch.Generator(4UL)) |> ignore
 
-let private widths encoder decoder = { Encoder = encoder; Decoder = decoder }
+let private widths encoder decoder =
+    { Encoder = encoder; Decoder = decoder }
 
 let private students =
     [
@@ -64,10 +75,190 @@ let private layerTests =
                     loud network
                     let pairs = single 7 (0.0, 1.0) shape
                     let own = both true network layer.Run pairs
-                    let theirs = OwnKernels.without (fun () ->
-                        network.``to`` torch.float64 |> ignore
-                        both true network layer.Run (pairs.``to`` torch.float64))
+
+                    let theirs =
+                        OwnKernels.without (fun () ->
+                            network.``to`` torch.float64 |> ignore
+                            both true network layer.Run (pairs.``to`` torch.float64))
+
                     compare 2e-5 own theirs))
     ]
 
-let tests = testList "trunks" layerTests
+/// A function of tensors by our kernels, and by libtorch in double precision: the value and the gradients.
+let private agrees
+    (bound: float)
+    (run: torch.Tensor list -> torch.Tensor)
+    (wanted: bool list)
+    (inputs: torch.Tensor list)
+    =
+    let by (dtype: torch.ScalarType) =
+        let inputs =
+            List.zip wanted inputs
+            |> List.map (fun (wanted, input) -> input.detach().clone().``to``(dtype).requires_grad_ wanted)
+
+        let result = run inputs
+
+        let weights =
+            (uniform torch.float32 12 (-1.0, 1.0) (List.ofArray result.shape)).``to`` dtype
+
+        (result * weights).sum().backward()
+
+        ("result", result.detach ())
+        :: [
+            for index, (wanted, input) in List.indexed (List.zip wanted inputs) do
+                if wanted then
+                    $"input {index}", nonNull input.grad
+        ]
+
+    compare bound (by torch.float32) (OwnKernels.without (fun () -> by torch.float64))
+
+let private kernelTests =
+    let field seed shape = single seed (-1.0, 1.0) shape
+    let image seed shape = single seed (0.0, 1.0) shape
+
+    [
+        for shape in [ [ 2L; 3L; 6L; 8L; 10L ]; [ 1L; 3L; 5L; 7L; 33L ]; [ 1L; 3L; 1L; 2L; 3L ] ] do
+            testCase
+                $"a doubled field is libtorch's, {shape}"
+                (scoped (fun () -> agrees 1e-6 (fun i -> Field.double i.Head) [ true ] [ field 1 shape ]))
+
+            testCase
+                $"smoothness is libtorch's, {shape}"
+                (scoped (fun () ->
+                    agrees 1e-6 (fun i -> Regularity.smoothness i.Head) [ true ] [ field 2 shape ]))
+
+        for window, shape in
+            [
+                7, [ 2L; 1L; 12L; 14L; 18L ]
+                3, [ 1L; 1L; 9L; 11L; 13L ]
+                9, [ 1L; 1L; 9L; 10L; 31L ]
+            ] do
+            testCase
+                $"local correlation is libtorch's, window {window}, {shape}"
+                (scoped (fun () ->
+                    let weights = (image 5 shape).round()
+
+                    agrees
+                        1e-4
+                        (fun i -> Similarity.localCorrelation window (Some i[2]) i[0] i[1])
+                        [ false; true; false ]
+                        [ image 3 shape; image 4 shape; weights ]))
+
+        testCase
+            "Adam moves as libtorch's does"
+            (scoped (fun () ->
+                let after action =
+                    let layer = Student.half (Seed.ofInt 2) (widths [ 4; 5; 6; 7 ] [ 3; 3; 3 ])
+                    let network = new Composite("network", layer.Parts)
+                    let optimiser = torch.optim.Adam(network.parameters (), 0.01)
+
+                    for step in 1..4 do
+                        optimiser.zero_grad ()
+                        let pair = single step (0.0, 1.0) [ 1L; 2L; 16L; 16L; 16L ]
+                        (OwnKernels.without (fun () -> layer.Run pair)).square().sum().backward()
+                        action optimiser
+
+                    [
+                        for struct (name, parameter) in network.named_parameters () ->
+                            name, parameter.detach ()
+                    ]
+
+                compare 1e-5 (after AdamMove.step) (after (fun optimiser -> optimiser.step () |> ignore))))
+    ]
+
+/// Whole networks: the gradients of a loss by all parameters, through affine stages, cascades, flows and warps.
+let private networkTests =
+    let student kind stages =
+        Architecture.Cascade
+            {
+                Affine = Some(AffineLight 4)
+                Stages = stages
+                Stage = kind (widths [ 8; 8; 16; 16 ] [ 16; 8; 8 ])
+            }
+
+    let gradients (dtype: torch.ScalarType) (network: Network) =
+        network.``to`` dtype |> ignore
+
+        // Smooth images: a warp's derivative jumps where a place crosses from voxel to voxel.
+        let image seed =
+            (Field.double (single seed (0.0, 1.0) [ 2L; 3L; 16L; 16L; 16L ])).narrow(1L, 0L, 1L).``to`` dtype
+
+        let f, m = image 1, image 2
+        network.zero_grad ()
+        let prediction = network.Predict(f, m)
+        ((prediction.Moved - f).square().mean() + prediction.Field.square().mean()).backward()
+
+        [
+            for struct (name, parameter) in network.named_parameters () ->
+                name, (nonNull parameter.grad).clone()
+        ]
+
+    [
+        for name, kind, stages in
+            [
+                "ldr-half", Stage.LdrHalf, 2
+                "ldr-velocity", Stage.LdrVelocity, 2
+                "ldr", Stage.Ldr, 1
+            ] do
+            testCase
+                $"affine-light and {stages} × {name}: all gradients are libtorch's"
+                (scoped (fun () ->
+                    use network = Network.create (Seed.ofInt 3) (student kind stages)
+                    loud network
+                    let own = gradients torch.float32 network
+                    let single = OwnKernels.without (fun () -> gradients torch.float32 network)
+                    let precise = OwnKernels.without (fun () -> gradients torch.float64 network)
+
+                    for (name, a), (_, s), (_, p) in List.zip3 own single precise do
+                        // Rounding moves places across voxels, also for libtorch.
+                        let distance, usual = apart a p, apart s p
+
+                        Expect.isLessThan
+                            distance
+                            (1e-4 + 3.0 * usual)
+                            $"{name}: {distance}; libtorch {usual}"))
+
+        testCase
+            "the same to the last bit for any number of threads"
+            (scoped (fun () ->
+                let before = torch.get_num_threads ()
+                let layer = Student.half (Seed.ofInt 5) (widths [ 16; 32; 64; 128 ] [ 64; 32; 16 ])
+                let network = new Composite("network", layer.Parts)
+                loud network
+
+                let run (pairs: torch.Tensor) =
+                    let field = layer.Run pairs
+                    let images = pairs.narrow (1L, 0L, 1L), pairs.narrow (1L, 1L, 1L)
+
+                    let alike =
+                        Similarity.localCorrelation
+                            7
+                            None
+                            ((fst images).detach())
+                            (Field.warp field (snd images))
+
+                    alike.mean () + Regularity.smoothness field + Regularity.logJacobian field
+
+                let by threads =
+                    torch.set_num_threads threads
+
+                    try
+                        both true network run (single 7 (0.0, 1.0) [ 2L; 2L; 32L; 48L; 32L ])
+                    finally
+                        torch.set_num_threads before
+
+                let one = by 1
+
+                for threads in [ 2; 3 ] do
+                    for (name, a), (_, b) in List.zip one (by threads) do
+                        Expect.equal (numbers a) (numbers b) $"{name}, {threads} threads"))
+    ]
+
+let tests =
+    testList
+        "trunks"
+        [
+            testList "layers" layerTests
+            testList "kernels" kernelTests
+            testList "networks" networkTests
+        ]

@@ -18,7 +18,12 @@ module Regularity =
             else
                 (field.narrow (axis, 1L, n - 1L) - field.narrow (axis, 0L, n - 1L)).square().sum()
 
-        scope.MoveToOuter((along 2L + along 3L + along 4L) / (2.0 * float (field.numel ())))
+        scope.MoveToOuter(
+            if OwnKernels.areUsed () && TensorMemory.fits field then
+                FieldTermFunction.apply (SmoothnessTerm, field)
+            else
+                (along 2L + along 3L + along 4L) / (2.0 * float (field.numel ()))
+        )
 
     /// The bending energy of a field [N, 3, Z, Y, X] in voxels: the squared second differences along each axis and twice those
     /// along each pair of axes, summed, averaged over all voxels and channels; 0 for an affine field. (Rueckert et al.,
@@ -85,8 +90,8 @@ module Regularity =
         use scope = torch.NewDisposeScope()
 
         scope.MoveToOuter(
-            if TensorMemory.fits field then
-                LogJacobianFunction.apply field
+            if OwnKernels.areUsed () && TensorMemory.fits field then
+                FieldTermFunction.apply (LogJacobianTerm, field)
             else
                 logJacobianByLibtorch field
         )

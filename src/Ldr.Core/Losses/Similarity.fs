@@ -111,18 +111,14 @@ module Similarity =
         let mean = maps |> along 2 |> along 1 |> along 0
         scope.MoveToOuter(mean * float (side * side * side))
 
-    /// The mean over every second voxel along each axis of the squared correlation of two images in a cube of `window`
-    /// voxels a side around it, [N] in [0, 1]: cov² / (var var + ε), with ε = 0.03⁴, so that neighbourhoods without structure count little (VoxelMorph's
-    /// local cross-correlation, Balakrishnan et al., 2019, with another ε). Images [N, 1, Z, Y, X] with intensities in [0, 1];
-    /// `mask` [N, 1, Z, Y, X], if any, holds weights ≥ 0, for the voxels within a cube and for the cubes.
-    let localCorrelation
+    /// `localCorrelation` by tensors.
+    let private localByLibtorch
         (window: int)
-        (mask: torch.Tensor option)
+        (weight: torch.Tensor)
         (fixedImage: torch.Tensor)
         (moved: torch.Tensor)
         : torch.Tensor =
         use scope = torch.NewDisposeScope()
-        let weight = mask |> Option.defaultWith (fun () -> torch.ones_like fixedImage)
 
         // Around ½: less is lost when squared means are subtracted in single precision.
         let f, m = fixedImage - 0.5, moved - 0.5
@@ -148,6 +144,32 @@ module Similarity =
                 values.slice (axis, 0L, values.shape[int axis], stride))
 
         scope.MoveToOuter((squared * centres).sum within / centres.sum(within).clamp_min 1e-6)
+
+    /// The mean over every second voxel along each axis of the squared correlation of two images in a cube of `window`
+    /// voxels a side around it, [N] in [0, 1]: cov² / (var var + ε), with ε = 0.03⁴, so that neighbourhoods without structure count little (VoxelMorph's
+    /// local cross-correlation, Balakrishnan et al., 2019, with another ε). Images [N, 1, Z, Y, X] with intensities in [0, 1];
+    /// `mask` [N, 1, Z, Y, X], if any, holds weights ≥ 0, for the voxels within a cube and for the cubes.
+    let localCorrelation
+        (window: int)
+        (mask: torch.Tensor option)
+        (fixedImage: torch.Tensor)
+        (moved: torch.Tensor)
+        : torch.Tensor =
+        use scope = torch.NewDisposeScope()
+        let weight = mask |> Option.defaultWith (fun () -> torch.ones_like fixedImage)
+
+        scope.MoveToOuter(
+            if LocalCorrelationFunction.Fits(fixedImage, moved, weight) then
+                let window =
+                    {
+                        Side = window
+                        Epsilon = Math.Pow(faint, 4.0)
+                    }
+
+                LocalCorrelationFunction.apply (window, fixedImage, moved, weight)
+            else
+                localByLibtorch window weight fixedImage moved
+        )
 
     /// The mean squared difference of each sample, [N] ≥ 0; images [N, C, Z, Y, X]. `mask` [N, 1, Z, Y, X], if any, holds
     /// weights ≥ 0; 0 for an empty one.

@@ -27,13 +27,7 @@ module internal TrunkGraphs =
 
         match trunk with
         | StudentTrunk(widths, half) ->
-            TrainingGraph.Stage(
-                Array.ofList widths.Encoder,
-                Array.ofList widths.Decoder,
-                half,
-                samples,
-                size
-            )
+            TrainingGraph.Stage(Array.ofList widths.Encoder, Array.ofList widths.Decoder, half, samples, size)
         | AffineTrunk channels -> TrainingGraph.AffineLight(channels, samples, size)
 
     let private bag trunk (shape: int64[]) =
@@ -186,7 +180,9 @@ module internal ManagedTrunk =
 
     /// A layer that is a trunk, with the same parameters in the order of the trunk's layers.
     let wrap (trunk: Trunk) (layer: Layer) : Layer =
-        let hasBias = layer.Parts |> List.map (fun part -> part.Shapes |> List.exists (fst >> (=) "bias"))
+        let hasBias =
+            layer.Parts
+            |> List.map (fun part -> part.Shapes |> List.exists (fst >> (=) "bias"))
 
         let parameters () =
             [

@@ -119,17 +119,21 @@ module Field =
     /// since a voxel is half as long. [N, 3, Z, Y, X] → [N, 3, 2Z, 2Y, 2X].
     let double (field: torch.Tensor) : torch.Tensor =
         use scope = torch.NewDisposeScope()
-        let size = field.shape[2..] |> Array.map (fun n -> 2L * n)
 
-        let larger =
-            torch.nn.functional.interpolate (
-                field,
-                size = size,
-                mode = torch.InterpolationMode.Trilinear,
-                align_corners = Nullable false
-            )
+        if OwnKernels.areUsed () && TensorMemory.fits field then
+            scope.MoveToOuter(DoubledFieldFunction.apply field)
+        else
+            let size = field.shape[2..] |> Array.map (fun n -> 2L * n)
 
-        scope.MoveToOuter(larger * 2.0)
+            let larger =
+                torch.nn.functional.interpolate (
+                    field,
+                    size = size,
+                    mode = torch.InterpolationMode.Trilinear,
+                    align_corners = Nullable false
+                )
+
+            scope.MoveToOuter(larger * 2.0)
 
     /// The position of every voxel, in voxels from the centre of the grid, channels x, y, z: [1, 3, Z, Y, X]; index i of n
     /// is at i − (n − 1)/2.

@@ -20,6 +20,10 @@ module internal TensorMemory =
         && tensor.numel () > 0L
         && tensor.numel () < (1L <<< 29)
 
+    /// The size of [N, C, Z, Y, X] along x, y and z.
+    let size (tensor: torch.Tensor) =
+        struct (int tensor.shape[4], int tensor.shape[3], int tensor.shape[2])
+
     /// The grid of [N, C, Z, Y, X], as far as kernels ask: its size.
     let grid (tensor: torch.Tensor) =
         Grid(int tensor.shape[4], int tensor.shape[3], int tensor.shape[2], Affine.Identity)

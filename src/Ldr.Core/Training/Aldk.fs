@@ -286,7 +286,7 @@ module Aldk =
         (if share = 1.0 then loss else loss * share.ToScalar()).backward()
 
     let private move (clock: StepClock) (learner: Learner<_>) =
-        clock.Measure StepPart.Optimiser (fun () -> learner.Optimiser.step () |> ignore)
+        clock.Measure StepPart.Optimiser (fun () -> AdamMove.step learner.Optimiser)
 
     /// One move of a learner by the mean gradient of several batches; the means of what they report.
     let private moveBy

@@ -10,8 +10,8 @@ namespace Ldr.Runtime.Transforms;
 /// moved(x) = image(x + u(x)) and its derivatives, for training: samples of several planes each, one after the other
 /// ([N, C, Z, Y, X]), displacements in voxels ([N, 3, Z, Y, X], channels x, y, z), image and field on one grid. As
 /// <c>grid_sample(bilinear, border, align_corners=true)</c> and its way back (but for coordinates that are NaN, which count
-/// as 0): where a position is clamped, or lies on the border, the derivative by that coordinate is 0. Only the gradient by
-/// the image depends on the number of threads, in its last digits; for one number it is always the same.
+/// as 0): where a position is clamped, or lies on the border, the derivative by that coordinate is 0. No result depends
+/// on the number of threads.
 /// </summary>
 internal static unsafe class PlanarWarp
 {
@@ -20,8 +20,8 @@ internal static unsafe class PlanarWarp
 
     private const int Chunk = Sampling.Chunk;
 
-    /// <summary>Each share of the image's gradient has a volume of its own, and all are added in the end.</summary>
-    private const int MostShares = 8;
+    /// <summary>Each share of a sample's image gradient has a volume of its own, and all are added in the end.</summary>
+    private const int SharesOfSample = 2;
 
     /// <summary>moved(x) = image(x + u(x)).</summary>
     internal static void Apply(
@@ -197,21 +197,20 @@ internal static unsafe class PlanarWarp
         nint plane = (nint)grid.Count;
         nint voxels = plane * samples;
         int slices = samples * grid.Nz;
-        int shares = Slices.Worth(slices, voxels) ? Math.Clamp(threads, 1, Math.Min(slices, MostShares)) : 1;
+        int shares = Slices.Worth(slices, voxels) && grid.Nz >= SharesOfSample ? SharesOfSample : 1;
         float* sums = (float*)NativeMemory.AllocZeroed((nuint)(shares * voxels * Lanes), sizeof(float));
         try
         {
-            Slices.ForEach(shares, voxels, threads, share =>
+            Slices.ForEach(samples * shares, voxels, threads, index =>
             {
-                float* own = sums + (share * voxels * Lanes);
-                int end = (int)((long)slices * (share + 1) / shares);
-                for (int slice = (int)((long)slices * share / shares); slice < end; slice++)
+                (int sample, int share) = Math.DivRem(index, shares);
+                float* own = sums + (index * plane * Lanes);
+                float* from = byMoved + (((sample * channels) + firstChannel) * plane);
+                int end = grid.Nz * (share + 1) / shares;
+                for (int z = grid.Nz * share / shares; z < end; z++)
                 {
-                    (int sample, int z) = Math.DivRem(slice, grid.Nz);
-                    float* from = byMoved + (((sample * channels) + firstChannel) * plane);
-                    float* to = own + (sample * plane * Lanes);
                     Rows(field + (3 * sample * plane), grid, z, (position, first, length) =>
-                        Scatter(from + first, count, grid, position, length, to));
+                        Scatter(from + first, count, grid, position, length, own));
                 }
             });
             Slices.ForEach(slices, voxels, threads, slice =>
@@ -219,9 +218,9 @@ internal static unsafe class PlanarWarp
                 (int sample, int z) = Math.DivRem(slice, grid.Nz);
                 nint start = (nint)z * grid.Nx * grid.Ny;
                 Collect(
-                    sums + (((sample * plane) + start) * Lanes),
+                    sums + (((sample * shares * plane) + start) * Lanes),
                     shares,
-                    voxels * Lanes,
+                    plane * Lanes,
                     grid.Nx * grid.Ny,
                     count,
                     byImage + (((sample * channels) + firstChannel) * plane) + start,
