@@ -92,7 +92,11 @@ let private tryVerdict (job: Job) (others: string list) (set: EvaluationSet) : S
     let trials =
         VerdictTrial.run
             job.Register
-            (others |> List.map (fun file -> ImageFile.Read file))
+            (others
+             |> List.map (fun file ->
+                 let scan = ImageFile.Read file
+                 Budget.CheckVoxels(file, scan.Grid)
+                 scan))
             set
             job.Options.Pairs
             CancellationToken.None

@@ -5,6 +5,7 @@ open FsToolkit.ErrorHandling
 open TorchSharp
 open Ldr.Runtime.Geometry
 open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
 open Ldr.Runtime.Metrics
 open Ldr.Runtime.Registration
 
@@ -51,6 +52,7 @@ module Evaluator =
         else
             result {
                 let image = subject.Image.Read()
+                Budget.CheckVoxels(subject.Image.Where |> Option.defaultValue subject.Name, image.Grid)
                 let! labels = subject.Labels |> Option.traverseResult (labelsOf subject image)
                 let points = subject.Points |> Option.map _.Read()
                 let! mask = subject.Mask |> Option.traverseResult (onGrid "mask" subject image)
@@ -88,7 +90,32 @@ module Evaluator =
             | [] -> bad $"part \"{group.Part}\" of the data set has no pairs; choose another one"
             | pairs -> Ok pairs
 
-    /// Reads the subjects of a group and draws at most `wanted` of its pairs by a seed.
+    /// Reads the subjects of the pairs, one after the other, as long as memory holds them.
+    let private readAll (subjects: (int * Subject) list) : Result<(int * ScoredScan) list, Error> =
+        let bytes (scan: ScoredScan) =
+            [ Some scan.Image; scan.Labels; scan.Mask ]
+            |> List.choose id
+            |> List.sumBy (fun volume -> volume.Values.LongLength * 4L)
+
+        let rec go held count (subjects: (int * Subject) list) scans =
+            match subjects with
+            | [] -> Ok(List.rev scans)
+            | (place, subject) :: rest ->
+                match read subject with
+                | Error error -> Error error
+                | Ok scan ->
+                    let held, count = held + bytes scan, count + 1
+                    let expected = held / int64 count * int64 (count + rest.Length)
+
+                    if expected > Budget.Memory then
+                        bad
+                            $"the scans of {count + rest.Length} subjects take about {expected >>> 20} MB, and this machine has {Budget.Memory >>> 20} MB of memory; give fewer --pairs"
+                    else
+                        go held count rest ((place, scan) :: scans)
+
+        go 0L 0 subjects []
+
+    /// Draws at most `wanted` pairs of a group by a seed, and reads the subjects that they have.
     let load
         (seed: Seed)
         (wanted: int)
@@ -97,7 +124,20 @@ module Evaluator =
         : Result<EvaluationSet, Error> =
         result {
             let! pairs = pairsOf seed wanted group
-            let! scans = group.Members |> List.traverseResultM read |> Result.map Array.ofList
+            let members = Array.ofList group.Members
+
+            let! scans =
+                pairs
+                |> List.collect (fun (f, m) -> [ f; m ])
+                |> List.distinct
+                |> List.sort
+                |> List.map (fun place -> place, members[place])
+                |> readAll
+
+            // The places of what was read.
+            let places = scans |> List.mapi (fun i (place, _) -> place, i) |> dict
+            let pairs = pairs |> List.map (fun (f, m) -> places[f], places[m])
+            let scans = scans |> List.map snd |> Array.ofList
 
             for pair in pairs do
                 do! checkPair scans pair

@@ -98,6 +98,8 @@ public static class AtomicFile
 
     private static string Target(string path)
     {
+        // The file of voxels beside a header has a longer name.
+        FileNode.CheckName(path, DetachedVoxels.MoreBytesOf(path));
         string full = System.IO.Path.GetFullPath(path);
         if (Directory.Exists(full))
         {

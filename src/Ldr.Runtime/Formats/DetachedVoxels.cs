@@ -27,6 +27,14 @@ internal static class DetachedVoxels
         }
     }
 
+    /// <summary>Bytes that the name of the voxels' file may have more than the header's: <c>.999.raw.gz</c> for <c>.nhdr</c>.</summary>
+    internal static int MoreBytesOf(string path) => Path.GetExtension(path).ToUpperInvariant() switch
+    {
+        ".MHD" => ".999.zraw".Length - ".mhd".Length,
+        ".NHDR" => ".999.raw.gz".Length - ".nhdr".Length,
+        _ => 0,
+    };
+
     /// <summary>name.raw, name.1.raw, …</summary>
     private static IEnumerable<string> Names(string path, string ending)
     {
