@@ -86,9 +86,11 @@ let private all =
                     Cli.SurvivalTests.tests
                     Cli.PromiseCliTests.tests
                     Cli.RcnTests.tests
+                    Fuzz.ProcessFuzz.tests
                     Cli.ReadmeTests.tests
                 ]
             Fuzz.FuzzTests.tests
+            testList "fuzz" [ Fuzz.PathFuzz.tests ]
             NativeFixTests.tests
         ]
 

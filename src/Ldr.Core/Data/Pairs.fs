@@ -84,7 +84,8 @@ module Pairs =
 
     /// The pairs of a share, as positions in its group: how many, and each by its number. They are never all in memory.
     [<NoEquality; NoComparison>]
-    type private SharePairs = { Count: int64; At: int64 -> int * int }
+    type private SharePairs =
+        { Count: int64; At: int64 -> int * int }
 
     let private ofArray (pairs: (int * int)[]) : SharePairs =
         {

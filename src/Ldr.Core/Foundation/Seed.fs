@@ -53,7 +53,9 @@ module Seed =
                 | _ -> place
 
             for i in Seq.initInfinite int64 |> Seq.takeWhile (fun i -> i < count) do
-                let own = Seed(mix ((let (Seed value) = seed in value) + uint64 i * 0xD1342543DE82EF95UL))
+                let own =
+                    Seed(mix ((let (Seed value) = seed in value) + uint64 i * 0xD1342543DE82EF95UL))
+
                 let j = i + nextLong (count - i) own
                 let drawn = at j
                 moved[j] <- at i

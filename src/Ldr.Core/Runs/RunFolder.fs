@@ -72,7 +72,8 @@ module internal RunFolder =
         File.Exists(modelPath folder training)
         && (match knownModels folder with
             | Ok(Some models) ->
-                models |> List.exists (fun model -> model.Name = training && model.MadeBy.IsSome)
+                models
+                |> List.exists (fun model -> model.Name = training && model.MadeBy.IsSome)
             | Ok None
             | Error _ -> true)
 

@@ -134,6 +134,7 @@ let options (r: ParseResults<Arguments>) : Result<EvaluateOptions, string> =
 
         let! split = split (r.GetResult(Split, "test"))
         let pairs = r.GetResult(Pairs, 200)
+
         do!
             Usage.refuseIf
                 (pairs < 1 || pairs > 1_000_000)
