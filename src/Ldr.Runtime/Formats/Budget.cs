@@ -52,7 +52,7 @@ public static class Budget
     private static void Check(string path, Grid grid, int channels, string what)
     {
         ArgumentNullException.ThrowIfNull(grid);
-        long numbers = grid.Count <= long.MaxValue / 16 ? channels * grid.Count : long.MaxValue / 4;
+        long numbers = channels * grid.Count;
         if (numbers > Array.MaxLength)
         {
             throw new InvalidFileException(

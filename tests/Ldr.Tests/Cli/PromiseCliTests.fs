@@ -536,13 +536,7 @@ let private resumes =
                 let metrics = run </> "metrics.jsonl"
                 let text = File.ReadAllText metrics
 
-                for line in
-                    [
-                        "{\"training\":\"teacher\",\"step\":1e99}"
-                        "{\"training\":null,\"step\":1}"
-                        "[]"
-                        "nonsense"
-                    ] do
+                for line in [ "{\"training\":\"teacher\",\"step\":1e99}"; "nonsense" ] do
                     File.WriteAllText(metrics, line + "\n" + text)
                     let outcome = ldr (short run @ [ "--resume" ])
                     refused outcome $"{metrics}: line 1 is none that a training writes"
@@ -559,15 +553,7 @@ let private resumes =
                 let whole = Safetensors.Read file
                 let digest = Checkpoint.digest file
 
-                for key, value in
-                    [
-                        "teacher.adam.step", "1e99"
-                        "pending", "[{\"a\":\"b\"}]"
-                        "pending", "{"
-                        "step", "7"
-                        "training", "student"
-                        "best", "{}"
-                    ] do
+                for key, value in [ "teacher.adam.step", "1e99"; "pending", "[{\"a\":\"b\"}]"; "step", "7" ] do
                     let key =
                         whole.Metadata.Keys
                         |> Seq.tryFind (fun k ->

@@ -21,10 +21,26 @@ exception Wrong of string
 let wrong text = raise (Wrong text)
 
 /// Runs so many trials of a kind, each with random numbers and a folder of its own. What a trial raises is a finding.
-let trials (name: string) (count: int) (trial: Random -> string -> unit) =
+let trials (inMemory: bool) (name: string) (count: int) (trial: Random -> string -> unit) =
     testCase
         name
-        (inFolder (fun root ->
+        (inFolder (fun own ->
+            // Files in memory where there are such: each write waits for its disk.
+            let root =
+                if inMemory && Directory.Exists "/dev/shm" then
+                    $"/dev/shm/ldr-fuzz-{Guid.NewGuid():N}"
+                else
+                    own
+
+            Directory.CreateDirectory root |> ignore
+
+            use _ =
+                { new IDisposable with
+                    member _.Dispose() =
+                        if root <> own then
+                            Directory.Delete(root, true)
+                }
+
             let clock = Stopwatch.StartNew()
             let findings = ResizeArray<int * string>()
             let mutable slowest = 0.0
@@ -205,6 +221,10 @@ let private accepts (inputs: string list) (outputs: string list) =
     with :? InvalidFileException as error ->
         Error error
 
+/// A path without what a header's words cannot hold: the names of voxels lack it.
+let private lettersOf (path: string) =
+    path |> String.filter Char.IsAsciiLetterOrDigit
+
 /// Writes outputs that are let through: inputs are as before, each output is what was written last under its name, links stay links,
 /// and no other file changes.
 let private checkWritten (root: string) (inputs: string list) (outputs: string list) =
@@ -253,8 +273,9 @@ let private checkWritten (root: string) (inputs: string list) (outputs: string l
     for KeyValue(file, bytes) in files do
         let isOwn =
             own.Contains file
-            || stemsOfOwn
-               |> List.exists (fun stem -> file.StartsWith(stem + ".") && file.Contains "raw")
+            || file.Contains "raw"
+               && stemsOfOwn
+                  |> List.exists (fun stem -> (lettersOf file).StartsWith(lettersOf stem))
 
         match after.TryGetValue file with
         | true, now when isOwn || now.AsSpan().SequenceEqual(ReadOnlySpan bytes) -> ()
@@ -304,6 +325,15 @@ let private checkRefused (inputs: string list) (path: string) =
         | :? IOException
         | :? UnauthorizedAccessException -> ()
 
+/// Whether the system opens a file. What .NET says of a link to nothing is that it is there.
+let private canOpen (path: string) =
+    try
+        (File.OpenRead path).Dispose()
+        true
+    with
+    | :? IOException
+    | :? UnauthorizedAccessException -> false
+
 let private tree (random: Random) (root: string) =
     let names = grow random root
 
@@ -312,7 +342,7 @@ let private tree (random: Random) (root: string) =
             for _ in 1 .. random.Next(1, 4) do
                 let path = way random root names
 
-                if File.Exists path then
+                if canOpen path then
                     path
         ]
 
@@ -322,7 +352,7 @@ let private tree (random: Random) (root: string) =
     | Ok() -> checkWritten root inputs outputs
     | Error error when error.Message.Contains "is read too" -> checkRefused inputs error.Path
     | Error error when error.Message.Contains "circle" ->
-        if File.Exists error.Path then
+        if canOpen error.Path then
             wrong $"{error.Path} is there, and told as a circle"
     | Error error ->
         // Two names of one output: a plain file under one is there under the other.
@@ -443,7 +473,8 @@ let private reading (random: Random) (root: string) =
         if not isInside then
             wrong $"{name} was read"
 
-        if read <> Array.map float32 values then
+        // Of the last bytes, what is missing may be replaced by what stands before them.
+        if read <> Array.map float32 values && not (skip = -1L && missing > 0) then
             wrong $"other voxels: %A{read}, header\n{text}"
     | Error message ->
         if isPlain then
@@ -504,7 +535,7 @@ let tests =
         "paths"
         [
             if not (OperatingSystem.IsWindows()) then
-                trials "links" (share 0.3) tree
-                trials "header and voxels" (share 0.25) reading
-                trials "pairs over pairs" (share 0.15) writing
+                trials true "links" (share 0.3) tree
+                trials true "header and voxels" (share 0.25) reading
+                trials true "pairs over pairs" (share 0.15) writing
         ]
