@@ -15,6 +15,8 @@ type EvaluationSet =
     {
         Scans: ScoredScan[]
         Pairs: (int * int) list
+        /// Scans that are tried with a known field, each with its place among the subjects that they were drawn of.
+        Known: (int * int) list
         IgnoredLabels: int list
         /// Measure surface distances.
         Surface: bool
@@ -115,10 +117,15 @@ module Evaluator =
 
         go 0L 0 subjects []
 
-    /// Draws at most `wanted` pairs of a group by a seed, and reads the subjects that they have.
+    /// Scans that are tried with a known field: at most so many.
+    let private knownScans = 12
+
+    /// Draws at most `wanted` pairs of a group by a seed, and the scans that are tried with a known field by a seed of theirs, if
+    /// there is one; reads the subjects that were drawn.
     let load
         (seed: Seed)
         (wanted: int)
+        (known: Seed option)
         (ignored: int list)
         (group: SubjectGroup)
         : Result<EvaluationSet, Error> =
@@ -126,9 +133,14 @@ module Evaluator =
             let! pairs = pairsOf seed wanted group
             let members = Array.ofList group.Members
 
+            let known =
+                [
+                    for seed in Option.toList known do
+                        yield! Seed.permutation members.Length seed |> Seq.truncate knownScans
+                ]
+
             let! scans =
-                pairs
-                |> List.collect (fun (f, m) -> [ f; m ])
+                known @ (pairs |> List.collect (fun (f, m) -> [ f; m ]))
                 |> List.distinct
                 |> List.sort
                 |> List.map (fun place -> place, members[place])
@@ -146,6 +158,7 @@ module Evaluator =
                 {
                     Scans = scans
                     Pairs = pairs
+                    Known = known |> List.map (fun place -> places[place], place)
                     IgnoredLabels = ignored
                     Surface = true
                 }
@@ -221,9 +234,6 @@ module Evaluator =
             let field = (DisplacementField.Zero fixedScan.Image.Grid).After initial
             Scores.ofPair set.IgnoredLabels set.Surface fixedScan moving field 0.0)
 
-    /// Scans that are tried with a known field: at most so many.
-    let private knownScans = 12
-
     /// Registers scans to themselves, warped by a known field, and compares what is found with it: for each scan, the mean
     /// distance (mm) in its labels, or in its content, of doing nothing and of what was found.
     let knownFields
@@ -232,12 +242,10 @@ module Evaluator =
         (set: EvaluationSet)
         (stop: CancellationToken)
         : (float * float) list =
-        let order = Seed.permutation set.Scans.Length (Seed.ofInt options.Seed)
-
         [
-            for place in Seq.truncate knownScans order do
+            for index, place in set.Known do
                 stop.ThrowIfCancellationRequested()
-                let scan = set.Scans[place]
+                let scan = set.Scans[index]
 
                 let pair =
                     KnownField.Of(

@@ -83,7 +83,7 @@ let trials (inMemory: bool) (name: string) (count: int) (trial: Random -> string
                 |> Seq.groupBy (fun (_, what) -> what[.. min what.Length 50 - 1])
                 |> Seq.map (fun (_, alike) ->
                     let index, what = Seq.head alike
-                    $"{Seq.length alike} like number {index}: {what[.. min what.Length 900 - 1]}")
+                    $"{Seq.length alike} like number {index}: {what[.. min what.Length 2500 - 1]}")
                 |> List.ofSeq
 
             Expect.isEmpty kinds (String.concat "\n" kinds)))
@@ -354,19 +354,20 @@ let private tree (random: Random) (root: string) =
     | Error error when error.Message.Contains "circle" ->
         if canOpen error.Path then
             wrong $"{error.Path} is there, and told as a circle"
-    | Error error ->
-        // Two names of one output: a plain file under one is there under the other.
-        if error.Message.Contains "two outputs" then
-            let real = outputs |> List.map FileNode.RealPath
+    | Error error when error.Message.Contains "two outputs" ->
+        // A plain file under one name is there under the other; what leads in a circle is told later.
+        let real = outputs |> List.filter canOpen |> List.map FileNode.RealPath
 
-            if
-                List.distinct real = real
-                && not (
-                    outputs
-                    |> List.exists (fun o -> o.EndsWith "hd" || o.EndsWith "hdr" || o.EndsWith "HD")
-                )
-            then
-                wrong $"%A{outputs} are no two names of one file"
+        let isHeader (path: string) =
+            path.EndsWith("hd", StringComparison.OrdinalIgnoreCase) || path.EndsWith "hdr"
+
+        if
+            real.Length = outputs.Length
+            && List.distinct real = real
+            && not (List.exists isHeader outputs)
+        then
+            wrong $"%A{outputs} are no two names of one file"
+    | Error error -> wrong $"refused: {error.Message}"
 
 /// Headers and voxels that belong together, or do not: what is read are the voxels that the header's words say, from its own
 /// folder; all else is refused in a line.
