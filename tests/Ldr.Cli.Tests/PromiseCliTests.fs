@@ -8,6 +8,7 @@ open Expecto
 open Ldr
 open Ldr.Runtime.Geometry
 open Ldr.Runtime.Formats
+open Ldr.Runtime.Registration
 open Ldr.Core.Tests.SmallModel
 open Ldr.TestKit
 open Ldr.TestKit.Helpers
@@ -339,6 +340,34 @@ let private texts =
                 Expect.stringStarts line "\"'=HYPERLINK(\"\"x\"\")\",'@b," "the names"
             }
 
+            test "no name is a formula in verdict.csv" {
+                let scan =
+                    Volume(Grid(12, 12, 12, Affine.Identity), Array.init 1728 (fun i -> float32 (i % 13)))
+
+                use registrar = new Registrar()
+
+                let trial: Trial =
+                    {
+                        Name = "pairs"
+                        Kind = GoodPair
+                        Fixed = "=HYPERLINK(\"x\")"
+                        Moving = "@b,c"
+                        Chosen = true
+                        Dice = 1.0
+                        Quality =
+                            registrar
+                                .Register(
+                                    scan,
+                                    scan,
+                                    RegistrationOptions(Refinement = RefinementOptions.None)
+                                )
+                                .Quality
+                    }
+
+                let line = (VerdictTrial.toCsv [ trial ]).Split('\n')[1]
+                Expect.stringContains line ",\"'=HYPERLINK(\"\"x\"\")\",\"'@b,c\"," "the names"
+            }
+
             test "an error is never longer than its line" {
                 let long = String('x', 10_000_000)
 
@@ -426,5 +455,277 @@ let private links =
         let scans = (nonNull (JsonNode.Parse outcome.Output))["scans"]
         Expect.hasLength ((nonNull scans).AsArray()) 2 $"each scan once: {outcome.Errors}")
 
+/// What a run goes on from, changed by somebody else.
+let private resumes =
+    testList
+        "resumes"
+        [
+            testInFolder
+                "a model of a run, or one that was given to it, is the one that it was"
+                (fun folder ->
+                    let run, given = folder </> "run", folder </> "given.safetensors"
+                    let first = ldr (short (folder </> "other"))
+                    Expect.equal first.Code 0 first.Errors
+                    File.Copy(folder </> "other" </> "model.safetensors", given)
+
+                    let command =
+                        tiny run
+                        @ steps 1
+                        @ [
+                            "--only"
+                            "student-aldk"
+                            "--set"
+                            $"train.student-aldk.distillation.teacher={given}"
+                        ]
+
+                    let outcome = ldr command
+                    Expect.equal outcome.Code 0 outcome.Errors
+                    let model = run </> "models" </> "student-aldk.safetensors"
+                    let kept = File.ReadAllBytes model
+                    let goesOn = ldr (command @ [ "--resume" ])
+                    Expect.equal goesOn.Code 0 goesOn.Errors
+                    // Scores go, so that they would be made anew.
+                    Directory.Delete(run </> "scores", true)
+                    File.Copy(given, model, true)
+
+                    refused
+                        (ldr (command @ [ "--resume" ]))
+                        $"{model}: is not the model that this run trained"
+
+                    File.WriteAllBytes(model, kept)
+                    let teacher = File.ReadAllBytes given
+                    let file = Safetensors.Read given
+                    let metadata = Collections.Generic.Dictionary file.Metadata
+                    metadata["licence"] <- "\"another\""
+                    Safetensors.Write(given, metadata, file.Tensors)
+
+                    refused
+                        (ldr (command @ [ "--resume" ]))
+                        $"{given}: is not the model that the run {run} began with"
+
+                    File.WriteAllBytes(given, teacher)
+                    let again = ldr (command @ [ "--resume" ])
+                    Expect.equal again.Code 0 again.Errors
+
+                    // A kill between a model and its note: it is made again, the same.
+                    let notes = run </> "models.json"
+                    let noted = nonNull (JsonNode.Parse(File.ReadAllText notes))
+
+                    let others =
+                        noted.AsArray()
+                        |> Seq.filter (fun m ->
+                            let note: JsonNode = nonNull m
+                            string note["name"] <> "student-aldk")
+
+                    File.WriteAllText(
+                        notes,
+                        JsonArray(others |> Seq.map (fun m -> (nonNull m).DeepClone()) |> Array.ofSeq)
+                            .ToJsonString()
+                    )
+
+                    let again = ldr (command @ [ "--resume" ])
+                    Expect.equal again.Code 0 again.Errors
+                    Expect.equal (File.ReadAllBytes model) kept "the same model")
+
+            testInFolder "damaged lines and checkpoints are told in a line" (fun folder ->
+                let run = folder </> "run"
+                let outcome = ldr (short run)
+                Expect.equal outcome.Code 0 outcome.Errors
+                // As before its end: no model yet.
+                File.Delete(run </> "models" </> "teacher.safetensors")
+                Directory.Delete(run </> "scores", true)
+                let metrics = run </> "metrics.jsonl"
+                let text = File.ReadAllText metrics
+
+                for line in [ "{\"training\":\"teacher\",\"step\":1e99}"; "nonsense" ] do
+                    File.WriteAllText(metrics, line + "\n" + text)
+                    let outcome = ldr (short run @ [ "--resume" ])
+                    refused outcome $"{metrics}: line 1 is none that a training writes"
+                    Expect.equal (File.ReadAllText metrics) (line + "\n" + text) "nothing is dropped"
+
+                File.WriteAllText(metrics, text)
+                let index = run </> "checkpoints" </> "index.json"
+                let entries = File.ReadAllText index
+
+                let file =
+                    Directory.GetFiles(run </> "checkpoints", "*.safetensors") |> Array.exactlyOne
+
+                let bytes = File.ReadAllBytes file
+                let whole = Safetensors.Read file
+                let digest = Checkpoint.digest file
+
+                for key, value in [ "teacher.adam.step", "1e99"; "pending", "[{\"a\":\"b\"}]"; "step", "7" ] do
+                    let key =
+                        whole.Metadata.Keys
+                        |> Seq.tryFind (fun k ->
+                            k = key || (key.EndsWith "adam.step" && k.EndsWith "adam.step"))
+                        |> Option.defaultValue key
+
+                    let metadata = Collections.Generic.Dictionary whole.Metadata
+                    metadata[key] <- value
+                    Safetensors.Write(file, metadata, whole.Tensors)
+                    File.WriteAllText(index, entries.Replace(digest, Checkpoint.digest file))
+                    let outcome = ldr (short run @ [ "--resume" ])
+                    refused outcome $"{file}: "
+
+                File.WriteAllBytes(file, bytes)
+                File.WriteAllText(index, entries)
+                let again = ldr (short run @ [ "--resume" ])
+                Expect.equal again.Code 0 again.Errors)
+        ]
+
+/// Plans that no memory holds.
+let private plans =
+    testList
+        "plans"
+        [
+            testInFolder
+                "what no memory holds is refused with the number, before memory is taken"
+                (fun folder ->
+                    let image name grid =
+                        let path = folder </> name
+                        Nifti.Write(path, Volume(grid, Array.init (int grid.Count) float32))
+                        path
+
+                    let good = image "good.nii" (Grid(16, 16, 16, Affine.Identity))
+                    let coarse = image "coarse.nii" (Grid(24, 24, 24, Affine.Scaling(20.0, 20.0, 20.0)))
+                    let long = image "long.nii" (Grid(32767, 1, 1, Affine.Identity))
+                    // A header of 2000 × 1000 × 1000 bytes; they take no room on the disk.
+                    let huge = folder </> "huge.nii"
+                    let seed = image "seed.nii" (Grid(1, 1, 1, Affine.Identity))
+                    let header = (File.ReadAllBytes seed)[..351]
+
+                    for place, size in [ 42, 2000s; 44, 1000s; 46, 1000s ] do
+                        BitConverter.GetBytes(size).CopyTo(header, place)
+
+                    BitConverter.GetBytes(2s).CopyTo(header, 70)
+                    BitConverter.GetBytes(8s).CopyTo(header, 72)
+                    File.WriteAllBytes(huge, header)
+                    (use file = File.OpenWrite huge in file.SetLength(352L + 2_000_000_000L))
+                    let map = folder </> "a.tfm"
+                    TransformFile.WriteAffine(map, Affine.Identity)
+                    let model = folder </> "model.safetensors"
+                    writeModel model
+                    let out = folder </> "out.nii"
+
+                    for arguments, words in
+                        [
+                            [
+                                "register"
+                                "--model"
+                                model
+                                "--fixed"
+                                coarse
+                                "--moving"
+                                good
+                                "--moved"
+                                out
+                            ],
+                            $"{coarse}: would need 1.11e+08 voxels at the model's spacing, more than 16777216"
+                            [
+                                "register"
+                                "--model"
+                                model
+                                "--fixed"
+                                long
+                                "--moving"
+                                good
+                                "--moved"
+                                out
+                            ],
+                            "voxels at the model's spacing, more than 16777216"
+                            [
+                                "register"
+                                "--model"
+                                "none"
+                                "--fixed"
+                                huge
+                                "--moving"
+                                good
+                                "--moved"
+                                out
+                            ],
+                            "6000000000 numbers"
+                            for verb in [ "convert"; "compose"; "invert"; "jacobian" ] do
+                                [ verb; "--transform"; map; "--reference"; huge; "--output"; out ],
+                                "6000000000 numbers"
+                        ] do
+                        let outcome = ldr arguments
+                        refused outcome words
+                        Expect.isFalse (File.Exists out) "nothing is written"
+                        Expect.isLessThan outcome.Seconds 30.0 "at once")
+
+            testInFolder "evaluate looks at voxels as register does" (fun folder ->
+                let scan name x =
+                    Nifti.Write(
+                        folder </> name,
+                        Volume(
+                            Grid(16, 16, 16, Affine.Scaling(x, 1.0, 1.0)),
+                            Array.init 4096 (fun i -> float32 (i % 7))
+                        )
+                    )
+
+                scan "a.nii" 1.0
+                scan "b.nii" 5e8
+                scan "al.nii" 1.0
+                scan "bl.nii" 5e8
+
+                File.WriteAllText(
+                    folder </> "pairs.csv",
+                    "fixed,moving,fixed_labels,moving_labels\na.nii,b.nii,al.nii,bl.nii\n"
+                )
+
+                refused
+                    (ldr
+                        [
+                            "evaluate"
+                            "--model"
+                            "none"
+                            "--data"
+                            folder </> "pairs.csv"
+                            "--split"
+                            "all"
+                        ])
+                    "has voxels of 5e+08 × 1 × 1 mm")
+
+            test "more pairs than anybody waits for are wrong usage" {
+                let outcome =
+                    ldr [ "evaluate"; "--model"; "none"; "--data"; "x"; "--pairs"; "2147483647" ]
+
+                Expect.equal outcome.Code 2 outcome.Errors
+
+                Expect.stringContains
+                    outcome.Errors
+                    "--pairs: give a whole number above 0, up to 1000000"
+                    "the line"
+            }
+
+            test "--set of many levels, and of what JSON cannot hold, is bad input" {
+                for assignment, words in
+                    [
+                        String.replicate 1999 "a." + "a=1", "its path has 2000 levels"
+                        "seed=\"\\ud800\"", "is no value that JSON can hold"
+                        "seed=" + String('[', 2000) + String(']', 2000), "expected a whole number"
+                    ] do
+                    let outcome = ldr [ "validate"; quickstart; "--set"; assignment ]
+                    refused outcome words
+                    Expect.isLessThan outcome.Errors.Length 2000 "a line"
+
+                // A key that is there twice is found when the next assignment goes through it.
+                let outcome =
+                    ldr
+                        [
+                            "validate"
+                            quickstart
+                            "--set"
+                            "seed={\"a\":1,\"a\":2}"
+                            "--set"
+                            "seed.a=4"
+                        ]
+
+                refused outcome "is no value that JSON can hold"
+            }
+        ]
+
 let tests =
-    testList "promises" [ trainings; shipping; hdf5; texts; commands; links ]
+    testList "promises" [ trainings; shipping; hdf5; texts; commands; links; resumes; plans ]

@@ -3,6 +3,7 @@ module Ldr.Cli.Tests.ShippedTests
 
 open System.IO
 open System.Text.Json.Nodes
+open System.Text.RegularExpressions
 open Expecto
 open Ldr
 open Ldr.TestKit.Repository
@@ -121,6 +122,88 @@ let private selfPairsAreOk (model: string, folder: string) =
             finally
                 File.Delete moved
 
+/// The packages and versions of paket.dependencies, and of the native parts in Directory.Build.targets.
+let private pinned () : Map<string, string> =
+    let paket =
+        Regex.Matches(
+            File.ReadAllText(Path.Combine(root, "paket.dependencies")),
+            @"(?m)^nuget (\S+) (\S+)\s*$"
+        )
+
+    let native =
+        Regex.Matches(
+            File.ReadAllText(Path.Combine(root, "Directory.Build.targets")),
+            "<PackageReference Include=\"([^\"]+)\" Version=\"([^\"]+)\""
+        )
+
+    Map
+        [
+            for found in Seq.append paket native -> found.Groups[1].Value, found.Groups[2].Value
+        ]
+
+/// 4.6.3 as 4.6.3.0.
+let private whole (version: string) =
+    let parts = version.Split '.' |> List.ofArray
+    (parts @ List.replicate (4 - parts.Length) "0") |> String.concat "."
+
+let private text (node: JsonNode | null) (key: string) : string = (nonNull node)[key] |> string
+
+/// Two clones of one commit ship the same packages: what is beside the program is what is pinned.
+let private pins =
+    test "the assemblies beside ldr-fs are those that paket.dependencies pins" {
+        let folder = Path.Combine(root, "src", "Ldr.Cli", "bin", "Release", "net10.0")
+
+        let described =
+            nonNull (JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "ldr-fs.deps.json"))))
+
+        let libraries = (nonNull described["libraries"]).AsObject()
+        let target = (nonNull described["targets"]).AsObject() |> Seq.head
+        let pinned = pinned ()
+
+        let packages =
+            [
+                for library in libraries do
+                    if text library.Value "type" = "package" then
+                        let parts = library.Key.Split '/'
+                        library.Key, parts[0], parts[1]
+            ]
+
+        for wanted in
+            [
+                "TorchSharp"
+                "PureHDF"
+                "Google.Protobuf"
+                "SharpZipLib"
+                "FsToolkit.ErrorHandling"
+                "Argu"
+            ] do
+            Expect.exists packages (fun (_, name, _) -> name = wanted) $"{wanted} is shipped"
+
+        for key, name, version in packages do
+            match pinned.TryFind name with
+            | Some pin ->
+                Expect.equal
+                    (whole version)
+                    (whole pin)
+                    $"{name}: the version that is shipped, and the pinned one"
+            | None -> failtest $"{name} {version} is shipped and not pinned in paket.dependencies"
+
+            // What is said of the package is what lies there.
+            let described: JsonNode = (nonNull target.Value)[key] |> nonNull
+
+            match described["runtime"] with
+            | Null -> ()
+            | NonNull runtime ->
+                for assembly in runtime.AsObject() do
+                    let file = Path.Combine(folder, string (Path.GetFileName assembly.Key))
+                    let said = text assembly.Value "fileVersion"
+
+                    Expect.equal
+                        (System.Diagnostics.FileVersionInfo.GetVersionInfo file).FileVersion
+                        said
+                        file
+    }
+
 let tests =
     testList
         "shipped models"
@@ -145,6 +228,7 @@ let tests =
                     Expect.stringContains list $"| `{Path.GetFileNameWithoutExtension file}` |" "list"
             }
 
+            pins
             yield! models |> List.map isAsItsCardSays
             yield! models |> List.map isOnThePage
             yield! models |> List.map selfPairsAreOk

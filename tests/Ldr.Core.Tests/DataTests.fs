@@ -109,6 +109,52 @@ let tests =
                 Expect.isTrue (pairs |> List.forall (fun (f, m) -> f <> m && max f m < 40)) "two subjects"
                 Expect.hasLength (Pairs.evaluation (Seed.ofInt 1) 200 (group 3)) 6 "all there are"
             }
+            test "pairs of more subjects than a list of all pairs could hold are drawn at once" {
+                let group =
+                    [
+                        for i in 1..46_341 ->
+                            Stored.made (fun () -> invalidOp "reads no scan") |> Subject.ofImage (string i)
+                    ]
+                    |> SubjectGroup.free
+
+                // Beside another share the group is not free, and its pairs are counted by shares.
+                let shared =
+                    { group with
+                        Shares =
+                            { group.Shares.Head with
+                                Fraction = 0.5
+                            }
+                            :: [
+                                { group.Shares.Head with
+                                    Subjects = [ "1"; "2" ]
+                                    Fraction = 0.5
+                                }
+                            ]
+                    }
+
+                for group in [ group; shared ] do
+                    let before = GC.GetAllocatedBytesForCurrentThread()
+                    let pairs = Pairs.evaluation (Seed.ofInt 1) 200 group
+                    let taken = GC.GetAllocatedBytesForCurrentThread() - before
+                    Expect.isLessThan taken (100L <<< 20) "memory"
+                    Expect.hasLength (List.distinct pairs) 200 "different pairs"
+                    Expect.equal (Pairs.evaluation (Seed.ofInt 1) 200 group) pairs "the same again"
+
+                    Expect.isTrue
+                        (pairs |> List.forall (fun (f, m) -> f <> m && min f m >= 0 && max f m < 46_341))
+                        "two subjects"
+
+                    Expect.isGreaterThan
+                        (pairs |> List.map (fun (f, m) -> max f m) |> List.max)
+                        30_000
+                        "of all"
+
+                // In the end every number is drawn once.
+                Expect.equal
+                    (Seed.distinct 1000L (Seed.ofInt 3) |> Seq.sort |> List.ofSeq)
+                    [ 0L .. 999L ]
+                    "an order"
+            }
             test "a split has no subject twice, and asks for no more than there are" {
                 let options =
                     {

@@ -510,7 +510,10 @@ let private lanes =
 
 /// The engine on a machine with less.
 let private narrower =
-    Machines.narrower typeof<Ear>.Assembly.Location StudentGraph.Lanes [ "ldr/core/engine" ]
+    Machines.narrower
+        typeof<Ear>.Assembly.Location
+        StudentGraph.Lanes
+        [ "ldr/core/engine"; "ldr/core/trunks" ]
 
 let tests =
     testList

@@ -41,5 +41,7 @@ let main arguments =
             DataPageTests.tests
             PageTests.tests
             Fuzz.FuzzTests.tests
+            Fuzz.PathFuzz.tests
+            Fuzz.ProcessFuzz.tests
         ]
         arguments

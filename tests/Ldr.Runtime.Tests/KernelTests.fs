@@ -39,19 +39,45 @@ type private Width<'L, 'V
     and 'V :> ValueType>() =
     interface IWidth with
         member _.Halving(filter, input, output, activation) =
-            TiledConvolution<'L, 'V>.Halving("conv", filter, input, output, activation)
+            let convolution =
+                TiledConvolution<'L, 'V>
+                    .Convolution("conv", filter.Shape, input, 0, output, 0, activation, 2, false)
+
+            FilteredOperations.With(convolution, filter)
 
         member _.Doubling(filter, input, output, channel) =
-            TiledConvolution<'L, 'V>.Doubling("deconv", filter, input, output, channel, Activation.Relu)
+            let doubling =
+                TiledConvolution<'L, 'V>
+                    .Doubling("deconv", filter.Shape, input, 0, output, channel, Activation.Relu)
+
+            FilteredOperations.With(doubling, filter)
 
         member _.Pair(filter, first, second, size, before, output, activation) =
-            PairConvolution<'L, 'V>("conv1", filter, first, second, size, before, output, activation)
+            FilteredOperations.With(
+                PairConvolution<'L, 'V>(
+                    "conv1",
+                    filter.Shape,
+                    first,
+                    second,
+                    size,
+                    before,
+                    output,
+                    activation
+                ),
+                filter
+            )
 
         member _.Flow(filter, first, second, field, before) =
-            FlowHead<'L, 'V>("flow", filter, first, second, field, before)
+            FilteredOperations.With(
+                FlowHead<'L, 'V>("flow", filter.Shape, first, second, field, before),
+                filter
+            )
 
         member _.HalfFlow(filter, first, second, field) =
-            HalfFlowHead<'L, 'V>("flow", filter, first, second, field, 1.0f)
+            FilteredOperations.With(
+                HalfFlowHead<'L, 'V>("flow", filter.Shape, first, second, field, 1.0f),
+                filter
+            )
 
         member _.DoubleField(half, field, before) =
             FieldDoubling<'L, 'V>("doubling", half, field, before)

@@ -10,6 +10,8 @@ open System.Threading.Tasks
 open Expecto
 open Ldr.Runtime.Geometry
 open Ldr.Runtime.Formats
+open Ldr.Runtime.Registration
+open Ldr.Runtime.Reports
 open Ldr.TestKit.Helpers
 
 let private scan value =
@@ -319,5 +321,109 @@ let private temporaries =
                 Expect.isEmpty (Directory.GetFileSystemEntries folder) "an empty folder")
         ]
 
+let private names =
+    testList
+        "names"
+        [
+            onUnix "a name of up to 255 bytes is written, and a longer one is told before" (fun folder ->
+                for letter in [ "x"; "é"; "名"; "\U0001F9E0" ] do
+                    for bytes in [ 247; 251; 255; 256; 260 ] do
+                        let size = Text.Encoding.UTF8.GetByteCount letter
+                        let stem = String.replicate ((bytes - 4) / size) letter
+                        let pad = String('y', bytes - 4 - size * ((bytes - 4) / size))
+                        let path = folder </> $"{stem}{pad}.nii"
+
+                        if bytes <= 255 then
+                            AtomicFile.CheckWritable path
+                            ImageFile.Write(path, scan 1f)
+                            Expect.equal (ImageFile.Read path).Values (scan 1f).Values $"{letter} {bytes}"
+                            File.Delete path
+                        else
+                            for action in
+                                [
+                                    fun () -> AtomicFile.CheckWritable path
+                                    fun () -> ImageFile.Write(path, scan 1f)
+                                    fun () -> ImageFile.Read path |> ignore
+                                ] do
+                                refuses path $"has a name of {bytes} bytes" action
+
+                Expect.isEmpty (Directory.GetFileSystemEntries folder) "nothing is left")
+
+            testInFolder "a header's name leaves room for that of its voxels" (fun folder ->
+                let path = folder </> String('x', 251) + ".mhd"
+                refuses path "at most 250" (fun () -> AtomicFile.CheckWritable path)
+                let path = folder </> String('x', 246) + ".mhd"
+
+                for value in [ 1f; 2f ] do
+                    ImageFile.Write(path, scan value)
+                    Expect.equal (ImageFile.Read path).Values (scan value).Values "read again")
+        ]
+
+let private budgets =
+    testList
+        "budgets"
+        [
+            test "grids that cannot be held are refused in numbers" {
+                let huge = Grid(2000, 1000, 1000, Affine.Identity)
+                refuses "a" "6000000000 numbers" (fun () -> Budget.CheckField("a", huge))
+                Budget.CheckField("a", Grid(100, 100, 100, Affine.Identity))
+            }
+
+            test "a network's grid is in proportion to the scan" {
+                let spacing, size = struct (1.0, 1.0, 1.0), struct (48, 64, 48)
+
+                for grid in
+                    [
+                        Grid(24, 24, 24, Affine.Scaling(20.0, 20.0, 20.0))
+                        Grid(32767, 1, 1, Affine.Identity)
+                    ] do
+                    Expect.throwsT<ArgumentException>
+                        (fun () -> ModelGrid.Around(grid, spacing, size) |> ignore)
+                        $"{grid}"
+
+                let thick = Grid(64, 64, 30, Affine.Scaling(4.0, 4.0, 5.0))
+
+                Expect.equal
+                    (ModelGrid.Around(thick, spacing, size)).Nx
+                    256
+                    "large voxels of an ordinary scan"
+
+                let large = Grid(512, 512, 512, Affine.Scaling(0.5, 0.5, 0.5))
+                Expect.equal (ModelGrid.MostVoxelsFor large) ModelGrid.MostVoxels "a large scan"
+            }
+
+            test "voxels of which no registration can be planned are refused, whoever asks" {
+                let scan x =
+                    Volume(Grid(8, 8, 8, Affine.Scaling(x, 1.0, 1.0)), Array.init 512 float32)
+
+                use registrar = new Registrar()
+
+                for x in [ 5e8; 1e-7 ] do
+                    Expect.throwsT<InvalidFileException>
+                        (fun () -> registrar.Register(scan 1.0, scan x) |> ignore)
+                        $"{x} mm"
+            }
+        ]
+
+let private pages =
+    testList
+        "pages"
+        [
+            test "a name with signs of direction looks like no other" {
+                Expect.equal
+                    (ReportPage.Encode "a\u202Egnp.exe<b>")
+                    "a\\u202Egnp.exe&lt;b&gt;"
+                    "the override is shown"
+
+                for sign in "\u061C\u200E\u200F\u202A\u202B\u202C\u202D\u202E\u2066\u2067\u2068\u2069" do
+                    Expect.isFalse ((ReportPage.Encode(string sign)).Contains sign) $"{int sign:X4}"
+
+                Expect.equal (ReportPage.Isolate "שלום") "\u2068שלום\u2069" "a name within a line"
+
+                for page in [ "report.html"; "evaluation.html" ] do
+                    Expect.stringContains (ReportPage.Resource page) "<bdi class=\"name\">" page
+            }
+        ]
+
 let tests =
-    testList "promises" [ identity; pairs; kinds; references; ends; temporaries ]
+    testList "promises" [ identity; pairs; kinds; references; ends; temporaries; names; budgets; pages ]

@@ -16,6 +16,7 @@ let private floors =
         "Metrics"
         "Inference/Kernels"
         "Inference"
+        "Training"
         "Registration/Quality"
         "Registration"
         "Reports"

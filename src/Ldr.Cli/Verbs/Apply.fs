@@ -85,6 +85,7 @@ let private run (o: Options) (threads: int) : Said =
     OutputFiles.CheckApart((o.Transforms |> List.map _.File) @ [ o.Moving; o.Reference ], [ o.Output ])
     Outputs.checkImage o.Output
     let reference = ImageFile.ReadGrid o.Reference
+    Budget.CheckImage(o.Reference, reference)
     let moving = ImageFile.Read(o.Moving, Option.toNullable o.Volume)
     let transform = TransformNames.read (Some reference) (Some moving.Grid) o.Transforms
     let outside = o.Outside |> Option.map float32 |> Option.toNullable

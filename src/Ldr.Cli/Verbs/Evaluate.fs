@@ -82,7 +82,8 @@ let private load (job: Job) : Result<EvaluationSet * Alignment, Error> =
     let o = job.Options
 
     result {
-        let! set = Evaluator.load (Seed.ofInt o.Seed) o.Pairs ignored job.Group
+        let known = o.KnownField |> Option.map (fun options -> Seed.ofInt options.Seed)
+        let! set = Evaluator.load (Seed.ofInt o.Seed) o.Pairs known ignored job.Group
         job.Card |> Option.iter (fun card -> Evaluator.checkGrids card set)
         return set, alignment
     }
@@ -92,7 +93,11 @@ let private tryVerdict (job: Job) (others: string list) (set: EvaluationSet) : S
     let trials =
         VerdictTrial.run
             job.Register
-            (others |> List.map (fun file -> ImageFile.Read file))
+            (others
+             |> List.map (fun file ->
+                 let scan = ImageFile.Read file
+                 Budget.CheckVoxels(file, scan.Grid)
+                 scan))
             set
             job.Options.Pairs
             CancellationToken.None

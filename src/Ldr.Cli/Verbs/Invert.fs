@@ -17,6 +17,7 @@ let private writeMap (output: string) (map: Transform) =
 
 let private writeField (job: TransformJob) (inverse: Transform) (grid: Grid) =
     let output = job.Options.Output
+    Budget.CheckField(output, grid)
     let field = Transform.Dense(inverse.ToField(grid, job.Threads))
     TransformStore.write (Some grid) job.Options.Voxels output field
     let error = InverseConsistency.Measure(job.Transform, field, grid, job.Threads)

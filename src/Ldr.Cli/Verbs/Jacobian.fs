@@ -13,6 +13,7 @@ open Ldr.Runtime.Metrics
 
 let private write (job: TransformJob) (grid: Grid) : Said =
     let output = job.Options.Output
+    Budget.CheckField(output, grid)
 
     let map =
         Jacobian.Determinants(job.Transform.ToField(grid, job.Threads), job.Threads)

@@ -59,58 +59,92 @@ module Pairs =
         let other = own |> Seed.split "moving" |> Seed.next (count - 1)
         fixedIndex, (if other >= fixedIndex then other + 1 else other)
 
+    /// Pairs of which a whole order is drawn in memory; of more, only what is wanted.
+    let private mostOrdered = 4_000_000L
+
+    /// `wanted` different numbers in [0, count), in a random order.
+    let private places (seed: Seed) (count: int64) : int64 seq =
+        if count <= mostOrdered then
+            Seed.permutation (int count) seed |> Seq.map int64
+        else
+            Seed.distinct count seed
+
+    /// The i-th ordered pair of different ones of `count`.
+    let private ordered (count: int) (i: int64) : int * int =
+        let fixedIndex = int (i / int64 (count - 1))
+        let other = int (i % int64 (count - 1))
+        fixedIndex, (if other >= fixedIndex then other + 1 else other)
+
     /// `wanted` different ordered pairs of `count` subjects (all of them where there are fewer), drawn by a seed.
     let distinct (seed: Seed) (count: int) (wanted: int) : (int * int) list =
-        let all = count * (count - 1)
-
-        Seed.permutation all seed
+        places seed (int64 count * int64 (count - 1))
         |> Seq.truncate wanted
-        |> Seq.map (fun i ->
-            let fixedIndex = i / (count - 1)
-            let other = i % (count - 1)
-            fixedIndex, (if other >= fixedIndex then other + 1 else other))
+        |> Seq.map (ordered count)
         |> List.ofSeq
 
-    /// The pairs of a share, as positions in its group.
-    let private ofShare (seed: Seed) (position: string -> int) (share: Share) : (int * int)[] =
+    /// The pairs of a share, as positions in its group: how many, and each by its number. They are never all in memory.
+    [<NoEquality; NoComparison>]
+    type private SharePairs =
+        { Count: int64; At: int64 -> int * int }
+
+    let private ofArray (pairs: (int * int)[]) : SharePairs =
+        {
+            Count = pairs.LongLength
+            At = fun i -> pairs[int i]
+        }
+
+    let private ofShare (seed: Seed) (position: string -> int) (share: Share) : SharePairs =
         let members = share.Subjects |> List.map position |> Array.ofList
 
         match share.Pairing with
         | AllOrdered ->
-            [|
-                for f in members do
-                    for m in members do
-                        if f <> m then
-                            f, m
-            |]
+            let isEachOnce = (Array.distinct members).Length = members.Length
+
+            if isEachOnce then
+                {
+                    Count = members.LongLength * (members.LongLength - 1L)
+                    At =
+                        fun i ->
+                            let f, m = ordered members.Length i
+                            members[f], members[m]
+                }
+            else
+                ofArray
+                    [|
+                        for f in members do
+                            for m in members do
+                                if f <> m then
+                                    f, m
+                    |]
         | Consecutive ->
-            [|
-                for two in Array.chunkBySize 2 members do
-                    match two with
-                    | [| a; b |] ->
-                        a, b
-                        b, a
-                    | _ -> ()
-            |]
+            ofArray
+                [|
+                    for two in Array.chunkBySize 2 members do
+                        match two with
+                        | [| a; b |] ->
+                            a, b
+                            b, a
+                        | _ -> ()
+                |]
         | Atlas atlas ->
             let atlas = position atlas
 
-            [|
-                for m in members do
-                    if m <> atlas then
-                        atlas, m
-            |]
-        | Listed pairs -> [| for f, m in pairs -> position f, position m |]
+            ofArray
+                [|
+                    for m in members do
+                        if m <> atlas then
+                            atlas, m
+                |]
+        | Listed pairs -> ofArray [| for f, m in pairs -> position f, position m |]
         | RandomPerSubject count ->
-            [|
-                for f in members do
-                    let others = members |> Array.filter (fun m -> m <> f)
+            ofArray
+                [|
+                    for f in members do
+                        let others = members |> Array.filter (fun m -> m <> f)
+                        let own = seed |> Seed.split "random" |> Seed.at f
 
-                    let order =
-                        Seed.permutation others.Length (seed |> Seed.split "random" |> Seed.at f)
-
-                    for i in Seq.truncate count order -> f, others[i]
-            |]
+                        for i in places own others.LongLength |> Seq.truncate count -> f, others[int i]
+                |]
 
     let private positions (group: SubjectGroup) : string -> int =
         let known =
@@ -144,7 +178,7 @@ module Pairs =
                                 members[f], members[m]
                         | _ ->
                             let pairs = ofShare seed (positions group) share
-                            fun own -> pairs[own |> Seed.split "pair" |> Seed.next pairs.Length]
+                            fun own -> pairs.At(own |> Seed.split "pair" |> Seed.nextLong pairs.Count)
                 |]
 
             let total = group.Shares |> List.sumBy _.Fraction
@@ -178,10 +212,26 @@ module Pairs =
         if isFree group then
             distinct seed group.Members.Length wanted
         else
-            let all =
-                group.Shares
-                |> List.map (ofShare seed (positions group))
-                |> Array.concat
-                |> Array.distinct
+            let shares = group.Shares |> List.map (ofShare seed (positions group))
+            let count = shares |> List.sumBy _.Count
 
-            [ for i in Seq.truncate wanted (Seed.permutation all.Length seed) -> all[i] ]
+            if count <= mostOrdered then
+                let all =
+                    shares
+                    |> Seq.collect (fun share -> Seq.init (int share.Count) (int64 >> share.At))
+                    |> Seq.distinct
+                    |> Array.ofSeq
+
+                [ for i in Seq.truncate wanted (Seed.permutation all.Length seed) -> all[i] ]
+            else
+                let rec pair (shares: SharePairs list) (i: int64) =
+                    match shares with
+                    | first :: rest when i >= first.Count -> pair rest (i - first.Count)
+                    | first :: _ -> first.At i
+                    | [] -> invalidArg (nameof i) "there are not so many pairs"
+
+                places seed count
+                |> Seq.map (pair shares)
+                |> Seq.distinct
+                |> Seq.truncate wanted
+                |> List.ofSeq

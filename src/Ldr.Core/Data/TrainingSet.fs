@@ -5,6 +5,7 @@ open System.Collections.Concurrent
 open FsToolkit.ErrorHandling
 open Ldr.Runtime.Geometry
 open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
 open Ldr.Runtime.Metrics
 open Ldr.Runtime.Registration
 
@@ -81,7 +82,9 @@ module TrainingSet =
 
     let private scans most cache (data: DataOptions) (subjects: Subject list) : (unit -> Volume)[] =
         let decode (subject: Subject) =
-            data.Intensity.Apply(subject.Image.Read())
+            let scan = subject.Image.Read()
+            Budget.CheckVoxels(subject.Image.Where |> Option.defaultValue subject.Name, scan.Grid)
+            data.Intensity.Apply scan
 
         let rule = Codec.toLine RuntimeCodecs.intensity data.Intensity
         // The first scan stands for all in what it takes.

@@ -26,6 +26,7 @@ module EvaluationReport =
     let private listed = 25
 
     let private encode = ReportPage.Encode
+    let private isolate = ReportPage.Isolate
     let private fixedPoint = Scores.fixedPoint
 
     /// A coordinate of a picture.
@@ -184,7 +185,7 @@ module EvaluationReport =
                         else
                             ""
 
-                    $"<circle{worse} cx=\"{x b}\" cy=\"{y a}\" r=\"3.5\"><title>{encode after.Moving} to {encode after.Fixed}: {fixedPoint by.Digits b} before, {fixedPoint by.Digits a} after</title></circle>"
+                    $"<circle{worse} cx=\"{x b}\" cy=\"{y a}\" r=\"3.5\"><title>{isolate after.Moving} to {isolate after.Fixed}: {fixedPoint by.Digits b} before, {fixedPoint by.Digits a} after</title></circle>"
                 "</svg></div>"
             ]
 

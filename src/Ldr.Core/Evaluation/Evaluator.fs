@@ -5,6 +5,7 @@ open FsToolkit.ErrorHandling
 open TorchSharp
 open Ldr.Runtime.Geometry
 open Ldr.Runtime.Transforms
+open Ldr.Runtime.Formats
 open Ldr.Runtime.Metrics
 open Ldr.Runtime.Registration
 
@@ -14,6 +15,8 @@ type EvaluationSet =
     {
         Scans: ScoredScan[]
         Pairs: (int * int) list
+        /// Scans that are tried with a known field, each with its place among the subjects that they were drawn of.
+        Known: (int * int) list
         IgnoredLabels: int list
         /// Measure surface distances.
         Surface: bool
@@ -51,6 +54,7 @@ module Evaluator =
         else
             result {
                 let image = subject.Image.Read()
+                Budget.CheckVoxels(subject.Image.Where |> Option.defaultValue subject.Name, image.Grid)
                 let! labels = subject.Labels |> Option.traverseResult (labelsOf subject image)
                 let points = subject.Points |> Option.map _.Read()
                 let! mask = subject.Mask |> Option.traverseResult (onGrid "mask" subject image)
@@ -88,16 +92,64 @@ module Evaluator =
             | [] -> bad $"part \"{group.Part}\" of the data set has no pairs; choose another one"
             | pairs -> Ok pairs
 
-    /// Reads the subjects of a group and draws at most `wanted` of its pairs by a seed.
+    /// Reads the subjects of the pairs, one after the other, as long as memory holds them.
+    let private readAll (subjects: (int * Subject) list) : Result<(int * ScoredScan) list, Error> =
+        let bytes (scan: ScoredScan) =
+            [ Some scan.Image; scan.Labels; scan.Mask ]
+            |> List.choose id
+            |> List.sumBy (fun volume -> volume.Values.LongLength * 4L)
+
+        let rec go held count (subjects: (int * Subject) list) scans =
+            match subjects with
+            | [] -> Ok(List.rev scans)
+            | (place, subject) :: rest ->
+                match read subject with
+                | Error error -> Error error
+                | Ok scan ->
+                    let held, count = held + bytes scan, count + 1
+                    let expected = held / int64 count * int64 (count + rest.Length)
+
+                    if expected > Budget.Memory then
+                        bad
+                            $"the scans of {count + rest.Length} subjects take about {expected >>> 20} MB, and this machine has {Budget.Memory >>> 20} MB of memory; give fewer --pairs"
+                    else
+                        go held count rest ((place, scan) :: scans)
+
+        go 0L 0 subjects []
+
+    /// Scans that are tried with a known field: at most so many.
+    let private knownScans = 12
+
+    /// Draws at most `wanted` pairs of a group by a seed, and the scans that are tried with a known field by a seed of theirs, if
+    /// there is one; reads the subjects that were drawn.
     let load
         (seed: Seed)
         (wanted: int)
+        (known: Seed option)
         (ignored: int list)
         (group: SubjectGroup)
         : Result<EvaluationSet, Error> =
         result {
             let! pairs = pairsOf seed wanted group
-            let! scans = group.Members |> List.traverseResultM read |> Result.map Array.ofList
+            let members = Array.ofList group.Members
+
+            let known =
+                [
+                    for seed in Option.toList known do
+                        yield! Seed.permutation members.Length seed |> Seq.truncate knownScans
+                ]
+
+            let! scans =
+                known @ (pairs |> List.collect (fun (f, m) -> [ f; m ]))
+                |> List.distinct
+                |> List.sort
+                |> List.map (fun place -> place, members[place])
+                |> readAll
+
+            // The places of what was read.
+            let places = scans |> List.mapi (fun i (place, _) -> place, i) |> dict
+            let pairs = pairs |> List.map (fun (f, m) -> places[f], places[m])
+            let scans = scans |> List.map snd |> Array.ofList
 
             for pair in pairs do
                 do! checkPair scans pair
@@ -106,6 +158,7 @@ module Evaluator =
                 {
                     Scans = scans
                     Pairs = pairs
+                    Known = known |> List.map (fun place -> places[place], place)
                     IgnoredLabels = ignored
                     Surface = true
                 }
@@ -181,9 +234,6 @@ module Evaluator =
             let field = (DisplacementField.Zero fixedScan.Image.Grid).After initial
             Scores.ofPair set.IgnoredLabels set.Surface fixedScan moving field 0.0)
 
-    /// Scans that are tried with a known field: at most so many.
-    let private knownScans = 12
-
     /// Registers scans to themselves, warped by a known field, and compares what is found with it: for each scan, the mean
     /// distance (mm) in its labels, or in its content, of doing nothing and of what was found.
     let knownFields
@@ -192,12 +242,10 @@ module Evaluator =
         (set: EvaluationSet)
         (stop: CancellationToken)
         : (float * float) list =
-        let order = Seed.permutation set.Scans.Length (Seed.ofInt options.Seed)
-
         [
-            for place in Seq.truncate knownScans order do
+            for index, place in set.Known do
                 stop.ThrowIfCancellationRequested()
-                let scan = set.Scans[place]
+                let scan = set.Scans[index]
 
                 let pair =
                     KnownField.Of(

@@ -579,20 +579,6 @@ module Scores =
 
         (line cells.Head :: rule :: (cells.Tail |> List.map line)) |> String.concat "\n"
 
-    /// A field of a CSV file, in quotes where RFC 4180 asks for them.
-    /// A name that a spreadsheet would take for a formula gets a quote before it.
-    let private csvField (text: string) =
-        let text =
-            if text <> "" && "=+-@\t\r".Contains(text[0]) then
-                "'" + text
-            else
-                text
-
-        if text.IndexOfAny [| ','; '"'; '\n'; '\r' |] >= 0 then
-            "\"" + text.Replace("\"", "\"\"") + "\""
-        else
-            text
-
     /// The measures of a pair in a table, by their columns.
     let private pairColumns: (string * (PairScore -> float)) list =
         [
@@ -638,8 +624,8 @@ module Scores =
             |> Option.defaultValue ""
 
         [
-            csvField score.Fixed
-            csvField score.Moving
+            Csv.field score.Fixed
+            Csv.field score.Moving
 
             for _, measure in pairColumns do
                 csvNumber (measure score)

@@ -66,12 +66,14 @@ module ModelGrids =
 
         let count = ModelGrid.CountAround(fixedGrid, struct (sx, sy, sz), struct (x, y, z))
 
-        if count > float ModelGrid.MostVoxels then
+        let most = ModelGrid.MostVoxelsFor fixedGrid
+
+        if count > float most then
             raise (
                 Error.Raised(
                     BadFile(
                         name,
-                        $"would need %.3g{count} voxels at the model's spacing, more than {ModelGrid.MostVoxels}",
+                        $"would need %.3g{count} voxels at the model's spacing, more than {most}",
                         "check its voxel size and units"
                     )
                 )

@@ -294,10 +294,10 @@ module VerdictTrial =
 
         let line (t: Trial) =
             [
-                t.Name
+                Csv.field t.Name
                 string t.Kind
-                t.Fixed
-                t.Moving
+                Csv.field t.Fixed
+                Csv.field t.Moving
                 string t.Chosen
                 t.Quality.Verdict.Word()
                 plain t.Dice

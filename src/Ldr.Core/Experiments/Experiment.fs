@@ -198,6 +198,18 @@ module Experiment =
             Problem = String.Join("; ", Error.lines error)
         }
 
+    /// Models and stores of fields that come from outside: the names by which trainings start from them or learn from them.
+    let givenModels (experiment: Experiment) : string list =
+        [
+            for training in experiment.Train do
+                match training.Start, startInstance experiment training with
+                | Some start, None -> start
+                | _ -> ()
+
+            yield! foreignTeachers experiment |> List.map snd
+        ]
+        |> List.distinct
+
     let private teacherProblem (index: int) (problem: string) : JsonProblem =
         {
             Path = $"$.train[{index}].distillation.teacher"
@@ -370,6 +382,9 @@ module Experiment =
     let private parseNode (text: string) : JsonNode | null =
         JsonNode.Parse(text, Nullable(), JsonText.reading)
 
+    /// Levels of a path in --set; as deep as JSON is read.
+    let private mostLevels = 64
+
     /// JSON, or a text without quotes.
     let private parseValue (text: string) : JsonNode | null =
         try
@@ -377,12 +392,21 @@ module Experiment =
         with :? System.Text.Json.JsonException ->
             JsonValue.Create text
 
+    /// An assignment as it is told of.
+    let private cut (assignment: string) =
+        if assignment.Length <= 100 then
+            assignment
+        else
+            assignment.Substring(0, 100) + "…"
+
     /// Sets the value at a path such as `data.root` or `train.student.steps` (an item of a list by its position or name).
     let private set (file: string) (root: JsonNode) (assignment: string) : Result<unit, Error> =
         let bad problem =
-            Error(BadInput $"--set {assignment}: {problem}")
+            Error(BadInput $"--set {cut assignment}: {problem}")
 
         match assignment.Split('=', 2) with
+        | [| path; _ |] when (path.AsSpan().Count '.') >= mostLevels ->
+            bad $"its path has {(path.AsSpan().Count '.') + 1} levels; an experiment has at most {mostLevels}"
         | [| path; value |] when path <> "" ->
             let parts = path.Split '.' |> List.ofArray
 
@@ -463,10 +487,23 @@ module Experiment =
         | null -> Ok element
         | root ->
             result {
-                for assignment in assignments do
-                    do! set file root assignment
+                let mutable text = ""
 
-                return! JsonText.parse file (root.ToJsonString())
+                for assignment in assignments do
+                    try
+                        do! set file root assignment
+                        text <- root.ToJsonString()
+                    with
+                    // A key that is there twice, half a character, or lists in lists in lists.
+                    | :? ArgumentException
+                    | :? InvalidOperationException ->
+                        return!
+                            Error(
+                                BadInput
+                                    $"--set {cut assignment}: is no value that JSON can hold; write each key once, and whole characters"
+                            )
+
+                return! JsonText.parse file text
             }
 
     /// Reads an experiment and applies `--set` assignments. Every problem is reported at once.

@@ -37,6 +37,32 @@ module Seed =
     /// A whole number in [0, bound), for a stream of its own.
     let next (bound: int) (Seed value) = int (value % uint64 bound)
 
+    /// A whole number in [0, bound) of more than 32 bits, for a stream of its own.
+    let nextLong (bound: int64) (Seed value) = int64 (value % uint64 bound)
+
+    /// Different whole numbers in [0, count), in a random order without an end before all are drawn: what `permutation` is for
+    /// counts that no memory holds. Memory grows with what is taken.
+    let distinct (count: int64) (seed: Seed) : int64 seq =
+        seq {
+            // Fisher and Yates from the front: what was moved away from its place.
+            let moved = System.Collections.Generic.Dictionary<int64, int64>()
+
+            let at place =
+                match moved.TryGetValue place with
+                | true, value -> value
+                | _ -> place
+
+            for i in Seq.initInfinite int64 |> Seq.takeWhile (fun i -> i < count) do
+                let own =
+                    Seed(mix ((let (Seed value) = seed in value) + uint64 i * 0xD1342543DE82EF95UL))
+
+                let j = i + nextLong (count - i) own
+                let drawn = at j
+                moved[j] <- at i
+                moved.Remove i |> ignore
+                drawn
+        }
+
     /// A random order of 0 … count − 1 (Fisher and Yates).
     let permutation (count: int) (seed: Seed) =
         let order = Array.init count id

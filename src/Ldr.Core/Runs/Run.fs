@@ -22,6 +22,10 @@ module Run =
             // A run that is there is held at once.
             do! lock.HoldExisting()
             do! RunFolder.check plan.Options plan.Experiment
+
+            for journal in [ RunFolder.metricsPath plan.Folder; RunFolder.timesPath plan.Folder ] do
+                do! JournalLines.check journal
+
             let! data = RunData.read plan
             do! RunTeachers.check plan
             do! lock.Hold()

@@ -31,7 +31,7 @@ module internal RunData =
         let data, evaluation = plan.Experiment.Data, plan.Experiment.Evaluation
 
         let labelled pairs group =
-            Evaluator.load (Seed.ofInt evaluation.Seed) pairs data.IgnoredLabels group
+            Evaluator.load (Seed.ofInt evaluation.Seed) pairs None data.IgnoredLabels group
 
         result {
             let! validation = labelled evaluation.ValidationPairs plan.Split.ValidationGroup

@@ -4,8 +4,18 @@ open System.IO
 open FsToolkit.ErrorHandling
 open Ldr.Runtime.Formats
 
+/// A model of a run, or one that was given to it, as a start or as a teacher.
+type internal KnownModel =
+    {
+        /// A training with its seed; a model from outside as the experiment names it.
+        Name: string
+        Sha256: string
+        /// What decides over a training, see `Experiment.instanceDigest`; nothing for a model from outside.
+        MadeBy: string option
+    }
+
 /// A run is a folder: `experiment.json` (as resolved), `metrics.jsonl`, `times.jsonl` (where the time went), `checkpoints/`, `tensorboard/` (if asked for), `models/NAME.safetensors` of every
-/// finished training, `scores/NAME.json` of its test pairs, `fields/TEACHER/`
+/// finished training, `models.json` (the digests of these and of models that were given), `scores/NAME.json` of its test pairs, `fields/TEACHER/`
 /// (the fields of teachers that are asked once for each pair), `model.safetensors` (the last one), `table.md` and `table.json`,
 /// `pairs.png`. A training with scores is done, whether its model is still there or not, unless another learns or starts from it.
 module internal RunFolder =
@@ -31,7 +41,124 @@ module internal RunFolder =
         let part = if part = "" then "" else "." + FieldStore.fileName part
         Path.Combine(folder, "scores", training + part + ".json")
 
-    let hasModel (folder: string) (training: string) = File.Exists(modelPath folder training)
+    let private knownPath (folder: string) = Path.Combine(folder, "models.json")
+
+    let private known: Codec<KnownModel> =
+        codec {
+            let! name = required "name" Codec.string _.Name
+            and! sha256 = required "sha256" Codec.string _.Sha256
+            and! madeBy = maybe "made_by" Codec.string _.MadeBy
+
+            return
+                {
+                    Name = name
+                    Sha256 = sha256
+                    MadeBy = madeBy
+                }
+        }
+
+    /// The models that a run knows; nothing where an older version made the run.
+    let private knownModels (folder: string) : Result<KnownModel list option, Error> =
+        if File.Exists(knownPath folder) then
+            Codec.ofFile (knownPath folder) (Codec.list known) |> Result.map Some
+        else
+            Ok None
+
+    let private writeKnown (folder: string) (models: KnownModel list) =
+        AtomicFile.WriteText(knownPath folder, Codec.toText (Codec.list known) models + "\n")
+
+    /// Whether a training has a model that the run knows: one that a kill left before it was noted is made again.
+    let hasModel (folder: string) (training: string) =
+        File.Exists(modelPath folder training)
+        && (match knownModels folder with
+            | Ok(Some models) ->
+                models
+                |> List.exists (fun model -> model.Name = training && model.MadeBy.IsSome)
+            | Ok None
+            | Error _ -> true)
+
+    /// The digest of a model from outside, or of what a store of fields says of itself; nothing where there is none.
+    let private tryDigestOf (name: string) : string option =
+        let store = Path.Combine(name, "store.json")
+
+        if File.Exists store then
+            Some(Checkpoint.digest store)
+        else
+            match ModelFile.resolve name with
+            | Ok path -> Some(Checkpoint.digest path)
+            | Error _ -> None
+
+    let private ownModels (folder: string) (experiment: Experiment) : KnownModel list =
+        [
+            for instance in Experiment.instances experiment do
+                let path = modelPath folder instance.Name
+
+                if File.Exists path then
+                    {
+                        Name = instance.Name
+                        Sha256 = Checkpoint.digest path
+                        MadeBy = Some(Experiment.instanceDigest experiment instance)
+                    }
+        ]
+
+    let private givenModels (experiment: Experiment) : KnownModel list =
+        [
+            for name in Experiment.givenModels experiment do
+                for sha256 in Option.toList (tryDigestOf name) do
+                    {
+                        Name = name
+                        Sha256 = sha256
+                        MadeBy = None
+                    }
+        ]
+
+    let private isSame (a: KnownModel) (b: KnownModel) =
+        a.Name = b.Name && a.MadeBy.IsSome = b.MadeBy.IsSome
+
+    /// Notes the model that a training has just made.
+    let noteModel (folder: string) (experiment: Experiment) (instance: Instance) : Result<unit, Error> =
+        result {
+            let! before = knownModels folder
+
+            let own =
+                {
+                    Name = instance.Name
+                    Sha256 = Checkpoint.digest (modelPath folder instance.Name)
+                    MadeBy = Some(Experiment.instanceDigest experiment instance)
+                }
+
+            let others = before |> Option.defaultValue [] |> List.filter (isSame own >> not)
+            writeKnown folder (others @ [ own ])
+        }
+
+    /// Models that are no longer what the run made or was given are not taken for it.
+    let private checkModels (folder: string) (experiment: Experiment) : Result<unit, Error> =
+        result {
+            let! models = knownModels folder
+
+            for model in Option.defaultValue [] models do
+                for now in ownModels folder experiment |> List.filter (isSame model) do
+                    if now <> model then
+                        return!
+                            Error(
+                                BadFile(
+                                    modelPath folder model.Name,
+                                    "is not the model that this run trained (its SHA-256 is not that of models.json)",
+                                    "put that one back, or remove the file to train it again"
+                                )
+                            )
+
+                for now in givenModels experiment |> List.filter (isSame model) do
+                    if now <> model then
+                        return!
+                            Error(
+                                BadFile(
+                                    model.Name,
+                                    $"is not the model that the run {folder} began with (its SHA-256 was {model.Sha256[..11]}…)",
+                                    "put that one back, or choose another folder by --output"
+                                )
+                            )
+        }
 
     /// The files of a training's scores, one for each test part.
     let private scorePaths (folder: string) (experiment: Experiment) (training: string) : string list =
@@ -165,6 +292,7 @@ module internal RunFolder =
                 let! before = readExperiment options.Folder
                 do! checkSame options.Folder before experiment
                 do! checkScores options.Folder experiment
+                do! checkModels options.Folder experiment
             }
 
     /// The names of the trainings that a folder was a run of.
@@ -183,6 +311,16 @@ module internal RunFolder =
                 Directory.CreateDirectory(Path.Combine(folder, part)) |> ignore
 
             AtomicFile.WriteText(experimentPath folder, Codec.toText Experiment.codec experiment + "\n")
+            let! models = knownModels folder
+            // A run that an older version made has models that nobody has noted.
+            let noted = models |> Option.defaultWith (fun () -> ownModels folder experiment)
+
+            let given =
+                givenModels experiment
+                |> List.filter (fun model -> noted |> List.exists (isSame model) |> not)
+
+            if models.IsNone || not given.IsEmpty then
+                writeKnown folder (noted @ given)
 
             if not before.IsEmpty then
                 do! Checkpoint.clean folder before

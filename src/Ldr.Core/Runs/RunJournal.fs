@@ -45,17 +45,48 @@ module internal JournalLines =
         node.Add("live_tensors", JsonValue.Create times.LiveTensors)
         node
 
-    /// Whether a line is of another training, or of a step up to this one; one that was cut off is neither.
-    let private stays (training: string) (step: int) (line: string) =
+    /// The training and the step of a line, if it is one of these files'.
+    let private tryPlace (line: string) : (string * int) option =
         try
-            let node = JsonDocument.Parse(line).RootElement
+            use document = JsonDocument.Parse line
+            let node = document.RootElement
 
-            (node.GetProperty "training").GetString() <> training
-            || (node.GetProperty "step").GetInt32() <= step
+            match (node.GetProperty "step").TryGetInt32() with
+            | true, step when step >= 0 -> Some((node.GetProperty "training").GetString() |> nonNull, step)
+            | _ -> None
         with
         | :? JsonException
         | :? InvalidOperationException
-        | :? Collections.Generic.KeyNotFoundException -> false
+        | :? NullReferenceException
+        | :? Collections.Generic.KeyNotFoundException -> None
+
+    let private lines (text: string) =
+        text.Split('\n', StringSplitOptions.RemoveEmptyEntries)
+
+    /// Refuses a file with a line that is none of a run's, unless it is the last one, which a kill cuts off.
+    let check (path: string) : Result<unit, Error> =
+        if not (File.Exists path) then
+            Ok()
+        else
+            Error.guardResult (fun () ->
+                let lines = TextFile.read path |> lines
+
+                match lines |> Array.tryFindIndex (tryPlace >> Option.isNone) with
+                | Some index when index < lines.Length - 1 ->
+                    Error(
+                        BadFile(
+                            path,
+                            $"line {index + 1} is none that a training writes (a JSON object with \"training\" and a whole \"step\")",
+                            "remove that line, or move the file away"
+                        )
+                    )
+                | _ -> Ok())
+
+    /// Whether a line is of another training, or of a step up to this one; one that was cut off is neither.
+    let private stays (training: string) (step: int) (line: string) =
+        match tryPlace line with
+        | Some(own, at) -> own <> training || at <= step
+        | None -> false
 
     /// Drops a training's lines after the step that it resumes from, and a line that was cut off.
     let trim (path: string) (training: string) (step: int) =
@@ -63,7 +94,7 @@ module internal JournalLines =
             let text = File.ReadAllText path
 
             let kept =
-                text.Split('\n', StringSplitOptions.RemoveEmptyEntries)
+                lines text
                 |> Seq.filter (stays training step)
                 |> Seq.map (fun line -> line + "\n")
                 |> String.concat ""

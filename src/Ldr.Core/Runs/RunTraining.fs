@@ -62,6 +62,7 @@ module internal RunTraining =
                 | Interrupted step -> return Some step
                 | Finished(network, steps) ->
                     write (plan.ModelPath instance) card (network, steps)
+                    do! RunFolder.noteModel plan.Folder plan.Experiment instance
                     return None
             finally
                 teacher |> Option.iter (fun teacher -> (teacher :> IDisposable).Dispose())

@@ -125,18 +125,33 @@ module Checkpoint =
         )
             .ToJsonString()
 
-    let private pendingOf (file: SafetensorsFile) : Metrics list =
+    let private badMetadata (path: string) (key: string) : Result<'a, Error> =
+        Error(
+            BadFile(
+                path,
+                $"its metadata \"{key}\" are damaged",
+                "restore the checkpoint from a copy, or remove it from checkpoints/index.json to go on from the one before"
+            )
+        )
+
+    let private pendingOf (path: string) (file: SafetensorsFile) : Result<Metrics list, Error> =
         match file.Metadata.TryGetValue pendingKey with
         | true, text ->
-            use document = JsonDocument.Parse text
+            try
+                use document = JsonDocument.Parse text
 
-            [
-                for metrics in document.RootElement.EnumerateArray() ->
+                Ok
                     [
-                        for entry in metrics.EnumerateObject() -> entry.Name, entry.Value.GetDouble()
+                        for metrics in document.RootElement.EnumerateArray() ->
+                            [
+                                for entry in metrics.EnumerateObject() -> entry.Name, entry.Value.GetDouble()
+                            ]
                     ]
-            ]
-        | _ -> []
+            with
+            | :? JsonException
+            | :? InvalidOperationException
+            | :? FormatException -> badMetadata path pendingKey
+        | _ -> Ok []
 
     let private fileOf (training: string) (step: int) = $"{training}-{step}.safetensors"
 
@@ -242,7 +257,7 @@ module Checkpoint =
             let stay, go = rotate entry before
             writeIndex run (others @ stay)
 
-            for old in go do
+            for old in go |> List.filter (fun old -> isOf training old.File) do
                 File.Delete(Path.Combine(folderOf run, old.File))
 
             return path
@@ -279,8 +294,17 @@ module Checkpoint =
                      |> Seq.map (fun struct (n, t) -> struct (n.Substring prefix.Length, t)))
                     file
 
-            for _, state in states savable do
-                state.step <- Int64.Parse file.Metadata[stepKey savable]
+            let key = stepKey savable
+
+            match states savable |> List.ofSeq, file.Metadata.TryGetValue key with
+            | [], _ -> ()
+            | own, (true, text) ->
+                match Int64.TryParse text with
+                | true, step when step >= 0L ->
+                    for _, state in own do
+                        state.step <- step
+                | _ -> return! badMetadata path key
+            | _ -> return! badMetadata path key
         }
 
     let private bestOf (path: string) (file: SafetensorsFile) : Result<BestValidation option, Error> =
@@ -288,19 +312,30 @@ module Checkpoint =
         | true, text -> Codec.ofText path EarlyStopping.codec text |> Result.map Some
         | _ -> Ok None
 
-    let private load (path: string) (step: int) (savables: Savable list) : Result<TrainingState, Error> =
+    let private load
+        (path: string)
+        (entry: CheckpointEntry)
+        (savables: Savable list)
+        : Result<TrainingState, Error> =
         result {
             let file = Safetensors.Read path
+
+            // The index says which training's checkpoint this is, of which step; so does the file.
+            for key, wanted in [ "training", entry.Training; "step", string entry.Step ] do
+                match file.Metadata.TryGetValue key with
+                | true, found when found = wanted -> ()
+                | _ -> return! badMetadata path key
 
             for savable in savables do
                 do! restore path file savable
 
             let! best = bestOf path file
+            let! pending = pendingOf path file
 
             return
                 {
-                    Step = step
-                    Pending = pendingOf file |> List.rev
+                    Step = entry.Step
+                    Pending = List.rev pending
                     Best = best
                 }
         }
@@ -326,7 +361,7 @@ module Checkpoint =
             let! own = entriesOf run training
 
             match own |> List.tryFind isWhole with
-            | Some entry -> return! load (pathOf entry) entry.Step savables |> Result.map Some
+            | Some entry -> return! load (pathOf entry) entry savables |> Result.map Some
             | None ->
                 if not own.IsEmpty then
                     skipped

@@ -174,7 +174,9 @@ module TransformStore =
 
     let private dense path (grid: Grid option) (transform: Transform) =
         match grid |> Option.orElse (ownGrid transform) with
-        | Some grid -> transform.ToField grid
+        | Some grid ->
+            Budget.CheckField(path, grid)
+            transform.ToField grid
         | None ->
             bad
                 path

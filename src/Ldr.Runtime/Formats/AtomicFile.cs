@@ -18,10 +18,10 @@ public static class AtomicFile
         ArgumentNullException.ThrowIfNull(write);
         string target = Target(path);
         bool inPlace = FileNode.KindOf(target) is NodeKind.Device or NodeKind.Pipe;
-        string? temporary = inPlace ? null : Temporary.For(target);
+        string? temporary = null;
         try
         {
-            if (temporary is null)
+            if (inPlace)
             {
                 // /dev/null, or a pipe that somebody reads: these must not be replaced by a file.
                 using FileStream stream = new(target, FileMode.Open, FileAccess.Write);
@@ -29,7 +29,7 @@ public static class AtomicFile
                 return;
             }
 
-            using (FileStream stream = new(temporary, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, 1 << 16))
+            using (FileStream stream = Temporary.Create(target, out temporary))
             {
                 write(stream);
                 stream.Flush(flushToDisk: true);
@@ -60,7 +60,10 @@ public static class AtomicFile
         }
     }
 
-    /// <summary>Removes the temporary files of writes that are going on, for a program that is about to be ended by a signal.</summary>
+    /// <summary>
+    /// Removes the temporary files of writes that are going on, for a program that is about to be ended by a signal. Whatever is
+    /// written after it fails.
+    /// </summary>
     public static void RemoveUnfinished() => Temporary.RemoveUnfinished();
 
     /// <summary>Writes a text as UTF-8; as <see cref="Write"/>.</summary>
@@ -81,10 +84,10 @@ public static class AtomicFile
             return;
         }
 
-        string probe = Temporary.For(target);
+        string? probe = null;
         try
         {
-            File.Create(probe).Dispose();
+            Temporary.Create(target, out probe).Dispose();
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
@@ -92,12 +95,17 @@ public static class AtomicFile
         }
         finally
         {
-            Temporary.Remove(probe);
+            if (probe is not null)
+            {
+                Temporary.Remove(probe);
+            }
         }
     }
 
     private static string Target(string path)
     {
+        // The file of voxels beside a header has a longer name.
+        FileNode.CheckName(path, DetachedVoxels.MoreBytesOf(path));
         string full = System.IO.Path.GetFullPath(path);
         if (Directory.Exists(full))
         {

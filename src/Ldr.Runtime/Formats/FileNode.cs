@@ -1,4 +1,5 @@
 using System.Formats.Tar;
+using System.Text;
 
 namespace Ldr.Runtime.Formats;
 
@@ -29,6 +30,9 @@ public static class FileNode
 {
     /// <summary>Links that lead to links, at most: more is a circle.</summary>
     private const int MostLinks = 40;
+
+    /// <summary>Bytes of a file's name, at most: what ext4, XFS, APFS and NTFS take (there as UTF-16).</summary>
+    private const int LongestName = 255;
 
     /// <summary>The absolute path without symbolic links. What does not exist yet is taken as it stands.</summary>
     /// <param name="path">A file or folder, there or not.</param>
@@ -96,6 +100,21 @@ public static class FileNode
         {
             // A socket.
             return NodeKind.Device;
+        }
+    }
+
+    /// <summary>Refuses a name that is longer than file systems take, before anything is computed for it.</summary>
+    /// <param name="path">The file, as the user named it.</param>
+    /// <param name="more">Bytes that the name of a file beside it has more, at most.</param>
+    /// <exception cref="InvalidFileException">The name is too long.</exception>
+    internal static void CheckName(string path, int more = 0)
+    {
+        string name = Path.GetFileName(path);
+        int length = OperatingSystem.IsWindows() ? name.Length : Encoding.UTF8.GetByteCount(name);
+        if (length > LongestName - more)
+        {
+            throw new InvalidFileException(
+                path, $"has a name of {length} bytes", $"choose one of at most {LongestName - more}");
         }
     }
 

@@ -77,6 +77,7 @@ public static class InputFile
     internal static FileStream Open(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
+        FileNode.CheckName(path);
         switch (FileNode.KindOf(path))
         {
             case NodeKind.Folder:

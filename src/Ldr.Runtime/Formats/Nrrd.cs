@@ -125,10 +125,9 @@ public static class Nrrd
 
         int[] space = Enumerable.Range(0, axes).Where(axis => axis != vectorAxis).ToArray();
         double[] origin = Find("space origin") is string at ? Vector(path, "space origin", at) ?? [0, 0, 0] : [0, 0, 0];
-        (string dataPath, long offset) = Find("data file", "datafile") is string name
-            ? (InputFile.Beside(path, name), 0L)
-            : (path, end);
-        if (dataPath.EndsWith("LIST", StringComparison.Ordinal) || dataPath.Contains('%', StringComparison.Ordinal))
+        string? name = Find("data file", "datafile");
+        (string dataPath, long offset) = name is not null ? (InputFile.Beside(path, name), 0L) : (path, end);
+        if (name is not null && (name.EndsWith("LIST", StringComparison.Ordinal) || name.Contains('%', StringComparison.Ordinal)))
         {
             throw new InvalidFileException(path, "has its voxels in a list of files", "write it as one file");
         }
@@ -146,7 +145,8 @@ public static class Nrrd
             "ascii" or "text" or "txt" => RasterEncoding.Text,
             string other => throw new InvalidFileException(path, $"is packed as {other}", "write it as raw, gzip or text"),
         };
-        if (skip < -1 || skip > new FileInfo(dataPath).Length)
+        // That a file is missing is told when its voxels are read.
+        if (skip < -1 || (new FileInfo(dataPath) is { Exists: true } file && skip > file.Length))
         {
             throw new InvalidFileException(
                 path, FormattableString.Invariant($"skips {skip} bytes of {dataPath}"), "give -1, or a number of bytes that the file has");

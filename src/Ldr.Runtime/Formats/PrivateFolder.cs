@@ -44,13 +44,10 @@ public static class PrivateFolder
     /// <summary>Whether a file that this process makes in the folder has the owner of the folder.</summary>
     private static bool IsOwn(string folder)
     {
-        string probe = Temporary.For(Path.Combine(folder, "owner"));
+        string probe = string.Empty;
         try
         {
-            using (new FileStream(probe, FileMode.CreateNew))
-            {
-            }
-
+            Temporary.Create(Path.Combine(folder, "owner"), out probe).Dispose();
             return FileNode.OwnerOf(probe) == FileNode.OwnerOf(folder);
         }
         finally

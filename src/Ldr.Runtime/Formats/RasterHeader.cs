@@ -152,13 +152,13 @@ internal sealed record RasterHeader
         {
             using FileStream file = InputFile.Open(path);
             List<string> lines = [];
-            StringBuilder line = new();
+            List<byte> line = [];
             while (file.Position < 1 << 20)
             {
                 int next = file.ReadByte();
                 if (next is '\n' or < 0)
                 {
-                    string text = line.ToString().TrimEnd('\r');
+                    string text = TextOf([.. line]).TrimEnd('\r');
                     line.Clear();
                     if (next >= 0 || text.Length > 0)
                     {
@@ -172,12 +172,25 @@ internal sealed record RasterHeader
                 }
                 else
                 {
-                    line.Append((char)next);
+                    line.Add((byte)next);
                 }
             }
 
             throw new InvalidFileException(path, "has a header of more than a megabyte", "check that this is an image");
         });
+    }
+
+    /// <summary>A line as UTF-8, which names of files are written in; as Latin-1 where it is none.</summary>
+    private static string TextOf(byte[] line)
+    {
+        try
+        {
+            return new UTF8Encoding(false, throwOnInvalidBytes: true).GetString(line);
+        }
+        catch (DecoderFallbackException)
+        {
+            return System.Text.Encoding.Latin1.GetString(line);
+        }
     }
 
     /// <summary>Numbers of a header's line.</summary>

@@ -30,10 +30,35 @@ internal static class Temporary
         return string.Create(CultureInfo.InvariantCulture, $"{Machine()}-{process.Id}-{StartOf(process)}");
     });
 
+    /// <summary>Held while a file is made, and while those that are not finished are removed.</summary>
+    private static readonly Lock Gate = new();
+
     private static int made;
 
-    /// <summary>A name for what becomes a file, in its folder; what killed processes left there is removed, once.</summary>
-    internal static string For(string target)
+    /// <summary>Whether the program is about to end: what is made now nobody would remove.</summary>
+    private static bool ending;
+
+    /// <summary>Makes a file for what becomes another one, in its folder; what killed processes left there is removed, once.</summary>
+    /// <param name="target">The file that it becomes.</param>
+    /// <param name="file">Its name, to be given to <see cref="Remove"/> in the end, also where making it fails.</param>
+    /// <exception cref="IOException">It cannot be made, or the program is ending.</exception>
+    internal static FileStream Create(string target, out string file)
+    {
+        file = NameFor(target);
+        lock (Gate)
+        {
+            if (ending)
+            {
+                throw new IOException("the program is ending");
+            }
+
+            FileStream stream = new(file, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, 1 << 16);
+            Unfinished[file] = true;
+            return stream;
+        }
+    }
+
+    private static string NameFor(string target)
     {
         string folder = Path.GetDirectoryName(target) ?? string.Empty;
         string name = Path.GetFileName(target);
@@ -43,10 +68,8 @@ internal static class Temporary
         }
 
         string start = name[..Math.Min(Letters, name.Length)];
-        string file = Path.Combine(
+        return Path.Combine(
             folder, string.Create(CultureInfo.InvariantCulture, $".{start}.{Own.Value}-{Interlocked.Increment(ref made)}.tmp"));
-        Unfinished[file] = true;
-        return file;
     }
 
     /// <summary>Removes a temporary file, if it is there still.</summary>
@@ -63,12 +86,16 @@ internal static class Temporary
         }
     }
 
-    /// <summary>Removes what this process has not finished.</summary>
+    /// <summary>Removes what this process has not finished; from now on it makes nothing new.</summary>
     internal static void RemoveUnfinished()
     {
-        foreach (string file in Unfinished.Keys)
+        lock (Gate)
         {
-            Remove(file);
+            ending = true;
+            foreach (string file in Unfinished.Keys)
+            {
+                Remove(file);
+            }
         }
     }
 

@@ -17,17 +17,35 @@ public static class ModelGrid
     /// </summary>
     public const long MostVoxels = 1L << 27;
 
+    /// <summary>Voxels, 256³, that a network is run on for any scan, however few it has.</summary>
+    private const long Always = 1L << 24;
+
+    /// <summary>Beyond that, at most so many voxels are made of each of the scan's.</summary>
+    private const long PerVoxel = 16;
+
+    /// <summary>
+    /// The most voxels that a network is run on for a scan: 256³, or 16 times its own where that is more, up to
+    /// <see cref="MostVoxels"/>. So a small file of large voxels does not take gigabytes.
+    /// </summary>
+    /// <param name="fixedGrid">The fixed scan's grid.</param>
+    public static long MostVoxelsFor(Grid fixedGrid)
+    {
+        ArgumentNullException.ThrowIfNull(fixedGrid);
+        return Math.Clamp(PerVoxel * Math.Min(fixedGrid.Count, MostVoxels), Always, MostVoxels);
+    }
+
     /// <summary>A grid that holds the whole fixed scan and is at least as large as the model's training size.</summary>
     /// <param name="fixedGrid">The fixed scan's grid.</param>
     /// <param name="spacing">The model's spacing, mm.</param>
     /// <param name="size">The model's training size, voxels.</param>
-    /// <exception cref="ArgumentException">More than <see cref="MostVoxels"/>, see <see cref="CountAround"/>.</exception>
+    /// <exception cref="ArgumentException">More than <see cref="MostVoxelsFor"/>, see <see cref="CountAround"/>.</exception>
     public static Grid Around(Grid fixedGrid, (double X, double Y, double Z) spacing, (int X, int Y, int Z) size)
     {
         double count = CountAround(fixedGrid, spacing, size);
-        return count <= MostVoxels
+        long most = MostVoxelsFor(fixedGrid);
+        return count <= most
             ? Canvas(fixedGrid, spacing, SizeAround(fixedGrid, spacing, size))
-            : throw new ArgumentException($"{count:G3} voxels, more than {MostVoxels}", nameof(fixedGrid));
+            : throw new ArgumentException($"{count:G3} voxels, more than {most}", nameof(fixedGrid));
     }
 
     /// <summary>How many voxels <see cref="Around"/> needs; at least so many when that is beyond all bounds.</summary>

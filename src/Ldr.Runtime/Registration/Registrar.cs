@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Ldr.Runtime.Formats;
 using Ldr.Runtime.Geometry;
 using Ldr.Runtime.Inference;
 using Ldr.Runtime.Metrics;
@@ -56,6 +57,7 @@ public sealed class Registrar : IDisposable
     /// A mask lies on another grid than its scan, a start field is given beside a network, or the fixed scan needs too many voxels at
     /// the model's spacing.
     /// </exception>
+    /// <exception cref="InvalidFileException">A scan has voxels of which no registration can be planned.</exception>
     /// <exception cref="OperationCanceledException">It was stopped.</exception>
     public RegistrationResult Register(
         Volume fixedScan,
@@ -92,6 +94,8 @@ public sealed class Registrar : IDisposable
             }
         }
 
+        Budget.CheckVoxels("the fixed scan", fixedScan.Grid);
+        Budget.CheckVoxels("the moving scan", movingScan.Grid);
         OnGrid(options.FixedMask, fixedScan, "fixed");
         OnGrid(options.MovingMask, movingScan, "moving");
         if (predictor is not null && options.StartField is not null)

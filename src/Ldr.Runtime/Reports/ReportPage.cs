@@ -21,8 +21,17 @@ internal static partial class ReportPage
         return reader.ReadToEnd().ReplaceLineEndings("\n");
     }
 
-    /// <summary>A text as it stands in a page.</summary>
-    public static string Encode(string text) => WebUtility.HtmlEncode(text);
+    /// <summary>
+    /// A text as it stands in a page. Signs that change the direction of the text after them are shown as <c>\u202E</c>, so that no
+    /// file's name looks like another's.
+    /// </summary>
+    public static string Encode(string text) =>
+        WebUtility.HtmlEncode(Turning().Replace(text, sign => $@"\u{(int)sign.Value[0]:X4}"));
+
+    /// <summary>
+    /// A name within a line, where there can be no <c>bdi</c>: letters that run from right to left do not reorder what stands beside it.
+    /// </summary>
+    public static string Isolate(string text) => $"\u2068{Encode(text)}\u2069";
 
     /// <summary>By what a page's content security policy knows a style sheet or a script.</summary>
     public static string Hash(string text) => Convert.ToBase64String(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
@@ -53,6 +62,10 @@ internal static partial class ReportPage
 
         writer.Write(page.AsSpan(start));
     }
+
+    /// <summary>Embeddings, overrides, isolates and marks of direction.</summary>
+    [GeneratedRegex("[\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069]")]
+    private static partial Regex Turning();
 
     [GeneratedRegex(@"\{\{([a-z]+)\}\}")]
     private static partial Regex Placeholder();

@@ -30,6 +30,8 @@ type Target =
         Inside: ((byte[] -> byte[]) -> byte[] -> byte[]) option
         /// Whether a byte of the file can stand for 1032 (deflate).
         Packed: bool
+        /// Changes the first file, where bytes and words are not enough.
+        Change: (Random -> byte[] -> byte[]) option
         /// The lines of the error, if there is one. Whatever else is thrown is a fault.
         Read: string -> string list
     }
@@ -289,6 +291,7 @@ let private make name nature seeds read =
         Seeds = seeds
         Inside = None
         Packed = false
+        Change = None
         Read = read
     }
 
@@ -449,4 +452,98 @@ let targets: Target list =
             Text
             (one "scores.json" sheet)
             (core (fun path -> Codec.ofFile path Scores.sheet |> Result.map ignore))
+    ]
+
+/// The number that files beside an HDF5 file hold, and that is in none of it.
+let private secret = 777.25
+
+/// HDF5 files of transforms as h5py writes them, with files beside them that some of them name: links, trees, filters, values in
+/// other files.
+let private structured: (string * byte[]) list list =
+    try
+        written (fun folder ->
+            python
+                """
+import h5py, numpy as np, sys, os
+os.chdir(sys.argv[1])
+secret = float(sys.argv[2])
+def fill(group, values, **how):
+    group.create_dataset("TransformType", data=np.array([b"AffineTransform_double_3_3"], dtype="S30"))
+    if values is not None:
+        group.create_dataset("TransformParameters", data=np.array(values, dtype=float), **how)
+    group.create_dataset("TransformFixedParameters", data=np.zeros(3))
+own, other = [1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0], [secret, 0, 0, 0, secret, 0, 0, 0, secret, secret, 0, 0]
+np.array(other, dtype=float).tofile("zsecret.bin")
+with h5py.File("zother.h5", "w") as f:
+    fill(f.create_group("TransformGroup/0"), other)
+for lib in ["earliest", "latest"]:
+    def make(name):
+        return h5py.File(name + "-" + lib + ".h5", "w", libver=lib)
+    with make("plain") as f:
+        fill(f.create_group("TransformGroup/0"), own)
+    with make("packed") as f:
+        for i in range(7):
+            fill(f.create_group("TransformGroup/%d" % i), own, chunks=(4,), compression="gzip", shuffle=True, fletcher32=True)
+    with make("soft") as f:
+        fill(f.create_group("real/0"), own)
+        f["TransformGroup"] = h5py.SoftLink("/real")
+        f["again"] = h5py.SoftLink("/real/0")
+        f["hard"] = f["real"]
+    with make("storage") as f:
+        group = f.create_group("TransformGroup/0")
+        fill(group, None)
+        group.create_dataset("TransformParameters", shape=(12,), dtype=float, external=[("zsecret.bin", 0, 96)])
+    with make("link") as f:
+        f["TransformGroup"] = h5py.ExternalLink("zother.h5", "/TransformGroup")
+    with make("virtual") as f:
+        group = f.create_group("TransformGroup/0")
+        fill(group, None)
+        layout = h5py.VirtualLayout(shape=(12,), dtype=float)
+        layout[:] = h5py.VirtualSource("zother.h5", "/TransformGroup/0/TransformParameters", shape=(12,))
+        group.create_virtual_dataset("TransformParameters", layout)
+with h5py.File("many-earliest.h5", "w", libver="earliest") as f:
+    for i in range(60):
+        f.create_group("g%d" % i)
+    fill(f.create_group("TransformGroup/0"), own)
+"""
+                [ folder; string secret ]
+            |> ignore)
+        |> fun files ->
+            let beside, own = files |> List.partition (fun (name, _) -> name.StartsWith 'z')
+
+            [ for file in own -> file :: beside ]
+    with _ ->
+        []
+
+/// Reads a transform; what another file holds must not be in it.
+let private readOwn (path: string) =
+    let rec look (transform: Transform) =
+        match transform with
+        | :? Transform.Linear as linear ->
+            for row in 0..2 do
+                for column in 0..3 do
+                    if abs linear.World[row, column] = secret then
+                        failwith "it holds what another file holds"
+        | :? Transform.Sequence as sequence -> sequence.Parts |> Seq.iter look
+        | _ -> ()
+
+    TransformStore.read None None path |> look
+
+/// HDF5 files that are damaged where their structure is. Not all of the true ones are read: some name other files.
+let structures: Target list =
+    [
+        { make "hdf5-written-by-us" Binary [ composite ] (runtime readOwn) with
+            Packed = true
+            Change = Some Hdf5Mutation.structure
+        }
+        if not structured.IsEmpty then
+            { make "hdf5-structure" Binary structured (runtime readOwn) with
+                Packed = true
+                Change = Some Hdf5Mutation.structure
+            }
+        if not cases.IsEmpty then
+            { make "hdf5-cases" Binary cases (core readCases) with
+                Packed = true
+                Change = Some Hdf5Mutation.structure
+            }
     ]

@@ -13,7 +13,7 @@ open Expecto
 open Ldr.TestKit.Helpers
 open Ldr.Core.Tests.Fuzz.Corpus
 
-let private total =
+let total =
     match Environment.GetEnvironmentVariable "LDR_FUZZ" with
     | null
     | "" -> 2000
@@ -29,14 +29,19 @@ let private perByte, private basis = 64L, 8L * 1024L * 1024L
 let private longest = 1000
 
 /// The same on every machine and every run.
-let private seedOf (target: Target) (index: int) =
-    Seq.fold (fun hash c -> (hash * 31) ^^^ int (c: char)) (index * 7919 + 17) target.Name
+let seedFor (name: string) (index: int) =
+    Seq.fold (fun hash c -> (hash * 31) ^^^ int (c: char)) (index * 7919 + 17) name
 
 /// The files of one trial.
 let private trial (target: Target) (index: int) : (string * byte[]) list =
-    let random = Random(seedOf target index)
+    let random = Random(seedFor target.Name index)
     let files: (string * byte[]) list = target.Seeds[random.Next target.Seeds.Length]
-    let victim = if random.Next 10 < 7 then 0 else random.Next files.Length
+
+    let victim =
+        if random.Next 10 < 7 || target.Change.IsSome then
+            0
+        else
+            random.Next files.Length
 
     let change (random: Random) (data: byte[]) =
         let asText =
@@ -56,6 +61,7 @@ let private trial (target: Target) (index: int) : (string * byte[]) list =
             name, bytes
         else
             match target.Inside with
+            | _ when target.Change.IsSome -> name, target.Change.Value random bytes
             | Some inside when random.Next 3 > 0 -> name, inside (change random) bytes
             | _ -> name, change random bytes)
 
@@ -169,6 +175,31 @@ let private run (target: Target) (count: int) (root: string) =
     from 0
     tally
 
+/// Damages so many files of a target, and tells what its reader did with them.
+let private tryTarget (target: Target) (count: int) (folder: string) =
+    let tally = run target count folder
+
+    if total > 2000 then
+        printfn
+            "%-16s %d damaged files, %d refused, at most %.2f s and %.0f %% of the memory that is allowed"
+            target.Name
+            count
+            tally.Refused
+            tally.Worst
+            (100.0 * tally.Hungriest)
+
+    // A reader that refuses nothing, or everything, was not tried.
+    Expect.isGreaterThan tally.Refused 0 "some damaged files are refused"
+
+    let kinds =
+        tally.Findings
+        |> List.groupBy (fun f -> f.What[.. min f.What.Length 60 - 1])
+        |> List.map (fun (_, alike) ->
+            let first = List.last alike
+            $"{alike.Length} like number {first.Index} ({keep target first.Index}): {first.What}")
+
+    Expect.isEmpty kinds (String.concat "\n" kinds)
+
 let tests =
     testList
         "fuzz"
@@ -177,8 +208,6 @@ let tests =
                 testCase
                     target.Name
                     (inFolder (fun folder ->
-                        let count = (total + targets.Length - 1) / targets.Length
-
                         for files in target.Seeds do
                             let errors =
                                 (for name, bytes in files do
@@ -188,26 +217,10 @@ let tests =
 
                             Expect.isEmpty errors "the true file is read"
 
-                        let tally = run target count folder
+                        tryTarget target ((total + targets.Length - 1) / targets.Length) folder))
 
-                        if total > 2000 then
-                            printfn
-                                "%-16s %d damaged files, %d refused, at most %.2f s and %.0f %% of the memory that is allowed"
-                                target.Name
-                                count
-                                tally.Refused
-                                tally.Worst
-                                (100.0 * tally.Hungriest)
-
-                        // A reader that refuses nothing, or everything, was not tried.
-                        Expect.isGreaterThan tally.Refused 0 "some damaged files are refused"
-
-                        let kinds =
-                            tally.Findings
-                            |> List.groupBy (fun f -> f.What[.. min f.What.Length 60 - 1])
-                            |> List.map (fun (_, alike) ->
-                                let first = List.last alike
-                                $"{alike.Length} like number {first.Index} ({keep target first.Index}): {first.What}")
-
-                        Expect.isEmpty kinds (String.concat "\n" kinds)))
+            for target in structures do
+                testCase
+                    target.Name
+                    (inFolder (tryTarget target (max 20 (3 * total / 10 / structures.Length))))
         ]

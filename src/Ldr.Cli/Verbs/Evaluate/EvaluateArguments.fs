@@ -134,7 +134,12 @@ let options (r: ParseResults<Arguments>) : Result<EvaluateOptions, string> =
 
         let! split = split (r.GetResult(Split, "test"))
         let pairs = r.GetResult(Pairs, 200)
-        do! Usage.refuseIf (pairs < 1) "--pairs: give a whole number above 0"
+
+        do!
+            Usage.refuseIf
+                (pairs < 1 || pairs > 1_000_000)
+                "--pairs: give a whole number above 0, up to 1000000"
+
         let! refine = Usage.steps (r.TryGetResult Refine)
 
         do!

@@ -158,20 +158,15 @@ let private readMask (scan: Volume) (name: string) (file: string) : Result<Volum
         return mask
     }
 
-/// Refuses voxels of which no registration can be planned, before memory is taken: a header in other units, mostly.
-let private checkVoxels (file: string) (scan: Volume) : Result<unit, Error> =
-    let longest, widest = 1000.0, 10_000.0
-    let struct (x, y, z) = scan.Grid.Spacing
-    let largest, smallest = List.max [ x; y; z ], List.min [ x; y; z ]
+/// Refuses a fixed scan whose field no memory holds, before it is read. What is wrong with its header is said by whoever
+/// reads it.
+let private checkSize (file: string) : Result<unit, Error> =
+    match Error.guard (fun () -> ImageFile.ReadGrid file) with
+    | Ok grid -> Error.guard (fun () -> Budget.CheckField(file, grid))
+    | Error _ -> Ok()
 
-    (largest <= longest && largest <= widest * smallest)
-    |> Result.requireTrue (
-        BadFile(
-            file,
-            $"has voxels of %.3g{x} × %.3g{y} × %.3g{z} mm",
-            $"check its voxel size and units: up to {longest} mm, and one side up to {widest} times another"
-        )
-    )
+let private checkVoxels (file: string) (scan: Volume) : Result<unit, Error> =
+    Error.guard (fun () -> Budget.CheckVoxels(file, scan.Grid))
 
 /// Checks and reads everything; cheap checks first.
 let read (speaker: Speaker) (o: RegisterOptions) : Result<Inputs, Error> =
@@ -180,6 +175,7 @@ let read (speaker: Speaker) (o: RegisterOptions) : Result<Inputs, Error> =
         let! model = o.Model |> Option.traverseResult readModel
         announce speaker o
         let! readVolume = volumeReader o
+        do! checkSize o.Fixed
         let! fixedScan = readVolume o.Fixed
         let! moving = readVolume o.Moving
         do! checkVoxels o.Fixed fixedScan
