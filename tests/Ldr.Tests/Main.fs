@@ -56,6 +56,7 @@ let private all =
                     Core.AldkTests.tests
                     Core.AugmentationTests.tests
                     Core.TrainerTests.tests
+                    Core.LossValueTests.tests
                     Core.KnownPairsTests.tests
                     Core.TrainingOptionTests.tests
                     Core.ModelFileTests.tests
@@ -63,6 +64,7 @@ let private all =
                     Core.ApartTests.tests
                     Core.ScoresTests.tests
                     Core.ExperimentTests.tests
+                    Core.PublishedTests.tests
                     Core.BadExperimentTests.tests
                     Core.KeyTableTests.tests
                     Core.DataPageTests.tests
@@ -86,6 +88,7 @@ let private all =
                     Cli.SurvivalTests.tests
                     Cli.PromiseCliTests.tests
                     Cli.RcnTests.tests
+                    Cli.ScriptTests.tests
                     Cli.ReadmeTests.tests
                 ]
             Fuzz.FuzzTests.tests
