@@ -121,7 +121,7 @@ let tiny (output: string) =
         "data.size=[32,32,32]"
         "--set"
         """data.split={"train": 4, "validation": 2, "test": 3}"""
-        for training in [ "teacher"; "student-reconstruction"; "student-aldk" ] do
+        for training in [ "teacher"; "student-reconstruction"; "student-feature-gap" ] do
             "--set"
             $"train.{training}.validate_every=2"
             "--set"
@@ -130,7 +130,7 @@ let tiny (output: string) =
 
 let steps count =
     [
-        for training in [ "teacher"; "student-reconstruction"; "student-aldk" ] do
+        for training in [ "teacher"; "student-reconstruction"; "student-feature-gap" ] do
             "--set"
             $"train.{training}.steps={count}"
     ]
@@ -310,7 +310,7 @@ let tests =
             testInFolder "a data set that is not there is named, with how to set it" (fun folder ->
                 let absent =
                     [
-                        Path.Combine(experiments, "hippocampus-student.json")
+                        Path.Combine(experiments, "hippocampus-distillation.json")
                         "--set"
                         "data.root=/nowhere"
                     ]
@@ -418,7 +418,7 @@ let tests =
 
                     Expect.equal
                         [ for row in table -> string row["name"] ]
-                        [ "untouched"; "teacher"; "student-reconstruction"; "student-aldk" ]
+                        [ "untouched"; "teacher"; "student-reconstruction"; "student-feature-gap" ]
                         "rows"
 
                     for file in
@@ -437,7 +437,7 @@ let tests =
                         |> Array.map (fun line -> nonNull (JsonNode.Parse line))
                         |> Array.filter (fun line -> string line["kind"] = "validation")
 
-                    for training in [ "teacher"; "student-reconstruction"; "student-aldk" ] do
+                    for training in [ "teacher"; "student-reconstruction"; "student-feature-gap" ] do
                         let steps =
                             [
                                 for line in validated do
@@ -606,7 +606,7 @@ let tests =
                     ldr (
                         tiny (folder </> "other")
                         @ steps 4
-                        @ [ "--set"; $"train.student-aldk.distillation.teacher={teacher}" ]
+                        @ [ "--set"; $"train.student-feature-gap.distillation.teacher={teacher}" ]
                     )
 
                 Expect.equal refused.Code 1 refused.Errors
@@ -619,15 +619,19 @@ let tests =
                 let set =
                     List.skip 2 (tiny (folder </> "run"))
                     @ steps 4
-                    @ [ "--set"; "train.student-aldk.distillation.schedule=[{\"cycle\":[0.5]}]" ]
+                    @ [
+                        "--set"
+                        "train.student-feature-gap.distillation.schedule=[{\"cycle\":[0.5]}]"
+                    ]
 
                 let experiment = List.skipWhile (fun a -> a <> "--set") set
 
                 let withTeacher path =
-                    experiment @ [ "--set"; $"train.student-aldk.distillation.teacher={path}" ]
+                    experiment
+                    @ [ "--set"; $"train.student-feature-gap.distillation.teacher={path}" ]
 
                 let early = ldr ([ "teach"; quickstart; "--output"; store ] @ experiment)
-                refused folder early [ "student-aldk"; "no model file" ]
+                refused folder early [ "student-feature-gap"; "no model file" ]
 
                 let taught =
                     ldr (
@@ -659,13 +663,13 @@ let tests =
                     @ steps 4
                     @ [
                         "--set"
-                        "train.student-aldk.seeds=[5,6]"
+                        "train.student-feature-gap.seeds=[5,6]"
                         "--set"
-                        "train.student-aldk.pairs=3"
+                        "train.student-feature-gap.pairs=3"
                         "--set"
-                        "train.student-aldk.distillation.schedule=[{\"cycle\":[0.5]}]"
+                        "train.student-feature-gap.distillation.schedule=[{\"cycle\":[0.5]}]"
                         "--set"
-                        $"train.student-aldk.distillation.teacher={teacher}"
+                        $"train.student-feature-gap.distillation.teacher={teacher}"
                     ]
 
                 let taught =
@@ -678,7 +682,14 @@ let tests =
 
                 let trained =
                     ldr (
-                        [ "train"; quickstart; "--output"; folder </> "run"; "--only"; "student-aldk" ]
+                        [
+                            "train"
+                            quickstart
+                            "--output"
+                            folder </> "run"
+                            "--only"
+                            "student-feature-gap"
+                        ]
                         @ set store
                     )
 
@@ -694,7 +705,7 @@ let tests =
                         "--set"
                         "train.student-reconstruction.seeds=[1,2]"
                         "--set"
-                        """evaluation.compare=[["student-aldk","student-reconstruction"]]"""
+                        """evaluation.compare=[["student-feature-gap","student-reconstruction"]]"""
                         "--set"
                         "evaluation.pairs=4"
                     ]
@@ -743,7 +754,7 @@ let tests =
                          "teacher", "not begun", "0"
                          "student-reconstruction-1", "scored", "2"
                          "student-reconstruction-2", "scored", "2"
-                         "student-aldk", "not begun", "0"
+                         "student-feature-gap", "not begun", "0"
                      ])
                     "what inspect says of the run"
 
@@ -765,14 +776,14 @@ let tests =
                         tiny run
                         @ short
                         @ seeds
-                        @ [ "--only"; "student-aldk"; "--resume"; "--json"; "--page"; page ]
+                        @ [ "--only"; "student-feature-gap"; "--resume"; "--json"; "--page"; page ]
                     )
 
                 Expect.equal second.Code 0 second.Errors
 
                 Expect.equal
                     (rows second)
-                    [ "untouched"; "teacher"; "student-reconstruction"; "student-aldk" ]
+                    [ "untouched"; "teacher"; "student-reconstruction"; "student-feature-gap" ]
                     "both rows, and the teacher"
 
                 Expect.isTrue
@@ -786,13 +797,13 @@ let tests =
                 let _, finished, _ = state ()
                 Expect.equal finished "true" "every training is scored"
                 let said = (ldr [ "inspect"; run ]).Output
-                Expect.stringContains said "training    student-aldk: " "a line for each training"
+                Expect.stringContains said "training    student-feature-gap: " "a line for each training"
                 Expect.stringContains said "student-reconstruction (2 seeds)" "the table"
                 Expect.stringContains said "model.safetensors: model, " "and the model"
 
                 let text = File.ReadAllText page
                 Expect.stringContains text "student-reconstruction (2 seeds)" "the table"
-                Expect.stringContains text "student-aldk − student-reconstruction: " "the comparison"
+                Expect.stringContains text "student-feature-gap − student-reconstruction: " "the comparison"
                 Expect.stringStarts text "# A page\n" "what is above"
                 Expect.stringEnds text "The end.\n" "what is below"
                 Expect.isFalse (text.Contains "stale row") "the old table"
@@ -807,15 +818,15 @@ let tests =
                     @ steps 2
                     @ [
                         "--set"
-                        "train.student-aldk.start=student-reconstruction"
+                        "train.student-feature-gap.start=student-reconstruction"
                         "--set"
-                        "train.student-aldk.distillation=null"
+                        "train.student-feature-gap.distillation=null"
                         "--set"
-                        """train.student-aldk.learning_rate={"initial":1e-30}"""
+                        """train.student-feature-gap.learning_rate={"initial":1e-30}"""
                         "--set"
                         "train.student-reconstruction.learning_rate.initial=0.01"
                         "--only"
-                        "student-aldk"
+                        "student-feature-gap"
                     ]
 
                 let outcome = ldr arguments
@@ -823,13 +834,13 @@ let tests =
 
                 Expect.equal
                     (Directory.GetFiles(run </> "models") |> Array.map Path.GetFileName |> Array.sort)
-                    [| "student-aldk.safetensors"; "student-reconstruction.safetensors" |]
+                    [| "student-feature-gap.safetensors"; "student-reconstruction.safetensors" |]
                     "the earlier one, and no teacher"
 
                 let model name =
                     ModelFile.read (run </> "models" </> name + ".safetensors") |> Error.orRaise
 
-                let first, second = model "student-reconstruction", model "student-aldk"
+                let first, second = model "student-reconstruction", model "student-feature-gap"
 
                 let values (model: Model) =
                     [ for p in model.Network.parameters () -> p.data<float32>().ToArray() ]
@@ -843,10 +854,10 @@ let tests =
 
                 // Scoring a training asks for no model but its own.
                 File.Delete(run </> "models" </> "student-reconstruction.safetensors")
-                File.Delete(run </> "scores" </> "student-aldk.json")
+                File.Delete(run </> "scores" </> "student-feature-gap.json")
                 let again = ldr (arguments @ [ "--resume" ])
                 Expect.equal again.Code 0 again.Errors
-                Expect.isTrue (File.Exists(run </> "scores" </> "student-aldk.json")) "scored"
+                Expect.isTrue (File.Exists(run </> "scores" </> "student-feature-gap.json")) "scored"
 
                 Expect.isFalse
                     (File.Exists(run </> "models" </> "student-reconstruction.safetensors"))

@@ -27,6 +27,7 @@ let main arguments =
             PromiseCliTests.tests
             RcnTests.tests
             ReadmeTests.tests
+            ScriptTests.tests
             NativeFixTests.tests
         ]
         arguments

@@ -36,7 +36,7 @@ def entry(name): return {"type": "HDF5", "path": "datasets/" + name}
 write("msd_dataset.h5", ["hepaticvessel/1", "hepaticvessel/10", "pancreas/2"], 255)
 write("youyi_liver.h5", ["00139427_225", "00411698_from_1to_2"], 255)
 write("sliver_val.h5", ["1", "2", "3"], 255)
-write("lits_val.h5", ["0", "1"], 255)
+write("lits_val.h5", [str(i) for i in range(20)], 255)
 write("lspig_val.h5", ["a_1", "a_2", "b_1", "b_2"], 255)
 json.dump({
   "files": {"/": entry("msd_dataset.h5"), "youyi": entry("youyi_liver.h5"), "yanx": entry("sliver_val.h5"),
@@ -45,10 +45,10 @@ json.dump({
   "schemes": {"1": {"combine-train": 1.0}, "2": {"sliver-val": 1.0}, "sliver": {"sliver-val": 1.0},
               "lits": {"lits-val": 1.0}, "lspig": {"lspig-val": 1.0}},
   "subsets": {"combine-train": ["youyi/00139427_225", "youyi/00411698_from_1to_2", "hepaticvessel/1", "hepaticvessel/10", "pancreas/2"],
-              "sliver-val": {"yanx/1": {}, "yanx/2": {}, "yanx/3": {}}, "lits-val": ["lits/0", "lits/1"],
+              "sliver-val": {"yanx/1": {}, "yanx/2": {}, "yanx/3": {}}, "lits-val": ["lits/" + str(i) for i in range(20)],
               "lspig-val": ["pigs/a_1", "pigs/a_2", "pigs/b_1", "pigs/b_2"]}},
   open(os.path.join(folder, "liver.json"), "w"))
-write("lpba_val.h5", ["S01", "S02", "S03"], 21)
+write("lpba_val.h5", ["S01", "S02", "S03", "S04", "S05"], 21)
 for name in ["adni", "abide", "abidef", "adhd"]: write(name + ".h5", ["1", "2"], 21, points=False, labels=False)
 brains = ["adni", "abide", "abidef", "adhd"]
 json.dump({
@@ -56,7 +56,7 @@ json.dump({
   "image_size": [128, 128, 128], "image_type": "brain", "atlas": "lpba/S01",
   "segmentation_class_value": {"21": 21, "22": 22},
   "schemes": {"1": {"combine-train": 1.0}, "2": {"lpba-val": 1.0}},
-  "subsets": {"combine-train": [b + "/" + n for b in brains for n in "12"], "lpba-val": ["lpba/S02", "lpba/S03"]}},
+  "subsets": {"combine-train": [b + "/" + n for b in brains for n in "12"], "lpba-val": ["lpba/S02", "lpba/S03", "lpba/S04", "lpba/S05"]}},
   open(os.path.join(folder, "brain.json"), "w"))
 """
         [ folder ]
@@ -69,6 +69,7 @@ let private run (folder: string) (name: string) (more: string list) =
             $"data.root={folder}"
             "data.size=[32,32,32]"
             "evaluation.validation_pairs=2"
+            "evaluation.pairs=6"
             "train.teacher.architecture.stage.levels=3"
             for training in [ "teacher"; "student-reconstruction"; "student-distance"; "student-aldk" ] do
                 $"train.{training}.steps=2"
@@ -134,6 +135,31 @@ let tests =
                     [ Atlas "lpba/S01" ]
                     "pairs with the atlas")
 
+            testInFolder "nothing is tested on that is validated on, or trained on" (fun folder ->
+                make folder
+
+                for name in [ "liver"; "brain" ] do
+                    let experiment =
+                        Experiment.read (Path.Combine(experiments, name + ".json")) [ $"data.root={folder}" ]
+                        |> Error.orRaise
+
+                    let split =
+                        Dataset.load experiment.Data
+                        |> Result.bind (Dataset.split experiment.Data.Split)
+                        |> Error.orRaise
+
+                    // The atlas is the fixed scan of all pairs, whatever they are for.
+                    let names (group: SubjectGroup) =
+                        set [ for s in group.Members -> s.Name ] - set [ "lpba/S01" ]
+
+                    let validated, trained = names split.ValidationGroup, names split.TrainGroup
+                    Expect.isNonEmpty validated name
+
+                    for test in split.TestGroups do
+                        Expect.isNonEmpty (names test) $"{name}, {test.Part}"
+                        Expect.isEmpty (Set.intersect (names test) validated) $"{name}, {test.Part}"
+                        Expect.isEmpty (Set.intersect (names test) trained) $"{name}, {test.Part}")
+
             testInFolder "experiments/liver.json runs, and scores all test parts" (fun folder ->
                 make folder
                 let outcome = run folder "liver" []
@@ -142,7 +168,7 @@ let tests =
 
                 let expected =
                     [
-                        for part, pairs in [ "sliver", 6; "lits", 2; "lspig", 4 ] do
+                        for part, pairs in [ "sliver", 6; "lits", 6; "lspig", 4 ] do
                             for name in
                                 [
                                     "untouched"
@@ -184,8 +210,8 @@ let tests =
 
                 Expect.equal
                     (rows outcome)
-                    [ "untouched", "2", 2; "student-reconstruction", "2", 2 ]
-                    "two scans on the atlas"
+                    [ "untouched", "2", 3; "student-reconstruction", "2", 3 ]
+                    "the last three of four scans, on the atlas"
 
                 let experiment = folder </> "brain.json"
                 File.WriteAllText(experiment, File.ReadAllText(folder </> "run" </> "experiment.json"))
@@ -195,7 +221,7 @@ let tests =
 
                 Expect.equal scored.Code 0 scored.Errors
                 let node = nonNull (JsonNode.Parse scored.Output)
-                Expect.equal (string node["pairs"]) "2" "evaluate takes the experiment's test parts")
+                Expect.equal (string node["pairs"]) "3" "evaluate takes the experiment's test parts")
 
             testInFolder "missing and damaged files are named, with what to get" (fun folder ->
                 let refused (outcome: Outcome) words =

@@ -160,11 +160,11 @@ let tests =
                             ("teach" :: List.tail (tiny store))
                             @ [
                                 "--training"
-                                "student-aldk"
+                                "student-feature-gap"
                                 "--set"
-                                "train.student-aldk.distillation.teacher=optimisation"
+                                "train.student-feature-gap.distillation.teacher=optimisation"
                                 "--set"
-                                "train.student-aldk.pairs=12"
+                                "train.student-feature-gap.pairs=12"
                             ]
 
                         let fields () =

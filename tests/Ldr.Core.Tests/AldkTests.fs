@@ -18,6 +18,7 @@ let private judged =
         Widths = [ 4; 8; 8 ]
         Conditioned = true
         FullSize = true
+        FirstRelu = true
     }
 
 let private distillation objective =
@@ -30,6 +31,7 @@ let private distillation objective =
         FieldDerivatives = 0.0
         Beta = 0.1
         Penalty = 0.1
+        PenaltyPlayers = DiscriminatorAlone
         Schedule = []
         Discriminator = judged
         DiscriminatorRate = 1e-3
@@ -67,7 +69,8 @@ type private Bench =
         Iteration: float -> Iteration list
     }
 
-let private bench objective =
+let private benchOf (options: Distillation) =
+    let objective = options.Objective
     let student = shaken 1
     let teacher = shaken 2
 
@@ -79,7 +82,7 @@ let private bench objective =
             Optimiser = torch.optim.Adam(network.parameters (), 1e-3)
         }
 
-    let fixedImage, moving, mask = image 4, image 5, torch.ones size
+    let fixedImage, moving = image 4, image 5
 
     {
         Student =
@@ -96,34 +99,21 @@ let private bench objective =
                         Some judge
                     else
                         None
-                Distillation = distillation objective
+                Distillation = options
             }
         Iteration =
             fun gamma ->
-                let prediction = lazy student.Predict(fixedImage, moving)
 
-                [
+                let turn =
                     {
-                        Turn =
-                            {
-                                Gamma = gamma
-                                DiscriminatorMoves = if gamma < 1.0 then 1 else 0
-                            }
-                        Clock = StepClock()
-                        Fixed = fixedImage
-                        Moving = moving
-                        Mask = mask
-                        Labels = None
-                        Depths = None
-                        Student = prediction
-                        StudentField = lazy prediction.Value.Field.detach ()
-                        TeacherField =
-                            lazy
-                                (use _ = torch.no_grad ()
-                                 teacher.Predict(fixedImage, moving).Field)
+                        Gamma = gamma
+                        DiscriminatorMoves = if gamma < 1.0 then 1 else 0
                     }
-                ]
+
+                [ Iteration.ofTensors turn student teacher fixedImage moving ]
     }
+
+let private bench objective = benchOf (distillation objective)
 
 let private values (network: torch.nn.Module) =
     [| for parameter in network.parameters () -> Bridge.toArray parameter |]
@@ -150,10 +140,20 @@ let private silent =
 let private adversarial =
     [
         "squared gap", SquaredGap
+        "mean features", MeanFeatures
         "patch gap", PatchGap
         "critic", Critic
         "feature gap", FeatureGap
     ]
+
+/// Both readings of the published formula.
+let private readings = adversarial |> List.truncate 2
+
+/// With the gradient penalty in the student's loss too.
+let private both objective =
+    { distillation objective with
+        PenaltyPlayers = BothPlayers
+    }
 
 let private objectives = adversarial @ [ "field distance", FieldDistance ]
 
@@ -214,10 +214,14 @@ let tests =
     <| testList
         "aldk"
         [
-            for name, objective in objectives do
+            for name, options in
+                [
+                    for name, objective in objectives -> name, distillation objective
+                    for name, objective in readings -> $"{name}, penalty in both", both objective
+                ] do
                 test
                     $"{name}: the adversarial term alone moves the student, and not the teacher nor the discriminator" {
-                    let b = bench objective
+                    let b = benchOf options
 
                     let student, teacher, judge =
                         values b.Student.Network, values b.Teacher, values b.Judge.Network
@@ -235,7 +239,7 @@ let tests =
                     Expect.equal (values b.Judge.Network) judge "the discriminator is the same"
                 }
 
-            // The squared gap, the patch gap and the critic, whose features say little about where fields differ, do not do
+            // The gaps and the critic, whose features say little about where fields differ, do not do
             // this: docs/reference/distillation.md has the figures.
             let byStrain =
                 { distillation FieldDistance with
@@ -345,6 +349,58 @@ let tests =
 
                     Expect.isLessThan (List.last terms) terms.Head "its loss falls"
                 }
+
+            for (name, objective), bound in List.zip readings [ 1.0; float (List.last judged.Widths) ] do
+                for players, options in
+                    [
+                        "the discriminator's", distillation objective
+                        "both players'", both objective
+                    ] do
+                    test
+                        $"{name}, penalty {players}: by γ = 0 alone the discriminator wins, and the student drifts" {
+                        let b = benchOf options
+                        let before = error b
+
+                        let gaps =
+                            [
+                                for step in 0..59 do
+                                    use _ = torch.NewDisposeScope()
+
+                                    Aldk.step b.Student silent None (Some b.Adversary) step (b.Iteration 0.0)
+                                    |> find "objective"
+                            ]
+
+                        Expect.isLessThan gaps.Head (0.01 * bound) "at first it tells nothing apart"
+                        Expect.isGreaterThan (List.last gaps) (0.25 * bound) "then it does"
+                        Expect.isLessThanOrEqual (List.max gaps) bound "the gap is bounded"
+                        Expect.isGreaterThan (error b) (1.2 * before) "the student's field is farther off"
+                    }
+
+            test
+                "the penalty in the student's loss moves the student, also where its fields are the teacher's" {
+                let after options =
+                    let b = benchOf options
+                    use _ = torch.NewDisposeScope()
+
+                    let same =
+                        { (b.Iteration 0.0).Head with
+                            TeacherField = lazy (b.Iteration 0.0).Head.StudentField.Value
+                        }
+
+                    let report = Aldk.studentStep b.Student silent None (Some b.Adversary) 0 [ same ]
+
+                    report, gradient b.Student.Network
+
+                let report, alone = after (distillation SquaredGap)
+                Expect.isFalse (report |> List.map fst |> List.contains "student_penalty") "not worked out"
+                Expect.isLessThan alone 1e-6 "no gap, no gradient"
+
+                let report, one = after (both SquaredGap)
+                let _, three = after { both SquaredGap with Penalty = 0.3 }
+                Expect.isGreaterThan (find "student_penalty" report) 0.1 "reported"
+                Expect.isGreaterThan one (1e-7 + 100.0 * alone) "there is a gradient"
+                Expect.floatClose Accuracy.low (three / one) 3.0 "three times as much with three times λ"
+            }
 
             test "with γ = 1 the adversary is left alone" {
                 let b = bench SquaredGap
@@ -693,6 +749,7 @@ let tests =
                 let fixedImage, moving = image 4, image 5
                 let prediction = lazy student.Predict(fixedImage, moving)
                 let gamma, fieldWeight, derivativeWeight, objectiveWeight = 0.3, 1.7, 0.6, 40.0
+                let lambda = 0.02
 
                 let weights =
                     [
@@ -700,6 +757,7 @@ let tests =
                         "dice_loss", gamma * 0.4
                         "label_distance", gamma * 3.5
                         "objective", (1.0 - gamma) * objectiveWeight
+                        "student_penalty", (1.0 - gamma) * objectiveWeight * lambda
                         "field_distance", (1.0 - gamma) * fieldWeight
                         "field_derivatives", (1.0 - gamma) * fieldWeight * derivativeWeight
                         "smoothness", 0.7
@@ -726,6 +784,8 @@ let tests =
                         Distillation =
                             { b.Adversary.Distillation with
                                 Weight = objectiveWeight
+                                Penalty = lambda
+                                PenaltyPlayers = BothPlayers
                                 FieldDistance = fieldWeight
                                 FieldDerivatives = derivativeWeight
                             }

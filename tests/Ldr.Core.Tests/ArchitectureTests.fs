@@ -5,20 +5,20 @@ open Ldr
 
 let private stages =
     [
-        Stage.Ldr StudentWidths.standard
-        Stage.Ldr StudentWidths.wide
+        Stage.Ldr StudentWidths.slim
+        Stage.Ldr StudentWidths.published
         Stage.Ldr
             {
                 Encoder = [ 4; 6; 8; 10 ]
                 Decoder = [ 9; 7; 5 ]
             }
-        Stage.LdrHalf StudentWidths.standard
+        Stage.LdrHalf StudentWidths.slim
         Stage.LdrHalf
             {
                 Encoder = [ 8; 16; 32; 64 ]
                 Decoder = [ 32; 16; 8 ]
             }
-        Stage.LdrVelocity StudentWidths.standard
+        Stage.LdrVelocity StudentWidths.slim
         Stage.LdrReference
         Stage.Vtn VtnScale.standard
         Stage.Vtn { Levels = 4; Channels = 8 }
@@ -73,13 +73,39 @@ let tests =
                     let text = Codec.toLine Architecture.codec architecture
                     Expect.equal (read text) (Ok architecture) text
 
+            testCase "in a model's file an ldr without widths is the narrow one that it was"
+            <| fun () ->
+                let old = Codec.ofText "model" Architecture.ofModelFile
+                let slim = Stage.Ldr StudentWidths.slim
+
+                for text, expected in
+                    [
+                        "{\"kind\": \"ldr\"}", Architecture.Single slim
+                        "{\"kind\": \"ldr-slim\"}", Architecture.Single slim
+                        "{\"kind\": \"ldr\", \"decoder\": [128, 64, 32]}",
+                        Architecture.Single(Stage.Ldr StudentWidths.published)
+                        "{\"kind\": \"cascade\", \"stages\": 2}",
+                        Architecture.Cascade
+                            {
+                                Affine = None
+                                Stages = 2
+                                Stage = slim
+                            }
+                    ] do
+                    Expect.equal (old text) (Ok expected) text
+
+                for architecture in all do
+                    let text = Codec.toLine Architecture.codec architecture
+                    Expect.equal (old text) (Ok architecture) "what is written says its widths"
+
             testCase "a bare word is the published network"
             <| fun () ->
                 let single text stage =
                     Expect.equal (read text) (Ok(Architecture.Single stage)) text
 
-                single "\"ldr\"" (Stage.Ldr StudentWidths.standard)
-                single "\"ldr-half\"" (Stage.LdrHalf StudentWidths.standard)
+                single "\"ldr\"" (Stage.Ldr StudentWidths.published)
+                single "\"ldr-slim\"" (Stage.Ldr StudentWidths.slim)
+                single "\"ldr-half\"" (Stage.LdrHalf StudentWidths.slim)
                 single "{\"kind\": \"vtn\"}" (Stage.Vtn { Levels = 6; Channels = 16 })
                 single "\"ldr-reference\"" Stage.LdrReference
                 single "\"voxelmorph\"" Stage.VoxelMorph
@@ -136,7 +162,7 @@ let tests =
                 let multiple stage =
                     Architecture.multiple (Architecture.Single stage)
 
-                Expect.equal (multiple (Stage.Ldr StudentWidths.wide)) 16 "ldr"
+                Expect.equal (multiple (Stage.Ldr StudentWidths.published)) 16 "ldr"
                 Expect.equal (multiple (Stage.Vtn VtnScale.standard)) 64 "vtn"
                 Expect.equal (multiple (Stage.Vtn { Levels = 4; Channels = 16 })) 16 "vtn of 4 levels"
 

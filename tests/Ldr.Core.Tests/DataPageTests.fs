@@ -34,7 +34,7 @@ let private run (folder: string) (page: string) : Summary list =
 
     let outcome =
         Run.execute
-            {
+            { RunOptions.standard with
                 Folder = folder </> "run"
                 Resume = false
                 Only = []

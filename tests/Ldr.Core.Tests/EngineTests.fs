@@ -34,16 +34,16 @@ let private cascade affine stages stage =
 
 let internal systems =
     [
-        "ldr", Architecture.Single(Stage.Ldr StudentWidths.standard)
-        "ldr, wide decoder", Architecture.Single(Stage.Ldr StudentWidths.wide)
-        "ldr-half", Architecture.Single(Stage.LdrHalf StudentWidths.standard)
+        "ldr-slim", Architecture.Single(Stage.Ldr StudentWidths.slim)
+        "ldr", Architecture.Single(Stage.Ldr StudentWidths.published)
+        "ldr-half", Architecture.Single(Stage.LdrHalf StudentWidths.slim)
         "ldr, odd widths", Architecture.Single(Stage.Ldr narrow)
         "ldr-half, odd widths", Architecture.Single(Stage.LdrHalf narrow)
-        "ldr-velocity", Architecture.Single(Stage.LdrVelocity StudentWidths.standard)
+        "ldr-velocity", Architecture.Single(Stage.LdrVelocity StudentWidths.slim)
         "affine-light + 2 × ldr-velocity, odd widths",
         cascade (Some(AffineLight 16)) 2 (Stage.LdrVelocity narrow)
-        "2 × ldr", cascade None 2 (Stage.Ldr StudentWidths.standard)
-        "affine-light + 3 × ldr-half", cascade (Some(AffineLight 16)) 3 (Stage.LdrHalf StudentWidths.standard)
+        "2 × ldr-slim", cascade None 2 (Stage.Ldr StudentWidths.slim)
+        "affine-light + 3 × ldr-half", cascade (Some(AffineLight 16)) 3 (Stage.LdrHalf StudentWidths.slim)
         "affine-light + ldr", cascade (Some(AffineLight 4)) 1 (Stage.Ldr narrow)
         "affine-light", cascade (Some(AffineLight 16)) 0 (Stage.Ldr narrow)
     ]
@@ -188,7 +188,7 @@ let private identity =
 
 let private allocation =
     testCase "later calls allocate nothing" (fun () ->
-        withModel (cascade (Some(AffineLight 16)) 2 (Stage.LdrHalf StudentWidths.standard)) (fun _ model ->
+        withModel (cascade (Some(AffineLight 16)) 2 (Stage.LdrHalf StudentWidths.slim)) (fun _ model ->
             let size = 32, 32, 32
 
             let scan seed =
@@ -232,7 +232,7 @@ let private allocation =
 
 let private memory =
     testCase "activations take the bytes per voxel that docs/lab/performance.md states" (fun () ->
-        let standard = StudentWidths.standard
+        let standard = StudentWidths.slim
 
         for architecture, stated in
             [
@@ -254,10 +254,10 @@ let private pipeline =
     testCase
         "the managed engine predicts what libtorch predicts, and the registrar goes on from there"
         (fun () ->
-            withModel (Architecture.Single(Stage.LdrHalf StudentWidths.standard)) (fun network student ->
+            withModel (Architecture.Single(Stage.LdrHalf StudentWidths.slim)) (fun network student ->
                 let model =
                     {
-                        Card = ModelCard.untrained network.Architecture
+                        Card = ModelCard.untrained network.Architecture.Value
                         Network = network
                     }
 

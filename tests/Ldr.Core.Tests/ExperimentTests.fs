@@ -50,7 +50,7 @@ let tests =
                     // A teacher's model is made by another experiment: another file stands in for it.
                     let assignments =
                         if (File.ReadAllText file).Contains "\"teacher\": \"runs/" then
-                            [ $"train.student-aldk.distillation.teacher={file}" ]
+                            [ $"train.student-feature-gap.distillation.teacher={file}" ]
                         else
                             []
 
@@ -72,7 +72,7 @@ let tests =
                         quickstart
                         [
                             "train.0.steps=7"
-                            "train.student-aldk.distillation.beta=0.4"
+                            "train.student-feature-gap.distillation.beta=0.4"
                             "data.root=/x"
                         ]
                 with
@@ -136,7 +136,9 @@ let tests =
             }
             test "a teacher that is not there is named with its path" {
                 Expect.equal
-                    (lines (Experiment.read quickstart [ "train.student-aldk.distillation.teacher=teachr" ]))
+                    (lines (
+                        Experiment.read quickstart [ "train.student-feature-gap.distillation.teacher=teachr" ]
+                    ))
                     [
                         $"{quickstart}: $.train[2].distillation.teacher: \"teachr\" is neither an earlier training nor a model file nor a folder of fields; did you mean \"teacher\"?"
                     ]
@@ -146,7 +148,7 @@ let tests =
                 let resolved =
                     Experiment.read
                         quickstart
-                        [ "train.student-aldk.distillation.teacher=runs/none/model.safetensors" ]
+                        [ "train.student-feature-gap.distillation.teacher=runs/none/model.safetensors" ]
 
                 Expect.isOk resolved "good"
 
@@ -163,7 +165,9 @@ let tests =
 
                 try
                     let resolved =
-                        Experiment.read quickstart [ $"train.student-aldk.distillation.teacher={name}" ]
+                        Experiment.read
+                            quickstart
+                            [ $"train.student-feature-gap.distillation.teacher={name}" ]
 
                     Expect.isOk (resolved |> Result.bind (Experiment.runnable quickstart)) "it is there"
                 finally
@@ -197,7 +201,8 @@ let tests =
                 let starts training start =
                     read training start |> Result.bind (Experiment.runnable quickstart)
 
-                let resolved = starts "student-aldk" "student-reconstruction" |> Error.orRaise
+                let resolved =
+                    starts "student-feature-gap" "student-reconstruction" |> Error.orRaise
 
                 let startOf (training: TrainingOptions) =
                     Experiment.startInstance resolved training |> Option.map _.Name
@@ -207,7 +212,7 @@ let tests =
                     [ None; None; Some "student-reconstruction" ]
                     "who starts from whom"
 
-                let said = lines (read "student-aldk" "teacher") |> List.exactlyOne
+                let said = lines (read "student-feature-gap" "teacher") |> List.exactlyOne
                 Expect.stringStarts said $"{quickstart}: $.train[2].start: teacher: holds vtn" "the line"
                 Expect.stringContains said "give both the same \"architecture\"" "the remedy"
 
@@ -215,8 +220,11 @@ let tests =
                 for index, training, start, hint in
                     [
                         1, "student-reconstruction", "student-reconstruction", "known: "
-                        1, "student-reconstruction", "student-aldk", "known: "
-                        2, "student-aldk", "student-recontruction", "did you mean \"student-reconstruction\"?"
+                        1, "student-reconstruction", "student-feature-gap", "known: "
+                        2,
+                        "student-feature-gap",
+                        "student-recontruction",
+                        "did you mean \"student-reconstruction\"?"
                     ] do
                     Expect.stringStarts
                         (lines (read training start) |> List.exactlyOne)
@@ -230,14 +238,14 @@ let tests =
                             quickstart
                             [
                                 $"train.student-reconstruction.seeds={first}"
-                                $"train.student-aldk.seeds={second}"
-                                $"train.student-aldk.start={start}"
+                                $"train.student-feature-gap.seeds={second}"
+                                $"train.student-feature-gap.start={start}"
                             ]
                         |> Error.orRaise
 
                     [
                         for instance in Experiment.instances experiment do
-                            if instance.Training = "student-aldk" then
+                            if instance.Training = "student-feature-gap" then
                                 Experiment.startInstance experiment instance.Options |> Option.map _.Name
                     ]
 
@@ -258,7 +266,7 @@ let tests =
                     Experiment.read
                         quickstart
                         [
-                            "train.student-aldk.name=hippocampus"
+                            "train.student-feature-gap.name=hippocampus"
                             "train.hippocampus.seeds=[1,2]"
                             "train.hippocampus.start=hippocampus"
                             """train.hippocampus.architecture={"kind": "cascade", "affine": {"kind": "affine-light"}, "stages": 2, "stage": {"kind": "ldr-velocity"}}"""
@@ -278,8 +286,8 @@ let tests =
                     Experiment.read
                         quickstart
                         [
-                            $"train.student-aldk.distillation.teacher={folder}"
-                            "train.student-aldk.augmentation.flip=[0.5, 0, 0]"
+                            $"train.student-feature-gap.distillation.teacher={folder}"
+                            "train.student-feature-gap.augmentation.flip=[0.5, 0, 0]"
                         ]
 
                 Expect.equal

@@ -91,7 +91,7 @@ let tests =
                         "train[].distillation.discriminator.widths[]", [], ""
                         "train[].architecture.levels", [ "vtn" ], "6"
                         "train[].architecture.encoder",
-                        [ "ldr"; "ldr-half"; "ldr-velocity" ],
+                        [ "ldr"; "ldr-slim"; "ldr-half"; "ldr-velocity" ],
                         "[16,32,64,128]"
                         "data.source.noise", [ "synthetic" ], "0.03"
                         "train[].distillation.schedule[].cycle", [], "required"

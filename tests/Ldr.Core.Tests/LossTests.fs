@@ -932,6 +932,7 @@ let private discrimination =
                             Widths = [ 4; 4 ]
                             Conditioned = false
                             FullSize = true
+                            FirstRelu = true
                         }
 
                 use _ = judge
@@ -947,6 +948,57 @@ let private discrimination =
                         match parameter.grad with
                         | null -> failtest $"no gradient reaches {name}"
                         | g -> Expect.isGreaterThan (largest g) 0.0 name)
+
+            testCase "the penalty as a function of the student's field has the gradient of finite differences"
+            <| scoped (fun () ->
+                use judge =
+                    Discriminator.create
+                        (Seed.ofInt 1)
+                        { DiscriminatorOptions.published with
+                            Widths = [ 4; 4 ]
+                        }
+
+                judge.``to`` torch.float64 |> ignore
+
+                // A steeper discriminator than a new one, whose gradient hardly depends on where it is taken.
+                use _ = torch.no_grad ()
+
+                for parameter in judge.parameters () do
+                    parameter.mul_ (3.0.ToScalar()) |> ignore
+
+                use _ = torch.enable_grad ()
+
+                let mean field =
+                    Discrimination.mean (judge.Judge(field, field))
+
+                let teacher = precise 1 (-2.0, 2.0) [ 1; 3; 4; 4; 4 ]
+                let student = precise 2 (-2.0, 2.0) [ 1; 3; 4; 4; 4 ]
+
+                let penalty beta (student: torch.Tensor) =
+                    Discrimination.jointOfStudent beta teacher student
+                    |> Discrimination.gradientNormOfField mean
+                    |> Discrimination.penalty
+
+                // Finite differences of the same number, of a field without a history.
+                let value beta (student: torch.Tensor) =
+                    Discrimination.joint beta teacher student
+                    |> Discrimination.gradientNorm mean
+                    |> Discrimination.penalty
+
+                for beta in [ 0.1; 0.6 ] do
+                    let expected = slope (value beta) student
+                    Expect.isGreaterThan (largest expected) 1e-9 $"β = {beta}: there is a slope"
+
+                    expectClose
+                        (1e-4 * largest expected)
+                        (gradient (penalty beta) student)
+                        expected
+                        $"β = {beta}"
+
+                Expect.equal
+                    (largest (gradient (penalty 1.0) student))
+                    0.0
+                    "with β = 1 the student's field is not in it")
 
             testPropertyWithConfig few "student and discriminator want the opposite, within bounds"
             <| fun (seed: int) ->
@@ -969,7 +1021,7 @@ let private discrimination =
                         let term objective =
                             number (Discrimination.studentTerm objective s t)
 
-                        for objective in [ SquaredGap; PatchGap; Critic; FeatureGap ] do
+                        for objective in [ SquaredGap; MeanFeatures; PatchGap; Critic; FeatureGap ] do
                             Expect.equal (number (Discrimination.studentTerm objective t t)) 0.0 "no gap"
                             let opposed = if objective = FeatureGap then Critic else objective
 
@@ -988,6 +1040,21 @@ let private discrimination =
                             (term SquaredGap)
                             (Array.averageBy (fun g -> g * g) means)
                             "squared gap"
+
+                        // Two samples, each with five channels of eight places.
+                        let channels (judgement: Judgement) =
+                            numbers judgement.Map |> Array.chunkBySize 8 |> Array.map Array.average
+
+                        let squaredNorm =
+                            (channels s, channels t) ||> Array.map2 (fun a b -> (a - b) ** 2.0) |> Array.sum
+
+                        Expect.floatClose
+                            Accuracy.high
+                            (term MeanFeatures)
+                            (squaredNorm / 2.0)
+                            "mean features: the norm over the channels, the mean over the samples"
+
+                        Expect.isTrue (term MeanFeatures <= 5.0) "bounded by the number of channels"
 
                         Expect.floatClose Accuracy.high (term Critic) -(Array.average means) "critic"
 

@@ -27,6 +27,8 @@ let main arguments =
             DoctorTests.tests
             StepTests.tests
             AldkTests.tests
+            LossValueTests.tests
+            PublishedTests.tests
             AugmentationTests.tests
             TrainerTests.tests
             KnownPairsTests.tests

@@ -56,7 +56,7 @@ let tests =
             test "the shapes of an architecture are those of its network" {
                 for architecture in
                     [
-                        Architecture.Single(Stage.LdrHalf StudentWidths.standard)
+                        Architecture.Single(Stage.LdrHalf StudentWidths.slim)
                         Architecture.Cascade
                             {
                                 Affine = Some(AffineStem.Affine 2)
@@ -70,7 +70,7 @@ let tests =
                                 Stage = Stage.LdrReference
                             }
                         Architecture.Single Stage.VoxelMorph
-                        Architecture.Single(Stage.Ldr StudentWidths.standard)
+                        Architecture.Single(Stage.Ldr StudentWidths.slim)
                     ] do
                     use network = Network.create (Seed.ofInt 1) architecture
 

@@ -26,10 +26,10 @@ let private system affine count stage =
 
 let private known =
     [
-        "ldr", Architecture.Single(Stage.Ldr StudentWidths.standard), 1_548_528L, 7.5
-        "ldr, wide decoder", Architecture.Single(Stage.Ldr StudentWidths.wide), 2_731_248L, 15.0
-        "ldr-half", Architecture.Single(Stage.LdrHalf StudentWidths.standard), 1_544_979L, 6.6
-        "ldr-velocity", Architecture.Single(Stage.LdrVelocity StudentWidths.standard), 1_544_979L, 6.6
+        "ldr-slim", Architecture.Single(Stage.Ldr StudentWidths.slim), 1_548_528L, 7.5
+        "ldr", Architecture.Single(Stage.Ldr StudentWidths.published), 2_731_248L, 15.0
+        "ldr-half", Architecture.Single(Stage.LdrHalf StudentWidths.slim), 1_544_979L, 6.6
+        "ldr-velocity", Architecture.Single(Stage.LdrVelocity StudentWidths.slim), 1_544_979L, 6.6
         "ldr-reference", Architecture.Single Stage.LdrReference, 280_659L, 55.2
         "vtn", Architecture.Single(Stage.Vtn VtnScale.standard), 28_252_203L, 8.2
         "voxelmorph", Architecture.Single Stage.VoxelMorph, 300_547L, 69.0
@@ -133,7 +133,7 @@ let private inits =
 
             testCase "weights are uniform with the variance of their fan-in, heads tiny, biases zero"
             <| scoped (fun () ->
-                withNetwork (Architecture.Single(Stage.LdrHalf StudentWidths.standard)) (fun network ->
+                withNetwork (Architecture.Single(Stage.LdrHalf StudentWidths.slim)) (fun network ->
                     let values = parameters network |> List.map (fun (k, p) -> k, numbers p) |> Map
 
                     let deviation key =
@@ -517,6 +517,7 @@ let private discriminator =
                             Widths = [ 4; 4; 8; 8; 8 ]
                             Conditioned = false
                             FullSize = true
+                            FirstRelu = true
                         }
 
                 for z, y, x in [ 32L, 32L, 32L; 33L, 40L, 35L ] do
@@ -559,6 +560,7 @@ let private discriminator =
                                 Widths = [ 4; 8 ]
                                 Conditioned = conditioned
                                 FullSize = true
+                                FirstRelu = true
                             }
 
                     let map images = network.Judge(images, field).Map
@@ -574,6 +576,7 @@ let private discriminator =
                             Widths = [ 4; 8 ]
                             Conditioned = false
                             FullSize = true
+                            FirstRelu = true
                         }
 
                 let field = single 1 (-5.0, 5.0) [ 1; 3; 9; 16; 20 ]
@@ -585,6 +588,20 @@ let private discriminator =
                     "padded, then halved"
 
                 expectSame judgement.Map (List.last judgement.Features) "the last is the map")
+
+            testCase "its first layer is cut at 0 only where it is asked for"
+            <| scoped (fun () ->
+                let field = single 1 (-5.0, 5.0) [ 1; 3; 8; 8; 8 ]
+
+                let first options =
+                    use network = Discriminator.create seed options
+                    numbers (network.Judge(field, field).Features.Head)
+
+                let cut, whole =
+                    first DiscriminatorOptions.standard, first DiscriminatorOptions.published
+
+                Expect.isLessThan (Array.min whole) -0.1 "as published, it is linear"
+                Expect.equal cut (whole |> Array.map (max 0.0)) "with the ReLU, the same cut at 0")
 
             testCase "its names"
             <| scoped (fun () ->
@@ -609,6 +626,7 @@ let private discriminator =
                         Widths = [ 3; 5 ]
                         Conditioned = true
                         FullSize = true
+                        FirstRelu = false
                     }
 
                 Expect.equal (read (Codec.toLine DiscriminatorOptions.codec some)) (Ok some) "back"

@@ -7,7 +7,8 @@ open TorchSharp
 open Ldr
 
 /// The end of a training; bad input is raised.
-let trained (job: TrainingJob) : TrainingEnd = Trainer.run job |> Error.orRaise
+let trained (job: TrainingJob) : TrainingEnd =
+    Trainer.run (Trainer.step job.Options) job |> Error.orRaise
 
 /// Few cases: every one of them runs a native library.
 let few =

@@ -470,6 +470,7 @@ let tests =
                                             FieldDerivatives = 0.0
                                             Beta = 0.1
                                             Penalty = 0.1
+                                            PenaltyPlayers = DiscriminatorAlone
                                             Schedule =
                                                 [
                                                     {
@@ -483,6 +484,7 @@ let tests =
                                                     Widths = [ 4; 8 ]
                                                     Conditioned = false
                                                     FullSize = true
+                                                    FirstRelu = true
                                                 }
                                             DiscriminatorRate = 1e-3
                                         }
@@ -741,6 +743,7 @@ let tests =
                                     FieldDerivatives = 0.0
                                     Beta = 0.1
                                     Penalty = 0.1
+                                    PenaltyPlayers = DiscriminatorAlone
                                     Schedule =
                                         [
                                             {

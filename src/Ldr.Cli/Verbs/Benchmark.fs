@@ -12,7 +12,7 @@ type Opponent = | Torch
 
 type StudentName =
     | [<CustomCommandLine("ldr")>] Ldr
-    | [<CustomCommandLine("ldr-wide")>] LdrWide
+    | [<CustomCommandLine("ldr-slim")>] LdrSlim
     | [<CustomCommandLine("ldr-half")>] LdrHalf
 
 type Arguments =
@@ -31,7 +31,7 @@ type Arguments =
             | Size _ -> "the images' size: N for N × N × N, or XxYxZ (default: 128)."
             | Threads _ -> "threads to compute with (default: all cores)."
             | Against _ -> "measure libtorch in the same run, in turn."
-            | Network _ -> "the network, with random weights (default: ldr)."
+            | Network _ -> "the network, with random weights (default: ldr-slim)."
             | Model _ -> "a model's file, or its name in models/, instead."
             | Rounds _ -> "how often each is measured; the median counts (default: 15)."
             | Json -> "print one JSON object to stdout."
@@ -62,10 +62,10 @@ let private size (text: string) : Result<int * int * int, string> =
 
 let private student (name: StudentName option) : Architecture =
     match name with
-    | Some LdrHalf -> Stage.LdrHalf StudentWidths.standard
-    | Some LdrWide -> Stage.Ldr StudentWidths.wide
-    | Some StudentName.Ldr
-    | None -> Stage.Ldr StudentWidths.standard
+    | Some LdrHalf -> Stage.LdrHalf StudentWidths.slim
+    | Some StudentName.Ldr -> Stage.Ldr StudentWidths.published
+    | Some LdrSlim
+    | None -> Stage.Ldr StudentWidths.slim
     |> Architecture.Single
 
 let private options (r: ParseResults<Arguments>) : Result<Options, string> =

@@ -107,7 +107,7 @@ let private train (o: Options) (reporter: Progress.Reporter) (folder: string) de
 
     try
         Run.execute
-            {
+            { RunOptions.standard with
                 Folder = folder
                 Resume = o.Resume
                 Only = o.Only

@@ -49,6 +49,9 @@ let private words (file: string) (data: Result<Dataset, Error>) (experiment: Exp
         for training in experiment.Train do
             $"  {training.Name}: {Architecture.describe training.Architecture}, {training.Steps} steps"
 
+            for distillation in Option.toList training.Distillation do
+                $"    distillation: {Codec.toLine Distillation.codec distillation}"
+
         for missing in Experiment.missingModels experiment do
             $"  not there yet: {missing.Path}: {missing.Problem}"
     ]

@@ -38,6 +38,8 @@ type PartChoice =
     {
         Part: string
         Pairing: Pairing option
+        /// From which to which of its scans, in its order, as shares of them from 0 to 1; nothing: all.
+        Scans: (float * float) option
     }
 
 /// What is trained on, validated on and tested on.
@@ -84,6 +86,15 @@ type SplitSubjects =
         /// One or more.
         TestGroups: SubjectGroup list
     }
+
+module PartChoice =
+    /// A part as the data set says it.
+    let whole (part: string) : PartChoice =
+        {
+            Part = part
+            Pairing = None
+            Scans = None
+        }
 
 module SubjectGroup =
     /// Subjects all of which may be paired with each other.
@@ -235,21 +246,34 @@ module DataOptions =
             words
             valued
 
-    /// A part by its name alone, or with a pairing.
+    let private sharesOfScans: Codec<float * float> =
+        Codec.list Codec.fraction
+        |> Codec.where "two rising numbers from 0 to 1" (function
+            | [ first; last ] -> first < last
+            | _ -> false)
+        |> Codec.map (fun shares -> shares[0], shares[1]) (fun (first, last) -> [ first; last ])
+
+    /// A part by its name alone, or with a pairing, or some of it.
     let private choice: Codec<PartChoice> =
         let full: Codec<PartChoice> =
             codec {
                 let! part = required "part" Codec.string (fun (c: PartChoice) -> c.Part)
                 and! pairing = maybe "pairing" pairing (fun (c: PartChoice) -> c.Pairing)
+                and! scans = maybe "scans" sharesOfScans (fun (c: PartChoice) -> c.Scans)
 
-                return ({ Part = part; Pairing = pairing }: PartChoice)
+                return
+                    ({
+                        Part = part
+                        Pairing = pairing
+                        Scans = scans
+                    }
+                    : PartChoice)
             }
 
         let name =
-            Codec.string
-            |> Codec.map (fun part -> { Part = part; Pairing = None }) (fun (c: PartChoice) -> c.Part)
+            Codec.string |> Codec.map PartChoice.whole (fun (c: PartChoice) -> c.Part)
 
-        Codec.either isObject (fun (c: PartChoice) -> c.Pairing.IsSome) name full
+        Codec.either isObject (fun (c: PartChoice) -> c <> PartChoice.whole c.Part) name full
 
     let private parts: Codec<PartChoice * PartChoice * PartChoice list> =
         codec {
@@ -420,6 +444,25 @@ module Dataset =
         | Consecutive
         | RandomPerSubject _ -> share.Subjects
 
+    /// The scans of a share from one to another, as shares of them, and the listed pairs that are among these.
+    let private some (scans: (float * float) option) (share: Share) : Share =
+        match scans with
+        | None -> share
+        | Some(first, last) ->
+            let at part =
+                int (floor (part * float share.Subjects.Length))
+
+            let own = share.Subjects[at first .. at last - 1]
+            let isOwn name = List.contains name own
+
+            { share with
+                Subjects = own
+                Pairing =
+                    match share.Pairing with
+                    | Listed pairs -> Listed(pairs |> List.filter (fun (f, m) -> isOwn f && isOwn m))
+                    | other -> other
+            }
+
     let private groupOf (dataset: Dataset) (at: string) (choice: PartChoice) : Result<SubjectGroup, Error> =
         let byName = dataset.Subjects |> List.map (fun s -> s.Name, s) |> Map.ofList
 
@@ -438,7 +481,8 @@ module Dataset =
                 |> List.map (fun share ->
                     { share with
                         Pairing = choice.Pairing |> Option.defaultValue share.Pairing
-                    })
+                    }
+                    |> some choice.Scans)
 
             let names = shares |> List.collect usedBy |> List.distinct
 
@@ -464,7 +508,7 @@ module Dataset =
             Ok(SubjectGroup.free dataset.Subjects)
         else
             wanted
-            |> List.traverseResultM (fun part -> groupOf dataset dataset.Name { Part = part; Pairing = None })
+            |> List.traverseResultM (fun part -> groupOf dataset dataset.Name (PartChoice.whole part))
             |> Result.map SubjectGroup.together
 
     let private isFolder (path: string) = Directory.Exists path

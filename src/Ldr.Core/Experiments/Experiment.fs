@@ -100,6 +100,16 @@ module Experiment =
                 }
         }
 
+    /// Synthetic anatomy and one training, to start from.
+    let standard: Experiment =
+        {
+            Name = "experiment"
+            Seed = 1
+            Data = DataOptions.standard
+            Train = [ TrainingOptions.standard ]
+            Evaluation = EvaluationOptions.standard
+        }
+
     /// All trainings with all their seeds, in order.
     let instances (experiment: Experiment) : Instance list =
         [

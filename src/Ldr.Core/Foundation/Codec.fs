@@ -240,6 +240,47 @@ module Codec =
                                 $"\"{word}\" is not known; {Suggestion.among (List.map fst words) word}"
         }
 
+    /// Lays an object over another: what both have is the upper one's, but for objects, which are laid over each other too.
+    let rec private overlay (lower: JsonObject) (upper: JsonObject) : unit =
+        for pair in upper do
+            match lower[pair.Key], pair.Value with
+            | (:? JsonObject as own), (:? JsonObject as other) -> overlay own other
+            | _, Null -> lower[pair.Key] <- null
+            | _, NonNull value -> lower[pair.Key] <- value.DeepClone()
+
+    /// An object that may start from a value with a name, by a key of its own: the value's keys are taken (but for those of
+    /// `without`), the object's are laid over them, and the whole is read. What is written is full, so the codec of the object never
+    /// writes that key.
+    let preset
+        (key: string)
+        (values: (string * 'a) list)
+        (without: string list)
+        (codec: Codec<'a>)
+        : Codec<'a> =
+        let names = choice [ for name, _ in values -> name, name ]
+
+        let whole (name: string) (element: JsonElement) : JsonElement =
+            let _, value = values |> List.find (fun (n, _) -> n = name)
+            let node = (codec.Encode value).AsObject()
+            let own = (JsonNode.Parse(element.GetRawText()) |> nonNull).AsObject()
+            own.Remove key |> ignore
+
+            for absent in without do
+                node.Remove absent |> ignore
+
+            overlay node own
+            JsonDocument.Parse(node.ToJsonString()).RootElement
+
+        { codec with
+            Decode =
+                fun path element ->
+                    match element.ValueKind, lazy (element.TryGetProperty key) with
+                    | JsonValueKind.Object, Lazy(true, name) when name.ValueKind <> JsonValueKind.Null ->
+                        names.Decode $"{path}.{key}" name
+                        |> Result.bind (fun name -> codec.Decode path (whole name element))
+                    | _ -> codec.Decode path element
+        }
+
     /// Any JSON, as it is.
     let any: Codec<JsonElement> =
         {

@@ -204,6 +204,18 @@ module CodecBuilders =
     let optional (key: string) (codec: Codec<'v>) (fallback: 'v) (get: 'record -> 'v) : Fields<'record, 'v> =
         surrounding key codec (shortest codec fallback) fallback get
 
+    /// A key that came after files were written without it: it is written only where it is not what those meant, so that they
+    /// and their digests stay as they were.
+    let added (key: string) (codec: Codec<'v>) (fallback: 'v) (get: 'record -> 'v) : Fields<'record, 'v> =
+        let write record =
+            match get record with
+            | value when value = fallback -> []
+            | value -> [ key, codec.Encode value ]
+
+        { optional key codec fallback get with
+            Write = write
+        }
+
     /// A key that may be absent (or null).
     let maybe (key: string) (codec: Codec<'v>) (get: 'record -> 'v option) : Fields<'record, 'v option> =
         let write record =

@@ -7,6 +7,8 @@ open TorchSharp
 type Objective =
     /// The paper's ‖D(φ_s) − D(φ_t)‖² = (M_s − M_t)²: the discriminator widens the gap, the student closes it.
     | SquaredGap
+    /// The paper's ‖D(φ_s) − D(φ_t)‖² with D as a vector: the mean over space of each of its last layer's channels.
+    | MeanFeatures
     /// The same at every place of the discriminator's map instead of its mean, so that it says where the fields differ.
     | PatchGap
     /// The critic of WGAN-GP (Gulrajani et al., Improved Training of Wasserstein GANs, 2017), the intent of the authors'
@@ -29,6 +31,17 @@ type FieldWeights =
     /// Those of the fixed image's content alone (`Discrimination.content`): where there is nothing to see, nothing is known.
     | Content
 
+/// In whose loss the gradient penalty is.
+type PenaltyPlayers =
+    /// The discriminator's alone, as with WGAN-GP.
+    | DiscriminatorAlone
+    /// The student's too: the paper writes it into l_dis, which is a part of the student's loss, and φ̂ depends on φ_s.
+    | BothPlayers
+
+module PenaltyPlayers =
+    let codec: Codec<PenaltyPlayers> =
+        Codec.choice [ "discriminator", DiscriminatorAlone; "both", BothPlayers ]
+
 module FieldWeights =
     let codec: Codec<FieldWeights> =
         Codec.choice [ "even", Even; "strain", Strain; "content", Content ]
@@ -38,6 +51,7 @@ module Objective =
         Codec.choice
             [
                 "squared-gap", SquaredGap
+                "mean-features", MeanFeatures
                 "patch-gap", PatchGap
                 "critic", Critic
                 "feature-gap", FeatureGap
@@ -49,6 +63,7 @@ module Objective =
     let isAdversarial objective =
         match objective with
         | SquaredGap
+        | MeanFeatures
         | PatchGap
         | Critic
         | FeatureGap -> true
@@ -76,11 +91,13 @@ module Discrimination =
         use scope = torch.NewDisposeScope()
         scope.MoveToOuter(teacher.detach () * beta + student.detach () * (1.0 - beta))
 
-    /// ‖∇D(φ̂)‖₂ of every sample, [N], the norm over all voxels and channels; it can be differentiated with respect to the
-    /// critic's parameters. The critic maps fields to [N], sample by sample.
-    let gradientNorm (critic: torch.Tensor -> torch.Tensor) (joint: torch.Tensor) : torch.Tensor =
+    /// The same with the student's history: what is made of it reaches the student.
+    let jointOfStudent (beta: float) (teacher: torch.Tensor) (student: torch.Tensor) : torch.Tensor =
         use scope = torch.NewDisposeScope()
-        let place = joint.detach().clone().requires_grad_ true
+        scope.MoveToOuter(teacher.detach () * beta + student * (1.0 - beta))
+
+    let private normAt (critic: torch.Tensor -> torch.Tensor) (place: torch.Tensor) : torch.Tensor =
+        use scope = torch.NewDisposeScope()
         let features = critic place
 
         let gradient =
@@ -89,13 +106,26 @@ module Discrimination =
         // The square root of 0 has no derivative; 1e-24 moves a norm of 1e-6 by half a millionth of itself.
         scope.MoveToOuter((gradient[0].square().sum within + 1e-24).sqrt())
 
+    /// ‖∇D(φ̂)‖₂ of every sample, [N], the norm over all voxels and channels; it can be differentiated with respect to the
+    /// critic's parameters. The critic maps fields to [N], sample by sample.
+    let gradientNorm (critic: torch.Tensor -> torch.Tensor) (joint: torch.Tensor) : torch.Tensor =
+        use scope = torch.NewDisposeScope()
+        scope.MoveToOuter(normAt critic (joint.detach().clone().requires_grad_ true))
+
+    /// The same, differentiable with respect to the field too, which needs a history (`jointOfStudent`).
+    let gradientNormOfField (critic: torch.Tensor -> torch.Tensor) (joint: torch.Tensor) : torch.Tensor =
+        normAt critic joint
+
     /// The gradient penalty: the mean over the samples of (‖∇D(φ̂)‖₂ − 1)², from the norms.
     let penalty (norms: torch.Tensor) : torch.Tensor =
         use scope = torch.NewDisposeScope()
         scope.MoveToOuter((norms - 1.0).square().mean())
 
-    /// M of every sample, [N].
+    /// M of every sample as one number, the mean over channels and space, [N].
     let mean (judgement: Judgement) : torch.Tensor = judgement.Map.mean within
+
+    /// M of every sample as a vector, the mean over space of each channel, [N, C].
+    let channelMeans (judgement: Judgement) : torch.Tensor = judgement.Map.mean [| 2L; 3L; 4L |]
 
     /// The mean over the layers of the mean squared difference of two judgements' features, each layer's in units of the
     /// teacher's mean square there (a constant, at least 1e-6), so that a layer can neither dominate nor be turned down.
@@ -107,7 +137,8 @@ module Discrimination =
         let gaps = List.map2 layer student.Features teacher.Features
         List.reduce (+) gaps / float gaps.Length
 
-    /// What the student minimises, a scalar ≥ 0 (critic: in (−1, 1)): squared gap: mean (M_s − M_t)²; patch gap: the mean of
+    /// What the student minimises, a scalar ≥ 0 (critic: in (−1, 1)): squared gap: mean (M_s − M_t)²; mean
+    /// features: the mean over the samples of the squared norm of that difference, M with a number for each channel; patch gap: the mean of
     /// the squared differences over the map; critic: mean M_t − mean M_s; feature gap: see there. Outputs are bounded, and
     /// features count in units of the teacher's, so none of them runs away.
     let studentTerm (objective: Objective) (student: Judgement) (teacher: Judgement) : torch.Tensor =
@@ -116,6 +147,7 @@ module Discrimination =
         scope.MoveToOuter(
             match objective with
             | SquaredGap -> (mean student - mean teacher).square().mean()
+            | MeanFeatures -> (channelMeans student - channelMeans teacher).square().sum(1L).mean()
             | PatchGap -> (student.Map - teacher.Map).square().mean()
             | Critic -> (mean teacher - mean student).mean()
             | FeatureGap -> featureGap student teacher

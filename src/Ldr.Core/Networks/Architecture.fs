@@ -5,17 +5,19 @@ type StudentWidths =
     { Encoder: int list; Decoder: int list }
 
 module StudentWidths =
-    /// 16-32-64-128 and 64-32-16, as published (1.55 M parameters).
-    let standard =
+    /// `ldr`: the published encoder 16-32-64-128. The decoder's widths are not published; with 128-64-32 the network has 2.73 M
+    /// parameters, the published tenth of VTN.
+    let published =
         {
             Encoder = [ 16; 32; 64; 128 ]
-            Decoder = [ 64; 32; 16 ]
+            Decoder = [ 128; 64; 32 ]
         }
 
-    /// The same encoder with 128-64-32 (2.73 M parameters): the published tenth of VTN.
-    let wide =
-        { standard with
-            Decoder = [ 128; 64; 32 ]
+    /// `ldr-slim`: the same encoder with 64-32-16 (1.55 M parameters, an eighteenth of VTN). Also those of `ldr-half` and
+    /// `ldr-velocity`.
+    let slim =
+        { published with
+            Decoder = [ 64; 32; 16 ]
         }
 
 /// The size of a Volume Tweening Network: how often it halves its input, and the channels of its first convolution.
@@ -76,10 +78,10 @@ module Architecture =
         Codec.list width
         |> Codec.where $"a list of {count} widths" (fun l -> List.length l = count)
 
-    let private student =
+    let private student (standard: StudentWidths) =
         fields {
-            let! encoder = optional "encoder" (widths 4) StudentWidths.standard.Encoder _.Encoder
-            and! decoder = optional "decoder" (widths 3) StudentWidths.standard.Decoder _.Decoder
+            let! encoder = optional "encoder" (widths 4) standard.Encoder _.Encoder
+            and! decoder = optional "decoder" (widths 3) standard.Decoder _.Decoder
 
             return { Encoder = encoder; Decoder = decoder }
         }
@@ -99,7 +101,12 @@ module Architecture =
             return { Levels = levels; Channels = channels }
         }
 
-    let private stageCases (wrap: Stage -> 'u) (unwrap: 'u -> Stage option) : UnionCase<'u> list =
+    /// `ldr` are the widths of an `ldr` that does not say them.
+    let private stageCases
+        (ldr: StudentWidths)
+        (wrap: Stage -> 'u)
+        (unwrap: 'u -> Stage option)
+        : UnionCase<'u> list =
         let case word fields make pick =
             Union.case word fields (make >> wrap) (unwrap >> Option.bind pick)
 
@@ -107,13 +114,15 @@ module Architecture =
             case word Fields.none (fun () -> stage) (fun s -> if s = stage then Some() else None)
 
         [
-            case "ldr" student Stage.Ldr (function
+            case "ldr" (student ldr) Stage.Ldr (function
                 | Stage.Ldr w -> Some w
                 | _ -> None)
-            case "ldr-half" student Stage.LdrHalf (function
+            // Another word for an `ldr`; it is written as that, with its widths.
+            case "ldr-slim" (student StudentWidths.slim) Stage.Ldr (fun _ -> None)
+            case "ldr-half" (student StudentWidths.slim) Stage.LdrHalf (function
                 | Stage.LdrHalf w -> Some w
                 | _ -> None)
-            case "ldr-velocity" student Stage.LdrVelocity (function
+            case "ldr-velocity" (student StudentWidths.slim) Stage.LdrVelocity (function
                 | Stage.LdrVelocity w -> Some w
                 | _ -> None)
             bare "ldr-reference" Stage.LdrReference
@@ -123,7 +132,8 @@ module Architecture =
             bare "voxelmorph" Stage.VoxelMorph
         ]
 
-    let private stageCodec: Codec<Stage> = Union.codec "kind" (stageCases id Some)
+    let private stageCodec (ldr: StudentWidths) : Codec<Stage> =
+        Union.codec "kind" (stageCases ldr id Some)
 
     let private stemCodec: Codec<AffineStem> =
         let channels = optional "channels" channels 16 id
@@ -139,7 +149,7 @@ module Architecture =
                     | _ -> None)
             ]
 
-    let private cascade =
+    let private cascade (ldr: StudentWidths) =
         fields {
             let! affine = maybe "affine" stemCodec _.Affine
 
@@ -150,7 +160,7 @@ module Architecture =
                      |> Codec.where "a whole number from 0 to 20" (fun v -> v >= 0 && v <= 20))
                     _.Stages
 
-            and! stage = optional "stage" stageCodec (Stage.Ldr StudentWidths.standard) _.Stage
+            and! stage = optional "stage" (stageCodec ldr) (Stage.Ldr ldr) _.Stage
 
             return
                 {
@@ -160,16 +170,14 @@ module Architecture =
                 }
         }
 
-    /// As JSON: `kind` is `ldr`, `ldr-half`, `ldr-velocity` (with `encoder`, `decoder`), `ldr-reference`, `vtn` (`levels`, `channels`),
-    /// `voxelmorph` or `cascade` (`affine`: absent, `affine` or `affine-light`; `stages`; `stage`, one of the others).
-    let codec: Codec<Architecture> =
+    let private codecOf (ldr: StudentWidths) : Codec<Architecture> =
         let single =
-            stageCases Architecture.Single (function
+            stageCases ldr Architecture.Single (function
                 | Architecture.Single s -> Some s
                 | Architecture.Cascade _ -> None)
 
         let several =
-            Union.case "cascade" cascade Architecture.Cascade (function
+            Union.case "cascade" (cascade ldr) Architecture.Cascade (function
                 | Architecture.Cascade c -> Some c
                 | Architecture.Single _ -> None)
 
@@ -177,6 +185,13 @@ module Architecture =
         |> Codec.where "a cascade with an affine stage, or with at least one stage" (function
             | Architecture.Cascade { Affine = None; Stages = 0 } -> false
             | _ -> true)
+
+    /// As JSON: `kind` is `ldr`, `ldr-slim`, `ldr-half`, `ldr-velocity` (with `encoder`, `decoder`), `ldr-reference`, `vtn` (`levels`,
+    /// `channels`), `voxelmorph` or `cascade` (`affine`: absent, `affine` or `affine-light`; `stages`; `stage`, one of the others).
+    let codec: Codec<Architecture> = codecOf StudentWidths.published
+
+    /// The same in a model's file: an `ldr` that does not say its decoder is from the time when that was 64-32-16.
+    let ofModelFile: Codec<Architecture> = codecOf StudentWidths.slim
 
     /// Every architecture as a cascade: a single network is one stage without an affine one.
     let asCascade architecture : Cascade =

@@ -11,16 +11,22 @@ type DiscriminatorOptions =
         Conditioned: bool
         /// A first convolution 3³ at full size, as published. Without it a step takes about a third of the time.
         FullSize: bool
+        /// Whether a ReLU follows that convolution. The paper names ReLU from the second convolution on.
+        FirstRelu: bool
     }
 
 module DiscriminatorOptions =
-    /// 16-32-64-128-256, as published.
+    /// 16-32-64-128-256, as published, but for a ReLU after the first convolution.
     let standard =
         {
             Widths = [ 16; 32; 64; 128; 256 ]
             Conditioned = false
             FullSize = true
+            FirstRelu = true
         }
+
+    /// As published.
+    let published = { standard with FirstRelu = false }
 
     let codec: Codec<DiscriminatorOptions> =
         let widths =
@@ -37,12 +43,14 @@ module DiscriminatorOptions =
                 optional "conditioned" Codec.bool standard.Conditioned _.Conditioned
 
             and! fullSize = optional "full_size" Codec.bool standard.FullSize _.FullSize
+            and! firstRelu = added "first_relu" Codec.bool standard.FirstRelu _.FirstRelu
 
             return
                 {
                     Widths = widths
                     Conditioned = conditioned
                     FullSize = fullSize
+                    FirstRelu = firstRelu
                 }
         }
 
@@ -114,7 +122,9 @@ module Discriminator =
 
         let halving = (channels :: options.Widths) |> List.pairwise |> List.mapi halve
 
-        let first = convolution seed "conv1" (Filter.same channels channels) >=> relu
+        let first =
+            let linear = convolution seed "conv1" (Filter.same channels channels)
+            if options.FirstRelu then linear >=> relu else linear
 
         new Discriminator(
             options.Conditioned,

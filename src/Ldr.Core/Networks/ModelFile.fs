@@ -139,7 +139,7 @@ module ModelCard =
 
     let codec: Codec<ModelCard> =
         codec {
-            let! architecture = required "architecture" Architecture.codec _.Architecture
+            let! architecture = required "architecture" Architecture.ofModelFile _.Architecture
             and! intensity = required "intensity" RuntimeCodecs.intensity _.Intensity
             and! spacing = required "spacing" RuntimeCodecs.spacing _.Spacing
             and! size = required "size" RuntimeCodecs.gridSize _.Size
@@ -300,6 +300,14 @@ module ModelFile =
                     "choose a .safetensors file that `ldr-fs train` wrote"
                 )
             )
+
+    /// Writes the parameters of a network alone, atomically: one of one's own layers, say, of which no card can tell.
+    let writeWeights (path: string) (network: torch.nn.Module) =
+        Safetensors.Write(path, Dictionary<string, string>(), Array.ofList (tensors "" (parameters network)))
+
+    /// Reads parameters into a network of the same layers; what does not fit is bad input, and then nothing is read.
+    let readWeights (path: string) (network: torch.nn.Module) : Result<unit, Error> =
+        Error.guardResult (fun () -> restore path "" (parameters network) (Safetensors.Read path))
 
     /// The card, and the file's tensors: their names and shapes are those of the card's architecture. No network is made,
     /// so that a card cannot ask for more memory than the file has tensors.

@@ -48,7 +48,8 @@ module private Cascading =
 /// A registration network: an affine stage, if any, and deformable stages. Its parameters are named
 /// `affine.LAYER.weight` and `stageK.LAYER.weight` (K from 1), and `.bias`; a single network is `stage1`.
 [<Sealed>]
-type Network internal (architecture: Architecture, affine: AffineLayers option, stages: Layer list) as this =
+type Network internal (architecture: Architecture option, affine: AffineLayers option, stages: Layer list) as this
+    =
     inherit torch.nn.Module("network")
 
     do
@@ -59,15 +60,18 @@ type Network internal (architecture: Architecture, affine: AffineLayers option, 
             let name = $"stage{index + 1}"
             this.register_module (name, new Composite(name, stage.Parts))
 
-    /// What it was made from.
+    /// What it was made from; nothing: layers of one's own (`Network.ofLayers`).
     member _.Architecture = architecture
 
     /// Registers `movingImage` to `fixedImage`, both [N, 1, Z, Y, X] float32 of any size from 8 voxels a side.
     /// Differentiable through all stages (Zhao, Dong, Chang, Xu: Recursive Cascaded Networks, 2019): each sees the fixed
     /// image and the original moving image, warped once by the total of the fields so far. The affine part of the total
-    /// is evaluated exactly, not interpolated.
-    member _.Predict(fixedImage: torch.Tensor, movingImage: torch.Tensor) : Prediction =
+    /// is evaluated exactly, not interpolated. Protects itself from the garbage collector (`NativeCalls`).
+    member this.Predict(fixedImage: torch.Tensor, movingImage: torch.Tensor) : Prediction =
         Cascading.checkImages fixedImage movingImage
+        NativeCalls.protect (fun () -> this.PredictUnprotected(fixedImage, movingImage))
+
+    member private _.PredictUnprotected(fixedImage: torch.Tensor, movingImage: torch.Tensor) : Prediction =
         use scope = torch.NewDisposeScope()
         let pairWith (moved: torch.Tensor) = torch.cat ([| fixedImage; moved |], 1L)
 
@@ -140,7 +144,14 @@ module Network =
     let create (seed: Seed) (architecture: Architecture) : Network =
         use scope = torch.NewDisposeScope()
         let affine, stages = layers seed architecture
-        new Network(architecture, affine, stages)
+        new Network(Some architecture, affine, stages)
+
+    /// A network of one's own layers: stages that see (fixed, moved) [N, 2, Z, Y, X], whose sides are multiples of `multiple`, and
+    /// give a field [N, 3, Z, Y, X] of that size. No model file says how to make it again; `ModelFile.writeWeights` keeps its
+    /// parameters.
+    let ofLayers (multiple: int) (stages: Layer list) : Network =
+        use scope = torch.NewDisposeScope()
+        new Network(None, None, stages |> List.map (Layer.padded multiple))
 
     /// Names and shapes of the parameters that `create` gives a network, without making one.
     let shapes (architecture: Architecture) : (string * int64[]) list =

@@ -24,6 +24,8 @@ type RunOptions =
         /// Whether the metrics are written as event files of TensorBoard too.
         TensorBoard: bool
         Device: torch.Device
+        /// The step that each training repeats: `Trainer.step`, or one of one's own.
+        Step: TrainingOptions -> Players -> Step<Iteration list>
         Sink: RunEvent -> unit
         Stop: CancellationToken
     }
@@ -56,6 +58,7 @@ module RunOptions =
             Page = None
             TensorBoard = false
             Device = torch.CPU
+            Step = Trainer.step
             Sink = ignore
             Stop = CancellationToken.None
         }

@@ -58,7 +58,7 @@ module internal RunTraining =
                 }
 
             try
-                match! Trainer.run job with
+                match! Trainer.run (options.Step instance.Options) job with
                 | Interrupted step -> return Some step
                 | Finished(network, steps) ->
                     write (plan.ModelPath instance) card (network, steps)

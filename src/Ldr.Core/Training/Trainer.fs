@@ -14,8 +14,7 @@ module Trainer =
     type private Session =
         {
             Job: TrainingJob
-            Learner: Learner<Network>
-            Adversary: Adversary option
+            Players: Players
             /// The average of the weights, where the training has one.
             Average: Network option
             /// The weights of the best validation, where the training may stop early.
@@ -24,12 +23,10 @@ module Trainer =
         }
 
         member this.Options = this.Job.Options
+        member this.Student = this.Players.Student
 
         /// What is validated and saved.
-        member this.Judged = this.Average |> Option.defaultValue this.Learner.Network
-
-    let private adam (rate: float) (network: torch.nn.Module) =
-        torch.optim.Adam(network.parameters (), rate)
+        member this.Judged = this.Average |> Option.defaultValue this.Student.Network
 
     let private setRate (rate: float) (optimiser: Modules.Adam) =
         for group in optimiser.ParamGroups do
@@ -57,12 +54,7 @@ module Trainer =
                     Discriminator.create (job.Seed |> Seed.split "discriminator") distillation.Discriminator
 
                 discriminator.``to`` job.Device |> ignore
-
-                Some
-                    {
-                        Network = discriminator
-                        Optimiser = adam distillation.DiscriminatorRate discriminator
-                    }
+                Some(Learner.adam distillation.DiscriminatorRate discriminator)
             else
                 None
 
@@ -92,12 +84,11 @@ module Trainer =
 
         {
             Job = job
-            Learner =
+            Players =
                 {
-                    Network = student
-                    Optimiser = adam job.Options.LearningRate.Initial student
+                    Student = Learner.adam job.Options.LearningRate.Initial student
+                    Adversary = adversaryOf job
                 }
-            Adversary = adversaryOf job
             Average = beside job.Options.Average.IsSome
             Best = beside job.Options.EarlyStopping.IsSome
             Clock = StepClock()
@@ -119,8 +110,8 @@ module Trainer =
             }
 
         [
-            learner "network" session.Learner.Network session.Learner.Optimiser
-            match session.Adversary with
+            learner "network" session.Student.Network session.Student.Optimiser
+            match session.Players.Adversary with
             | Some { Judge = Some judge } -> learner "discriminator" judge.Network judge.Optimiser
             | _ -> ()
             yield! session.Average |> Option.map (weights "average") |> Option.toList
@@ -160,24 +151,31 @@ module Trainer =
         match session.Options.Average, session.Average with
         | Some decay, Some average ->
             session.Clock.Measure StepPart.Optimiser (fun () ->
-                WeightAverage.update (WeightAverage.decayAt decay index) session.Learner.Network average)
+                WeightAverage.update (WeightAverage.decayAt decay index) session.Student.Network average)
         | _ -> ()
 
+    /// The step that a training's options say: the discriminator, if there is one, moves, then the student does.
+    let step (options: TrainingOptions) (players: Players) : Step<Iteration list> =
+        Aldk.step players.Student options.Loss options.Clip players.Adversary
+
     /// A step: the learners move, then the average of the weights does.
-    let private advance (session: Session) : int -> Result<Metrics, Error> =
+    let private advance
+        (step: Players -> Step<Iteration list>)
+        (session: Session)
+        : int -> Result<Metrics, Error> =
         let options = session.Options
-        let student = session.Learner.Network
-        let step = Aldk.step session.Learner options.Loss options.Clip session.Adversary
+        let student = session.Student.Network
+        let step = step session.Players
 
         let schedule =
-            session.Adversary
+            session.Players.Adversary
             |> Option.map _.Distillation.Schedule
             |> Option.defaultValue []
 
         let subjects = Batches.drawn options session.Job.Seed session.Job.Set.Group
 
         fun index ->
-            setRate (LearningRate.at options.Steps index options.LearningRate) session.Learner.Optimiser
+            setRate (LearningRate.at options.Steps index options.LearningRate) session.Student.Optimiser
             use _ = torch.NewDisposeScope()
             // The images come first: they alone would use up what a protected call may allocate.
             let batches =
@@ -262,7 +260,7 @@ module Trainer =
             | Some network, Some best -> network, best.Step
             | _ -> session.Judged, state.Step
 
-        for network in session.Learner.Network :: List.choose id [ session.Average; session.Best ] do
+        for network in session.Student.Network :: List.choose id [ session.Average; session.Best ] do
             if not (obj.ReferenceEquals(network, result)) then
                 network.Dispose()
 
@@ -352,19 +350,20 @@ module Trainer =
 
             state)
 
-    /// Runs a training to its end, or until it is stopped. A loss that is not finite ends it with bad input: the last
+    /// Runs a training to its end, or until it is stopped: repeats the step that is made for its players (`Trainer.step`, or one of
+    /// one's own, such as `Aldk.stepBy` with another loss). Rates, clipping and schedule are the options'. A loss that is not finite ends it with bad input: the last
     /// checkpoint is kept.
-    let run (job: TrainingJob) : Result<TrainingEnd, Error> =
+    let run (step: Players -> Step<Iteration list>) (job: TrainingJob) : Result<TrainingEnd, Error> =
         result {
             let options = job.Options
             let! student = newStudent job
             let session = openSession job student
             let! start = restore session
-            let parameters = Network.parameterCount session.Learner.Network
+            let parameters = Network.parameterCount session.Student.Network
             job.Sink(Started(options.Name, options.Steps, parameters, start.Step))
 
             let! progress =
-                steps session (advance session) start.Step { State = start; Warned = Set.empty }
+                steps session (advance step session) start.Step { State = start; Warned = Set.empty }
 
             let! state = close session start.Step progress
 

@@ -88,13 +88,21 @@ type TrainingJob =
         Stop: CancellationToken
     }
 
+/// Who moves in a training.
+[<NoEquality; NoComparison>]
+type Players =
+    {
+        Student: Learner<Network>
+        Adversary: Adversary option
+    }
+
 module TrainingOptions =
     /// What is taken where an experiment says nothing, with a name, a network and a number of steps to begin with.
     let standard: TrainingOptions =
         {
             Name = "student"
             Seeds = []
-            Architecture = Architecture.Single(Stage.Ldr StudentWidths.standard)
+            Architecture = Architecture.Single(Stage.Ldr StudentWidths.published)
             Start = None
             Steps = 1000
             Batch = 2
@@ -186,3 +194,20 @@ module TrainingOptions =
         match options.Known, options.Distillation with
         | None, Some d when d.Teacher = KnownPairs.teacher -> Some KnownPairs.standard
         | known, _ -> known
+
+module TrainingJob =
+    /// A new training on the processor with seed 1, without a teacher; its checkpoints go into the folder `run`, nothing is
+    /// validated, and nobody is told.
+    let create (options: TrainingOptions) (set: TrainingSet) : TrainingJob =
+        {
+            Options = options
+            Seed = Seed.ofInt 1
+            Set = set
+            Teacher = None
+            Device = torch.CPU
+            Run = "run"
+            Resume = false
+            Validate = fun _ -> []
+            Sink = ignore
+            Stop = CancellationToken.None
+        }

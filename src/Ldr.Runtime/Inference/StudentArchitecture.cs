@@ -8,7 +8,8 @@ namespace Ldr.Runtime.Inference;
 /// <param name="AffineChannels">Channels of the affine stage's first convolution; 0 for no such stage.</param>
 /// <param name="Stages">How many deformable stages.</param>
 /// <param name="IsHalf">
-/// Whether a stage's head is at half size (<c>ldr-half</c>, <c>ldr-velocity</c>); otherwise it is <c>ldr</c>.
+/// Whether a stage's head is at half size (<c>ldr-half</c>, <c>ldr-velocity</c>); otherwise it is <c>ldr</c> (or <c>ldr-slim</c>,
+/// another word for it).
 /// </param>
 /// <param name="IsVelocity">Whether the head gives a stationary velocity field (<c>ldr-velocity</c>).</param>
 /// <param name="Encoder">Channels after each of the four convolutions.</param>
@@ -16,6 +17,7 @@ namespace Ldr.Runtime.Inference;
 internal sealed record StudentArchitecture(int AffineChannels, int Stages, bool IsHalf, bool IsVelocity, int[] Encoder, int[] Decoder)
 {
     private static readonly int[] StandardEncoder = [16, 32, 64, 128];
+    // Of files that do not say it: every file that this program wrote does.
     private static readonly int[] StandardDecoder = [64, 32, 16];
 
     /// <summary>Reads the JSON that a model file keeps under "architecture".</summary>
@@ -61,7 +63,7 @@ internal sealed record StudentArchitecture(int AffineChannels, int Stages, bool 
     private static StudentArchitecture? Single(
         JsonElement json, string kind, string path, int channels, int stages, ref string unsupported)
     {
-        if (kind is not ("ldr" or "ldr-half" or "ldr-velocity"))
+        if (kind is not ("ldr" or "ldr-slim" or "ldr-half" or "ldr-velocity"))
         {
             unsupported = kind;
             return null;
@@ -70,7 +72,7 @@ internal sealed record StudentArchitecture(int AffineChannels, int Stages, bool 
         return new StudentArchitecture(
             channels,
             stages,
-            kind != "ldr",
+            kind is not ("ldr" or "ldr-slim"),
             kind == "ldr-velocity",
             Widths(json, "encoder", StandardEncoder, path),
             Widths(json, "decoder", StandardDecoder, path));
