@@ -47,6 +47,7 @@ let private set =
             Masks = Array.create 5 None
             Labels = lazy [||]
             Depths = lazy [||]
+            Size = 32, 32, 32
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (1.0, 1.0, 1.0), struct (32, 32, 32))
             Alignment = Alignment.World
             Affine = ConcurrentDictionary()
@@ -363,7 +364,7 @@ let tests =
                 trained (
                     job folder true CancellationToken.None (fun event ->
                         match event with
-                        | Started(_, _, _, at) -> resumedAt.Value <- at
+                        | Started(_, _, _, _, at) -> resumedAt.Value <- at
                         | Warned(_, step, message) when message.Contains "checkpoint" ->
                             warnings.Add(step, message)
                         | _ -> ())
@@ -413,7 +414,7 @@ let tests =
 
                     resume CancellationToken.None (fun event ->
                         match event with
-                        | Started(_, _, _, at) -> resumedAt.Value <- at
+                        | Started(_, _, _, _, at) -> resumedAt.Value <- at
                         | Warned(_, _, message) when message.Contains "checkpoint" -> warnings.Add message
                         | _ -> ())
 

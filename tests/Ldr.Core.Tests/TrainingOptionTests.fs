@@ -193,7 +193,7 @@ let private scripted
 
     let sink event =
         match event with
-        | Started(_, _, _, step) -> next <- step / 2
+        | Started(_, _, _, _, step) -> next <- step / 2
         | _ -> ()
 
     { job folder resume stop.Token sink with

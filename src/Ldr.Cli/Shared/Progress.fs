@@ -71,10 +71,10 @@ type Reporter() =
         | Cautioned message -> this.Line $"warning: {message}"
         | Scoring(name, pair, pairs) ->
             this.Change(float pair / float pairs, $"{name}: scored {pair} of {pairs} pairs")
-        | Training(Started(name, steps, parameters, resumed)) ->
+        | Training(Started(name, steps, parameters, engine, resumed)) ->
             let from = if resumed > 0 then $", from step {resumed}" else ""
             let count = parameters.ToString("N0", CultureInfo.InvariantCulture)
-            this.Line $"{name}: {count} parameters, {steps} steps{from}"
+            this.Line $"{name}: {count} parameters, {steps} steps{from}; engine: {engine}"
         | Training(Progressed(name, step, steps, metrics, speed, left)) ->
             let loss =
                 metrics

@@ -21,6 +21,9 @@ type Arguments =
     | [<Unique>] Against of Opponent
     | [<Unique>] Network of StudentName
     | [<Unique>] Model of name: string
+    | [<Unique>] Training of name: string
+    | [<Unique>] Experiment of file: string
+    | Set of assignment: string
     | [<Unique>] Rounds of count: int
     | [<Unique>] Json
     | [<Unique>] Verbose
@@ -33,6 +36,10 @@ type Arguments =
             | Against _ -> "measure libtorch in the same run, in turn."
             | Network _ -> "the network, with random weights (default: ldr-slim)."
             | Model _ -> "a model's file, or its name in models/, instead."
+            | Training _ ->
+                "time the steps of this training of an experiment instead, by both engines in turn (--experiment)."
+            | Experiment _ -> "the experiment's file (default with --training: experiments/quickstart.json)."
+            | Set _ -> "change a value of the experiment: PATH=VALUE (may be repeated)."
             | Rounds _ -> "how often each is measured; the median counts (default: 15)."
             | Json -> "print one JSON object to stdout."
             | Verbose -> "show where a fault happened."
@@ -44,6 +51,15 @@ type private Options =
         /// The network, with random weights, or a model's name.
         Network: Choice<Architecture, string>
         AgainstTorch: bool
+        Rounds: int
+    }
+
+/// Which training is timed.
+type private TrainingOptions =
+    {
+        Training: string
+        Experiment: string
+        Assignments: string list
         Rounds: int
     }
 
@@ -106,6 +122,46 @@ let private measure (o: Options) (threads: int option) (folder: string) (model: 
                     Path.Combine(AppContext.BaseDirectory, "ldr-fs.dll")
             })
 
+/// The architecture of a teacher that is asked at every step: of an earlier training, or of a model.
+let private teacher
+    (experiment: Experiment)
+    (training: Ldr.TrainingOptions)
+    : Result<Architecture option, Error> =
+    match training.Distillation with
+    | Some { Teacher = name } when name <> KnownPairs.teacher ->
+        match experiment.Train |> List.tryFind (fun own -> own.Name = name) with
+        | Some own -> Ok(Some own.Architecture)
+        | None -> ModelFile.inspect name |> Result.map (fun (card, _) -> Some card.Architecture)
+    | _ -> Ok None
+
+let private runTraining (o: TrainingOptions) (context: Context) =
+    result {
+        let! experiment = Experiment.read o.Experiment o.Assignments
+
+        let! training =
+            experiment.Train
+            |> List.tryFind (fun training -> training.Name = o.Training)
+            |> Result.requireSome (
+                BadInput
+                    $"--training {o.Training}: no such training in {o.Experiment}; {Suggestion.among (experiment.Train |> List.map _.Name) o.Training}"
+            )
+
+        let! teacher = teacher experiment training
+
+        let! measured =
+            TrainingBenchmark.run
+                {
+                    Data = experiment.Data
+                    Seed = experiment.Seed
+                    Training = training
+                    Teacher = teacher
+                    Threads = context.Threads |> Option.defaultValue Environment.ProcessorCount
+                    Rounds = o.Rounds
+                }
+
+        return Said.both (TrainingBenchmark.toText measured) (TrainingBenchmark.toJson measured)
+    }
+
 let private run (o: Options) (context: Context) =
     let folder = Directory.CreateTempSubdirectory "ldr-benchmark-"
 
@@ -118,14 +174,30 @@ let private run (o: Options) (context: Context) =
     finally
         folder.Delete true
 
+let private call (r: ParseResults<Arguments>) : Result<Context -> Result<Said, Error>, string> =
+    match r.TryGetResult Training with
+    | None -> options r |> Result.map run
+    | Some training ->
+        let rounds = r.GetResult(Rounds, 15)
+
+        Usage.refuseIf (rounds < 1) "--rounds: give a whole number above 0"
+        |> Result.map (fun () ->
+            runTraining
+                {
+                    Training = training
+                    Experiment = r.GetResult(Experiment, Path.Combine("experiments", "quickstart.json"))
+                    Assignments = r.GetResults Set
+                    Rounds = rounds
+                })
+
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =
     result {
-        let! options = options r
+        let! call = call r
 
         return!
             Call.create
                 { CommonOptions.plain (r.Contains Json) (r.Contains Verbose) with
                     Threads = r.TryGetResult Threads
                 }
-                (run options)
+                call
     }

@@ -18,6 +18,7 @@ type Arguments =
     | Set of assignment: string
     | [<Unique>] Threads of count: int
     | [<Unique>] Device of DeviceName
+    | [<Unique>] Engine of EngineName
     | [<Unique>] Json
     | [<Unique>] Verbose
 
@@ -36,6 +37,7 @@ type Arguments =
                 "change a value of the experiment: PATH=VALUE, such as data.root=/data or train.0.steps=500 (trainings by place or name)."
             | Threads _ -> "threads to compute with (default: all cores)."
             | Device _ -> "where to compute."
+            | Engine _ -> "what trains: managed (ours, where it can; the default) or torch (libtorch alone)."
             | Json -> "print one JSON object to stdout: run, steps, model, table."
             | Verbose -> "show where a fault happened."
 
@@ -52,6 +54,8 @@ type private Options =
         /// Whether event files of TensorBoard are written.
         TensorBoard: bool
         Assignments: string list
+        /// Whether libtorch alone computes.
+        ByTorch: bool
         Common: CommonOptions
     }
 
@@ -69,6 +73,7 @@ let private options (r: ParseResults<Arguments>) : Result<Options, string> =
                 Page = r.TryGetResult Page
                 TensorBoard = r.Contains TensorBoard
                 Assignments = r.GetResults Set
+                ByTorch = (r.TryGetResult Arguments.Engine = Some EngineName.Torch)
                 Common =
                     {
                         Threads = r.TryGetResult Threads
@@ -97,6 +102,9 @@ let private resumeCommand (o: Options) (folder: string) =
         for assignment in o.Assignments do
             "--set"
             assignment
+        if o.ByTorch then
+            "--engine"
+            "torch"
         yield! CommonOptions.arguments o.Common
         "--resume"
     ]
@@ -160,7 +168,14 @@ let private run (o: Options) (context: Context) =
         if o.Resume && not (File.Exists(Path.Combine(folder, "experiment.json"))) then
             reporter.Line $"{folder} holds no run to go on with (--resume): a new one begins."
 
-        let! ending = train o reporter folder device experiment
+        let! ending =
+            let training () =
+                train o reporter folder device experiment
+
+            if o.ByTorch then
+                OwnKernels.without training
+            else
+                training ()
 
         return
             match ending with

@@ -26,6 +26,8 @@ type TrainingSet =
         /// For every scan a volume for each label: how deep every voxel lies in it, mm (`SignedDistance`), cut at
         /// ± `mostDepth`; worked out once.
         Depths: Lazy<Lazy<Volume>[][]>
+        /// Voxels of a training grid, x, y, z.
+        Size: int * int * int
         /// The training grid around a scan.
         GridOf: Volume -> Grid
         Alignment: Alignment
@@ -132,6 +134,7 @@ module TrainingSet =
             Masks = [| for subject in subjects -> subject.Mask |> Option.map _.Read |]
             Labels = ofLabels (fun map label () -> only map label)
             Depths = ofLabels (fun map label -> lazy SignedDistance.Of(map, label, mostDepth))
+            Size = data.Size
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (sx, sy, sz), struct (x, y, z))
             Alignment = data.Alignment
             Affine = ConcurrentDictionary()

@@ -39,6 +39,10 @@ module internal TrunkGraphs =
         | true, graph -> graph
         | false, _ -> make trunk shape
 
+    /// Which layers of a student's stage have biases: its convolutions, and the head at half size.
+    let biases (half: bool) : bool list =
+        List.replicate 4 true @ List.replicate 3 false @ [ half ]
+
     /// Gives a graph back whose values nobody needs any more.
     let giveBack (trunk: Trunk) (shape: int64[]) (graph: TrainingGraph) = (bag trunk shape).Add graph
 

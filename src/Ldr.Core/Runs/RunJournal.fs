@@ -126,7 +126,7 @@ type internal RunJournal(options: RunOptions) =
 
     member _.Add(event: TrainingEvent) =
         match event with
-        | Started(training, _, _, step) -> start training step
+        | Started(training, _, _, _, step) -> start training step
         | Timed(training, step, spent) ->
             timed.Add(training, step, spent)
             append times ((JournalLines.ofTimes (training, step, spent)).ToJsonString())

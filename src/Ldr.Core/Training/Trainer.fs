@@ -350,6 +350,17 @@ module Trainer =
 
             state)
 
+    /// The steps of a training one at a time, from the first, and the clock of their parts: for measurements. Nothing is validated
+    /// or saved.
+    let stepper
+        (step: Players -> Step<Iteration list>)
+        (job: TrainingJob)
+        : Result<(int -> Result<Metrics, Error>) * StepClock, Error> =
+        newStudent job
+        |> Result.map (fun student ->
+            let session = openSession job student
+            advance step session, session.Clock)
+
     /// Runs a training to its end, or until it is stopped: repeats the step that is made for its players (`Trainer.step`, or one of
     /// one's own, such as `Aldk.stepBy` with another loss). Rates, clipping and schedule are the options'. A loss that is not finite ends it with bad input: the last
     /// checkpoint is kept.
@@ -360,7 +371,11 @@ module Trainer =
             let session = openSession job student
             let! start = restore session
             let parameters = Network.parameterCount session.Student.Network
-            job.Sink(Started(options.Name, options.Steps, parameters, start.Step))
+
+            let engine =
+                TrainingEngine.describe job.Device options.Architecture job.Set.Size
+
+            job.Sink(Started(options.Name, options.Steps, parameters, engine, start.Step))
 
             let! progress =
                 steps session (advance step session) start.Step { State = start; Warned = Set.empty }

@@ -40,7 +40,8 @@ type TrainingOptions =
 
 /// What a training tells while it runs.
 type TrainingEvent =
-    | Started of training: string * steps: int * parameters: int64 * resumedAt: int
+    /// `engine`: see `TrainingEngine`.
+    | Started of training: string * steps: int * parameters: int64 * engine: string * resumedAt: int
     | Progressed of
         training: string *
         step: int *

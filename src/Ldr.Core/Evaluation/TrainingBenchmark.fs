@@ -1,0 +1,305 @@
+namespace Ldr
+
+open System
+open System.Diagnostics
+open System.Globalization
+open System.IO
+open System.Text.Json.Nodes
+open System.Threading
+open FSharp.NativeInterop
+open FsToolkit.ErrorHandling
+open TorchSharp
+open Ldr.Runtime.Training
+
+#nowarn "9" // Graphs are lent memory.
+
+/// Which training is timed.
+type TrainingBenchmarkSetting =
+    {
+        Data: DataOptions
+        Seed: int
+        Training: TrainingOptions
+        /// The architecture of the teacher, if it is asked at every step; its weights are random.
+        Teacher: Architecture option
+        Threads: int
+        /// How often each engine does a step; the median counts.
+        Rounds: int
+    }
+
+/// The median step of one engine, and the milliseconds of its parts.
+type EngineSteps =
+    {
+        Milliseconds: float
+        Parts: (string * float) list
+    }
+
+type TrainingMeasured =
+    {
+        Setting: TrainingBenchmarkSetting
+        /// What trains the network where libtorch is not asked for.
+        Engine: string
+        Managed: EngineSteps
+        Torch: EngineSteps
+        /// Multiplications and additions of the network's convolutions, forward and back, in a step.
+        Gflop: float
+        /// The rate of a product of two matrices 2048 × 2048 by libtorch.
+        GemmGflops: float
+        /// Layer, milliseconds, GFLOP: of the stages' convolutions.
+        Layers: (string * float * float) list
+        PeakMb: float
+    }
+
+module TrainingBenchmark =
+    let private parts =
+        [
+            "data", StepPart.Data
+            "student", StepPart.Student
+            "teacher", StepPart.Teacher
+            "discriminator", StepPart.Discriminator
+            "optimiser", StepPart.Optimiser
+        ]
+
+    let private median (values: float seq) =
+        let sorted = values |> Seq.sort |> Array.ofSeq
+        sorted[sorted.Length / 2]
+
+    let private job (setting: TrainingBenchmarkSetting) (set: TrainingSet) : TrainingJob =
+        {
+            Options = setting.Training
+            Seed = Seed.ofInt setting.Seed
+            Set = set
+            Teacher =
+                setting.Teacher
+                |> Option.map (fun architecture -> Online(Network.create (Seed.ofInt 9) architecture))
+            Device = torch.CPU
+            Run = ""
+            Resume = false
+            Validate = fun _ -> []
+            Sink = ignore
+            Stop = CancellationToken.None
+        }
+
+    /// Steps before anything counts: kernels are compiled, scans are read, memory is taken.
+    let private warming = 3
+
+    /// Both engines in turn, step by step.
+    let private inTurn (setting: TrainingBenchmarkSetting) (set: TrainingSet) =
+        let stepper () =
+            Trainer.stepper (Trainer.step setting.Training) (job setting set)
+            |> Error.orRaise
+
+        let measured (step: int -> Result<Metrics, Error>) index =
+            let start = Stopwatch.GetTimestamp()
+            step index |> Error.orRaise |> ignore
+            Stopwatch.GetElapsedTime(start).TotalMilliseconds
+
+        let own, ownClock = stepper ()
+        let theirs, theirClock = OwnKernels.without stepper
+
+        let spent (clock: StepClock) =
+            parts |> List.map (snd >> clock.SecondsOf)
+
+        let rounds =
+            [
+                for index in 0 .. warming + setting.Rounds - 1 do
+                    let before = spent ownClock, spent theirClock
+                    let own = measured own index
+                    let theirs = OwnKernels.without (fun () -> measured theirs index)
+
+                    let difference after before =
+                        List.map2 (fun a b -> 1000.0 * (a - b)) after before
+
+                    if index >= warming then
+                        (own, difference (spent ownClock) (fst before)),
+                        (theirs, difference (spent theirClock) (snd before))
+            ]
+
+        let summary (steps: (float * float list) list) : EngineSteps =
+            {
+                Milliseconds = median (List.map fst steps)
+                Parts =
+                    [
+                        for index, (name, _) in List.indexed parts do
+                            name, median (steps |> List.map (fun (_, parts) -> parts[index]))
+                    ]
+            }
+
+        summary (List.map fst rounds), summary (List.map snd rounds)
+
+    /// The convolutions of one stage, layer by layer; the fastest of several runs.
+    let private layers (setting: TrainingBenchmarkSetting) : (string * float * float) list =
+        let x, y, z = setting.Data.Size
+        let padded n = (n + 15) / 16 * 16
+
+        let widths =
+            match (Architecture.asCascade setting.Training.Architecture).Stage with
+            | Stage.Ldr widths -> Some(widths, false)
+            | Stage.LdrHalf widths
+            | Stage.LdrVelocity widths -> Some(widths, true)
+            | _ -> None
+
+        match widths with
+        | None -> []
+        | Some(widths, half) ->
+            use _ = torch.NewDisposeScope()
+            let samples = setting.Training.Batch
+
+            let shape =
+                [| int64 samples; 2L; int64 (padded z); int64 (padded y); int64 (padded x) |]
+
+            let trunk = StudentTrunk(widths, half)
+
+            let stage =
+                Architecture.Single(if half then Stage.LdrHalf widths else Stage.Ldr widths)
+
+            use network = Network.create (Seed.ofInt 1) stage
+
+            let parameters =
+                [ for parameter in network.parameters () -> parameter :> torch.Tensor ]
+
+            let gradients = parameters |> List.map torch.empty_like
+            let graph = TrunkGraphs.rent trunk shape
+            let hasBias = TrunkGraphs.biases half
+            TrunkGraphs.lend graph hasBias parameters
+            TrunkGraphs.lendGradients graph hasBias gradients
+            let pairs, ofPairs = torch.rand shape, torch.empty shape
+            let result = torch.empty (TrunkGraphs.resultShape trunk shape)
+
+            let runs =
+                [
+                    for _ in 1..8 do
+                        let profile = Collections.Generic.List()
+                        graph.Profile <- profile
+                        graph.Forward(TensorMemory.start pairs, TensorMemory.start result, setting.Threads)
+                        graph.Backward(TensorMemory.start result, TensorMemory.start ofPairs, setting.Threads)
+                        List.ofSeq profile
+                ]
+
+            graph.Dispose()
+
+            [
+                for index, struct (name, _, operations) in List.indexed runs.Head do
+                    let fastest =
+                        runs
+                        |> List.map (fun run -> let struct (_, ms, _) = run[index] in ms)
+                        |> List.min
+
+                    name, fastest, operations / 1e9
+            ]
+
+    let private gemm () =
+        use _ = torch.NewDisposeScope()
+        let a, b = torch.rand (2048L, 2048L), torch.rand (2048L, 2048L)
+
+        let once () =
+            let start = Stopwatch.GetTimestamp()
+            torch.matmul(a, b).Dispose()
+            2.0 * Math.Pow(2048.0, 3.0) / Stopwatch.GetElapsedTime(start).TotalSeconds / 1e9
+
+        [ for _ in 1..7 -> once () ] |> List.max
+
+    /// Times the steps of a training by both engines in one process.
+    let run (setting: TrainingBenchmarkSetting) : Result<TrainingMeasured, Error> =
+        result {
+            torch.set_num_threads setting.Threads
+            let x, y, z = setting.Data.Size
+            let! dataset = Dataset.load setting.Data
+            let! split = Dataset.split setting.Data.Split dataset
+            let! set = TrainingSet.load setting.Data split.TrainGroup
+            let managed, torch' = inTurn setting set
+            use own = Process.GetCurrentProcess()
+            let macs = Network.macs setting.Training.Architecture (z, y, x)
+            let batch = setting.Training.Batch * setting.Training.Accumulate
+
+            return
+                {
+                    Setting = setting
+                    Engine = TrainingEngine.describe torch.CPU setting.Training.Architecture setting.Data.Size
+                    Managed = managed
+                    Torch = torch'
+                    Gflop = 6.0 * macs * float batch / 1e9
+                    GemmGflops = gemm ()
+                    Layers = layers setting
+                    PeakMb = float own.PeakWorkingSet64 / 1e6
+                }
+        }
+
+    let private number digits (value: float) =
+        value.ToString("F" + string digits, CultureInfo.InvariantCulture)
+
+    /// For people.
+    let toText (m: TrainingMeasured) : string =
+        let x, y, z = m.Setting.Data.Size
+
+        let row name (steps: EngineSteps) =
+            let parts =
+                steps.Parts
+                |> List.filter (fun (_, ms) -> ms >= 0.05)
+                |> List.map (fun (part, ms) -> $"{part} {number 1 ms}")
+                |> String.concat ", "
+
+            $"  {name, -8} {number 2 (1000.0 / steps.Milliseconds)} steps/s, {number 1 steps.Milliseconds} ms ({parts})"
+
+        let layer (name, ms: float, gflop: float) =
+            let rate =
+                if gflop > 0.0 then
+                    $"{number 0 (1000.0 * gflop / ms)} GFLOP/s"
+                else
+                    ""
+
+            $"  {name, -18} {number 2 ms} ms  {rate}"
+
+        let rate = 1000.0 * m.Gflop / m.Managed.Milliseconds
+
+        [
+            $"{m.Setting.Training.Name}: {Architecture.describe m.Setting.Training.Architecture}, {x}×{y}×{z}, batch {m.Setting.Training.Batch}, {m.Setting.Threads} threads; engine: {m.Engine}"
+            row "managed" m.Managed
+            row "torch" m.Torch
+            $"  managed is {number 2 (m.Torch.Milliseconds / m.Managed.Milliseconds)} times as fast"
+            $"  convolutions: {number 2 m.Gflop} GFLOP a step, {number 0 rate} GFLOP/s over the whole step; a product of matrices: {number 0 m.GemmGflops} GFLOP/s"
+            $"  peak memory, both engines: {number 0 m.PeakMb} MB"
+            if not m.Layers.IsEmpty then
+                ""
+                "A stage by itself:"
+                yield! m.Layers |> List.map layer
+        ]
+        |> String.concat "\n"
+
+    /// For programs.
+    let toJson (m: TrainingMeasured) : JsonNode =
+        let steps (engine: EngineSteps) =
+            let parts = JsonObject()
+
+            for name, ms in engine.Parts do
+                parts.Add(name, JsonValue.Create(Math.Round(ms, 3)))
+
+            let node = JsonObject()
+            node.Add("steps_per_second", JsonValue.Create(Math.Round(1000.0 / engine.Milliseconds, 3)))
+            node.Add("ms", JsonValue.Create(Math.Round(engine.Milliseconds, 3)))
+            node.Add("parts_ms", parts)
+            node
+
+        let layers =
+            JsonArray(
+                [|
+                    for name, ms, gflop in m.Layers do
+                        let node = JsonObject()
+                        node.Add("name", JsonValue.Create name)
+                        node.Add("ms", JsonValue.Create(Math.Round(ms, 4)))
+                        node.Add("gflop", JsonValue.Create(Math.Round(gflop, 5)))
+                        node :> JsonNode
+                |]
+            )
+
+        let node = JsonObject()
+        node.Add("training", JsonValue.Create m.Setting.Training.Name)
+        node.Add("engine", JsonValue.Create m.Engine)
+        node.Add("threads", JsonValue.Create m.Setting.Threads)
+        node.Add("managed", steps m.Managed)
+        node.Add("torch", steps m.Torch)
+        node.Add("ratio", JsonValue.Create(Math.Round(m.Torch.Milliseconds / m.Managed.Milliseconds, 3)))
+        node.Add("gflop", JsonValue.Create(Math.Round(m.Gflop, 4)))
+        node.Add("gemm_gflops", JsonValue.Create(Math.Round(m.GemmGflops, 1)))
+        node.Add("peak_mb", JsonValue.Create(Math.Round(m.PeakMb, 1)))
+        node.Add("layers", layers)
+        node
