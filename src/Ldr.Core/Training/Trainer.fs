@@ -372,8 +372,7 @@ module Trainer =
             let! start = restore session
             let parameters = Network.parameterCount session.Student.Network
 
-            let engine =
-                TrainingEngine.describe job.Device options.Architecture job.Set.Size
+            let engine = TrainingEngine.describe job.Device options.Architecture job.Set.Size
 
             job.Sink(Started(options.Name, options.Steps, parameters, engine, start.Step))
 

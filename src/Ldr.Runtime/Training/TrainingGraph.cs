@@ -290,6 +290,25 @@ internal sealed unsafe class TrainingGraph : IDisposable
             return pairs;
         }
 
+        /// <summary>What makes the gradient of a layer's weights.</summary>
+        private static IEnumerable<Operation> WeightsOf(
+            string name,
+            FilterShape shape,
+            Channels[] wide,
+            Channels[] narrow,
+            LayerNumbers numbers,
+            int stride = 2,
+            bool mirrored = false)
+        {
+            WeightGradient<TLanes, TVector> gradient = new(
+                $"{name}, weights", shape, wide, narrow, numbers, stride, mirrored);
+            yield return gradient;
+            if (gradient.Summation is not null)
+            {
+                yield return gradient.Summation;
+            }
+        }
+
         /// <summary>The same convolution of every sample, with weights packed once.</summary>
         private Together Convolutions(
             TiledConvolution<TLanes, TVector> first, Func<int, FeatureMap> from, Func<int, FeatureMap> to, Func<int, Ending> ending) =>
@@ -311,8 +330,7 @@ internal sealed unsafe class TrainingGraph : IDisposable
             Forward("conv1", shape, numbers, pairs, to.Values, activation);
             Channels[] gradients = to.SomeGradients(0, shape.Outputs);
             stepsBack.Add([
-                new WeightGradient<TLanes, TVector>(
-                    "conv1, weights", shape, [.. pairs.Select(Channels.Of)], gradients, numbers),
+                .. WeightsOf("conv1", shape, [.. pairs.Select(Channels.Of)], gradients, numbers),
                 new BiasGradient("conv1, bias", gradients, numbers),
             ]);
             if (stage)
@@ -333,8 +351,7 @@ internal sealed unsafe class TrainingGraph : IDisposable
             Channels[] gradients = to.SomeGradients(0, shape.Outputs);
             stepsBack.Add([
                 Convolutions(packBackward.Of(back, numbers), i => to.Gradients[i], i => from.Gradients[i], Back),
-                new WeightGradient<TLanes, TVector>(
-                    $"{name}, weights", shape, from.SomeValues(0, shape.Inputs), gradients, numbers),
+                .. WeightsOf(name, shape, from.SomeValues(0, shape.Inputs), gradients, numbers),
                 new BiasGradient($"{name}, bias", gradients, numbers),
             ]);
             Ending Back(int i) => Ending.Back(activation, from.Values[i], adds);
@@ -353,12 +370,8 @@ internal sealed unsafe class TrainingGraph : IDisposable
                 $"{name}, back", shape.Back, to.Gradients[0], skip, from.Gradients[0], 0, Back(0));
             stepsBack.Add([
                 Convolutions(packBackward.Of(back, numbers), i => to.Gradients[i], i => from.Gradients[i], Back),
-                new WeightGradient<TLanes, TVector>(
-                    $"{name}, weights",
-                    shape.Back,
-                    to.SomeGradients(skip, shape.Outputs),
-                    from.SomeValues(0, shape.Inputs),
-                    numbers),
+                .. WeightsOf(
+                    name, shape.Back, to.SomeGradients(skip, shape.Outputs), from.SomeValues(0, shape.Inputs), numbers),
             ]);
             Ending Back(int i) => Ending.Back(Activation.Relu, from.Values[i], adds: false);
         }
@@ -410,14 +423,9 @@ internal sealed unsafe class TrainingGraph : IDisposable
             TiledConvolution<TLanes, TVector> back = TiledConvolution<TLanes, TVector>.Convolution(
                 "flow, back", shape.Back, gradients[0], 0, half.Gradients[0], 0, Back(0), stride, mirrored);
             steps.Add(Convolutions(packBackward.Of(back, numbers), i => gradients[i], i => half.Gradients[i], Back));
-            steps.Add(new WeightGradient<TLanes, TVector>(
-                "flow, weights",
-                shape.Back,
-                [.. gradients.Select(Channels.Of)],
-                half.SomeValues(0, half.Channels),
-                numbers,
-                stride,
-                mirrored));
+            Channels[] ofGradients = [.. gradients.Select(Channels.Of)];
+            steps.AddRange(WeightsOf(
+                "flow", shape.Back, ofGradients, half.SomeValues(0, half.Channels), numbers, stride, mirrored));
             Ending Back(int i) => Ending.Back(Activation.Relu, half.Values[i], adds: false);
         }
     }

@@ -6,12 +6,20 @@ namespace Ldr.Runtime.Training;
 /// <summary>
 /// The gradient of a layer's weights over all samples: Σ wide(stride · p − 1 + tap)[row] · narrow(p)[lane] over all positions p of
 /// the narrow maps. For a convolution the wide maps are its inputs and the narrow ones the gradients of its outputs; for a
-/// transposed one it is the other way round. Every number is summed by one chunk in a fixed order.
+/// transposed one it is the other way round. Large maps are cut into a fixed number of segments, so that they are read once; then
+/// <see cref="Summation"/> adds up what the segments found. On small maps a chunk sums a row of the kernel over everything. Every
+/// number is summed in a fixed order.
 /// </summary>
 internal sealed unsafe class WeightGradient<TLanes, TVector> : Operation
     where TLanes : struct, ILanes<TVector>
     where TVector : struct
 {
+    /// <summary>How many segments a large map is cut into.</summary>
+    private const int Segments = 8;
+
+    /// <summary>Positions of a sample from which on a map is large.</summary>
+    private const int LargeMap = 2048;
+
     /// <summary>Positions between two additions to the sums in memory: both maps stay in the first-level cache.</summary>
     private const int BlockPositions = 128;
 
@@ -22,6 +30,9 @@ internal sealed unsafe class WeightGradient<TLanes, TVector> : Operation
     private readonly int stride;
     private readonly bool mirrored;
     private readonly bool dense;
+
+    /// <summary>[segment][row of the kernel][block of lanes][tap along x][row][lane].</summary>
+    private readonly Arena found = new();
 
     /// <summary>A gradient.</summary>
     /// <param name="name">What profiles call it.</param>
@@ -49,6 +60,13 @@ internal sealed unsafe class WeightGradient<TLanes, TVector> : Operation
         this.mirrored = mirrored;
         dense = wide[0].Count == wide[0].Map.Channels;
         FeatureMap map = narrow[0].Map;
+        if ((long)map.Nx * map.Ny * map.Nz >= LargeMap)
+        {
+            found.Reserve((long)Segments * shape.Side * shape.Side * LaneBlocks * Sums * 2 * TLanes.Count);
+            found.Allocate();
+            Summation = new SumSegments(this);
+        }
+
         Flops = 2.0 * narrow.Length * map.Nx * map.Ny * map.Nz * shape.Taps * shape.Inputs * shape.Outputs;
     }
 
@@ -56,67 +74,102 @@ internal sealed unsafe class WeightGradient<TLanes, TVector> : Operation
 
     internal override double Flops { get; }
 
-    /// <summary>A row of the kernel and two vectors of lanes each.</summary>
-    internal override int Chunks => shape.Side * shape.Side * LaneBlocks;
+    /// <summary>What is left to do after it, if anything.</summary>
+    internal Operation? Summation { get; }
 
-    internal override int ScratchBytes => sizeof(float) * Sums * 2 * TLanes.Count;
+    /// <summary>Segments; or a row of the kernel and two vectors of lanes each.</summary>
+    internal override int Chunks => Summation is null ? Blocks : Segments;
+
+    internal override int ScratchBytes => Summation is null ? sizeof(float) * Sums * 2 * TLanes.Count : 0;
+
+    /// <summary>Rows of the kernel, each with two vectors of lanes.</summary>
+    private int Blocks => shape.Side * shape.Side * LaneBlocks;
 
     private int LaneBlocks => (shape.Outputs + (2 * TLanes.Count) - 1) / (2 * TLanes.Count);
 
     private int Sums => shape.Side * shape.Inputs;
 
     /// <inheritdoc/>
-    [SkipLocalsInit]
     internal override void Run(int chunk, byte* scratch)
     {
-        int firstLane = chunk % LaneBlocks * 2 * TLanes.Count;
-        int kernelRow = chunk / LaneBlocks;
-        int lanes = Math.Min(2 * TLanes.Count, shape.Outputs - firstLane);
-        float* sums = (float*)scratch;
-        new Span<float>(sums, Sums * 2 * TLanes.Count).Clear();
-        for (int sample = 0; sample < wide.Length; sample++)
+        if (Summation is null)
         {
-            Add(wide[sample], narrow[sample], kernelRow, firstLane, lanes <= TLanes.Count, sums);
+            RunBlock(chunk, (float*)scratch);
         }
-
-        Write(kernelRow, firstLane, lanes, sums);
+        else
+        {
+            RunSegment(chunk);
+        }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Add(Channels rows, Channels columns, int kernelRow, int firstLane, bool single, float* sums)
+    /// <summary>A row of the kernel over all positions.</summary>
+    private void RunBlock(int block, float* sums)
     {
-        FeatureMap map = columns.Map;
-        Walk rowWalk = new((nint)stride * rows.Map.Channels, stride * rows.Map.Row, stride * rows.Map.Plane);
-        Walk laneWalk = new(map.Channels, map.Row, map.Plane);
-        int ny = Math.Clamp(BlockPositions / map.Nx, 1, map.Ny);
+        new Span<float>(sums, Sums * 2 * TLanes.Count).Clear();
+        FeatureMap map = narrow[0].Map;
         int nz = Math.Clamp(BlockPositions / (map.Nx * map.Ny), 1, map.Nz);
-        for (int z = 0; z < map.Nz; z += nz)
+        for (int sample = 0; sample < wide.Length; sample++)
         {
-            for (int y = 0; y < map.Ny; y += ny)
+            for (int z = 0; z < map.Nz; z += nz)
             {
-                Positions3 size = new(map.Nx, Math.Min(ny, map.Ny - y), Math.Min(nz, map.Nz - z));
-                float* at = rows.Map.At(-1, (stride * y) - 1 + (kernelRow % shape.Side), (stride * z) - 1 + (kernelRow / shape.Side))
-                    + rows.First;
-                float* with = map.At(0, y, z) + columns.First + firstLane;
-                if (dense)
+                for (int y = 0; y < map.Ny; y += RowsOfBlock)
                 {
-                    AddRows(at, rowWalk, with, laneWalk, size, Sums, single, sums);
-                    continue;
-                }
-
-                for (int tap = 0; tap < shape.Side; tap++)
-                {
-                    AddRows(
-                        at + ((nint)tap * rows.Map.Channels),
-                        rowWalk,
-                        with,
-                        laneWalk,
-                        size,
-                        shape.Inputs,
-                        single,
-                        sums + ((nint)tap * shape.Inputs * 2 * TLanes.Count));
+                    Positions3 size = new(map.Nx, Math.Min(RowsOfBlock, map.Ny - y), Math.Min(nz, map.Nz - z));
+                    Add(sample, y, z, size, block, sums);
                 }
             }
+        }
+
+        Write(block, sums);
+    }
+
+    /// <summary>Some slices of all samples, for all rows of the kernel.</summary>
+    private void RunSegment(int segment)
+    {
+        nint length = (nint)Sums * 2 * TLanes.Count;
+        float* own = found.At(0) + (segment * Blocks * length);
+        new Span<float>(own, (int)(Blocks * length)).Clear();
+        FeatureMap map = narrow[0].Map;
+        int slices = map.Nz * wide.Length;
+        for (int slice = slices * segment / Segments; slice < slices * (segment + 1) / Segments; slice++)
+        {
+            for (int y = 0; y < map.Ny; y += RowsOfBlock)
+            {
+                Positions3 size = new(map.Nx, Math.Min(RowsOfBlock, map.Ny - y), 1);
+                for (int block = 0; block < Blocks; block++)
+                {
+                    Add(slice / map.Nz, y, slice % map.Nz, size, block, own + (block * length));
+                }
+            }
+        }
+    }
+
+    private int RowsOfBlock => Math.Clamp(BlockPositions / narrow[0].Map.Nx, 1, narrow[0].Map.Ny);
+
+    /// <summary>Adds what a box of positions gives to a row of the kernel.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Add(int sample, int y, int z, Positions3 size, int block, float* sums)
+    {
+        FeatureMap rows = wide[sample].Map;
+        FeatureMap map = narrow[sample].Map;
+        int firstLane = block % LaneBlocks * 2 * TLanes.Count;
+        int kernelRow = block / LaneBlocks;
+        bool single = shape.Outputs - firstLane <= TLanes.Count;
+        Walk rowWalk = new((nint)stride * rows.Channels, stride * rows.Row, stride * rows.Plane);
+        Walk laneWalk = new(map.Channels, map.Row, map.Plane);
+        float* at = rows.At(-1, (stride * y) - 1 + (kernelRow % shape.Side), (stride * z) - 1 + (kernelRow / shape.Side))
+            + wide[sample].First;
+        float* with = map.At(0, y, z) + narrow[sample].First + firstLane;
+        if (dense)
+        {
+            AddRows(at, rowWalk, with, laneWalk, size, Sums, single, sums);
+            return;
+        }
+
+        for (int tap = 0; tap < shape.Side; tap++)
+        {
+            float* to = sums + ((nint)tap * shape.Inputs * 2 * TLanes.Count);
+            AddRows(at + ((nint)tap * rows.Channels), rowWalk, with, laneWalk, size, shape.Inputs, single, to);
         }
     }
 
@@ -149,9 +202,12 @@ internal sealed unsafe class WeightGradient<TLanes, TVector> : Operation
 
     /// <summary>[tap along x][row][lane] to the order of the weights.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Write(int kernelRow, int firstLane, int lanes, float* sums)
+    private void Write(int block, float* sums)
     {
         int side = shape.Side;
+        int kernelRow = block / LaneBlocks;
+        int firstLane = block % LaneBlocks * 2 * TLanes.Count;
+        int lanes = Math.Min(2 * TLanes.Count, shape.Outputs - firstLane);
         for (int lane = 0; lane < lanes; lane++)
         {
             float* to = target.WeightGradient + ((nint)(firstLane + lane) * shape.OutputStride);
@@ -164,6 +220,32 @@ internal sealed unsafe class WeightGradient<TLanes, TVector> : Operation
                         sums[((((nint)x * shape.Inputs) + row) * 2 * TLanes.Count) + lane];
                 }
             }
+        }
+    }
+
+    /// <summary>Adds up the segments, and writes the weights' gradient.</summary>
+    private sealed class SumSegments(WeightGradient<TLanes, TVector> gradient) : Operation
+    {
+        internal override string Name => gradient.Name + ", sum";
+
+        internal override int Chunks => gradient.Blocks;
+
+        /// <inheritdoc/>
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        internal override void Run(int chunk, byte* scratch)
+        {
+            nint length = (nint)gradient.Sums * 2 * TLanes.Count;
+            float* first = gradient.found.At(0) + (chunk * length);
+            for (int segment = 1; segment < Segments; segment++)
+            {
+                float* other = first + (segment * gradient.Blocks * length);
+                for (nint i = 0; i < length; i += TLanes.Count)
+                {
+                    TLanes.Store(TLanes.Add(TLanes.Load(first + i), TLanes.Load(other + i)), first + i);
+                }
+            }
+
+            gradient.Write(chunk, first);
         }
     }
 }
