@@ -152,6 +152,9 @@ let main arguments =
 
     use _ = PosixSignalRegistration.Create(PosixSignal.SIGINT, onSignal)
     use _ = PosixSignalRegistration.Create(PosixSignal.SIGHUP, onSignal)
+    // From .NET 10 on SIGTERM ends a program without its ProcessExit.
+    use _ = PosixSignalRegistration.Create(PosixSignal.SIGTERM, onSignal)
+    use _ = PosixSignalRegistration.Create(PosixSignal.SIGQUIT, onSignal)
 
     try
         carryOut arguments

@@ -8,7 +8,8 @@ namespace Ldr.Runtime.Formats;
 
 /// <summary>
 /// Temporary files beside the files that they become. Their names say which process made them: <c>.NAME.MACHINE-PID-START-N.tmp</c>.
-/// Promise: none stays where the program ends by itself, by an exception or by SIGTERM; what a killed process left is removed by the
+/// Promise: none stays where the program ends by itself, or by a signal at which it calls <see cref="RemoveUnfinished"/> (<c>ldr-fs</c> does
+/// at INT, TERM, HUP and QUIT); what a killed process left is removed by the
 /// next one that writes into the folder; and nothing else is ever deleted.
 /// </summary>
 internal static class Temporary

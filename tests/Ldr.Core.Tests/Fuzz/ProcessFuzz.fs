@@ -244,6 +244,27 @@ let private stream (random: Random) (folder: string) =
     if Directory.GetFiles(folder, ".*.tmp").Length > 0 then
         wrong $"{line} {streams} leaves a temporary file"
 
+/// In the middle of a write, every signal that can be heard leaves no temporary file, and the old output.
+let private signals =
+    onUnix "a signal in the middle of a write leaves nothing" (fun folder ->
+        for write in
+            writes "large.nii"
+            |> List.filter (fun w -> List.contains w.Name [ "moved.nii.gz"; "field.nhdr" ]) do
+            for signal in [ "TERM"; "INT"; "HUP"; "QUIT" ] do
+                use running = start "dotnet" (program :: write.Command(folder </> write.Name))
+                running.OutputDataReceived.Add ignore
+                running.ErrorDataReceived.Add ignore
+                running.BeginOutputReadLine()
+                running.BeginErrorReadLine()
+                // The first one tries whether the folder can be written to.
+                while not running.HasExited && (Directory.GetFiles(folder, ".*-2.tmp")).Length = 0 do
+                    Thread.Sleep 1
+
+                run "kill" [ "-" + signal; string running.Id ] |> ignore
+                running.WaitForExit()
+                Expect.notEqual running.ExitCode 0 $"{signal}: it was in the middle"
+                Expect.isEmpty (Directory.GetFileSystemEntries folder) $"{write.Name}, {signal}")
+
 let tests =
     // A process takes a third of a second: of these there are fewer.
     let few = if total > 2000 then total / 1000 else 4
@@ -252,6 +273,7 @@ let tests =
         "fuzz"
         [
             if not (OperatingSystem.IsWindows()) then
+                signals
                 trials false "kills" few kill
                 trials false "streams" (few + few / 2) stream
         ]
