@@ -1,6 +1,7 @@
 /// The tests of Ldr.Core.
 module Ldr.Core.Tests.Main
 
+open Expecto
 open TorchSharp
 open Ldr.TestKit
 
@@ -43,7 +44,7 @@ let main arguments =
             DataPageTests.tests
             PageTests.tests
             Fuzz.FuzzTests.tests
-            Fuzz.PathFuzz.tests
+            testList "fuzz" [ Fuzz.PathFuzz.tests ]
             Fuzz.ProcessFuzz.tests
         ]
         arguments

@@ -1,7 +1,7 @@
 /// Damaged files of every kind that is read. A reader may take one, or refuse it: by its own error, in one short line that
 /// names the file, within 5 s, and without more memory than the file can stand for.
 ///
-/// `LDR_FUZZ=100000 ./test --filter ldr/fuzz` runs as many; without it 2,000 are run, always the same ones.
+/// `LDR_FUZZ=100000 ./test --filter ldr/core/fuzz` runs as many; without it 2,000 are run, always the same ones.
 /// What fails is kept in a folder `ldr-fuzz` of the temporary files.
 module Ldr.Core.Tests.Fuzz.FuzzTests
 
