@@ -174,8 +174,8 @@ let tests =
                                     "untouched"
                                     "teacher"
                                     "student-reconstruction"
-                                    "student-distance"
                                     "student-aldk"
+                                    "student-distance"
                                 ] -> name, part, pairs
                     ]
 

@@ -1,6 +1,7 @@
 /// Losses and steps as values: their laws, and trainings with losses of one's own.
 module Ldr.Core.Tests.LossValueTests
 
+open System
 open System.Threading
 open Expecto
 open FsCheck
@@ -217,6 +218,32 @@ let tests =
                 Expect.floatClose Accuracy.high weights["objective"] 0.7 "1 − γ"
                 Expect.floatClose Accuracy.high weights["student_penalty"] 0.07 "(1 − γ) λ"
                 Expect.floatClose Accuracy.high weights["distance"] (0.7 * 1.5) "(1 − γ) field_distance"
+            }
+
+            test "a step keeps garbage collections away by itself" {
+                use _ = torch.NewDisposeScope()
+                let student, iteration = iteration 1.0
+                let seen = ResizeArray()
+
+                let watching =
+                    Loss.similarity Correlation
+                    |> Loss.plus (
+                        Loss.told "length" (fun it ->
+                            seen.Add Runtime.GCSettings.LatencyMode
+                            it.Student.Value.Field.norm ())
+                    )
+
+                Aldk.lowerBy (Learner.adam 1e-3 student) None watching 0 [ iteration ] |> ignore
+
+                Expect.equal
+                    (List.ofSeq seen)
+                    [ Runtime.GCLatencyMode.NoGCRegion ]
+                    "while the loss is worked out"
+
+                Expect.notEqual
+                    Runtime.GCSettings.LatencyMode
+                    Runtime.GCLatencyMode.NoGCRegion
+                    "and not after it"
             }
 
             testInFolder "a training repeats the step that it is given" (fun folder ->

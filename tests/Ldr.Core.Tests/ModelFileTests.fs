@@ -7,6 +7,7 @@ open Expecto
 open Ldr
 open Ldr.Runtime.Geometry
 open Ldr.Runtime.Formats
+open Ldr.Runtime.Inference
 open Ldr.Core.Tests.SmallModel
 open Ldr.TestKit.Helpers
 open Ldr.TestKit.Process
@@ -84,6 +85,56 @@ let tests =
                         (List.sortBy fst own)
                         (Architecture.describe architecture)
             }
+
+            testInFolder
+                "a former model that does not say its decoder is read as the narrow ldr that it is, by both engines"
+                (fun folder ->
+                    let path = folder </> "former.safetensors"
+                    let slim = Architecture.Single(Stage.Ldr StudentWidths.slim)
+
+                    ModelFile.write
+                        path
+                        {
+                            Network = Network.create (Seed.ofInt 1) slim
+                            Card = ModelCard.untrained slim
+                        }
+
+                    let file = Safetensors.Read path
+                    let metadata = Collections.Generic.Dictionary file.Metadata
+                    Expect.stringContains metadata["architecture"] "[64,32,16]" "what is written now says it"
+
+                    for architecture in [ """{"kind": "ldr"}"""; """{"kind": "ldr-slim"}""" ] do
+                        metadata["architecture"] <- architecture
+                        Safetensors.Write(path, metadata, file.Tensors)
+                        let read = ModelFile.read path |> Error.orRaise
+                        use network = read.Network
+                        Expect.equal (Network.parameterCount network) 1_548_528L architecture
+                        // It refuses tensors that its layers do not have.
+                        use _ = new StudentEngine(StudentModel.Load path, 1)
+                        ())
+
+            testInFolder "the parameters of one's own layers are written and read" (fun folder ->
+                let network seed =
+                    let down = Layer.convolution (Seed.ofInt seed) "conv" (Filter.halving 4 2 4)
+                    let up = Layer.transposed (Seed.ofInt seed) "flow" (Filter.doubling 4 3)
+                    Network.ofLayers 2 [ Layer.(>=>) down up ]
+
+                let numbers (network: Network) =
+                    [ for p in network.parameters () -> List.ofArray (Bridge.toArray p) ]
+
+                use written = network 1
+                use target = network 2
+                let path = folder </> "weights.safetensors"
+                ModelFile.writeWeights path written
+                Expect.notEqual (numbers target) (numbers written) "another seed"
+                Expect.isOk (ModelFile.readWeights path target) "read"
+                Expect.equal (numbers target) (numbers written) "the same numbers"
+                Expect.isNone written.Architecture "no file says how to make it"
+
+                use other =
+                    Network.ofLayers 2 [ Layer.convolution (Seed.ofInt 1) "conv" (Filter.same 2 3) ]
+
+                Expect.isError (ModelFile.readWeights path other) "other layers")
 
             testInFolder "a tensor of whole numbers is refused by its name" (fun folder ->
                 let path = folder </> "model.safetensors"

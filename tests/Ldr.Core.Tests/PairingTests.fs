@@ -129,11 +129,50 @@ let tests =
                     Expect.equal (Pairs.evaluation (Seed.ofInt 1) 9 groups.ValidationGroup) [ 0, 1 ] "listed"
             }
 
+            test "a part is cut by shares of its scans, in its order, with the pairs that are left" {
+                let names (group: SubjectGroup) = group.Members |> List.map _.Name
+
+                let groups text =
+                    splitOf text
+                    |> Result.bind (fun split -> Dataset.split split dataset)
+                    |> Error.orRaise
+
+                let cut =
+                    groups
+                        """{"train": {"part": "one", "scans": [0, 0.7]}, "validation": "two", "test": [{"part": "one", "scans": [0.3, 1]}]}"""
+
+                Expect.equal (names cut.TrainGroup) [ "a"; "b" ] "the first two of three"
+                Expect.equal (names cut.TestGroups.Head) [ "a"; "b"; "c" ] "0.3 of three is before the first"
+
+                Expect.equal
+                    (Pairs.evaluation (Seed.ofInt 1) 9 cut.TrainGroup |> List.sort)
+                    [ 0, 1; 1, 0 ]
+                    "their pairs"
+
+                let atlas =
+                    groups
+                        """{"train": {"part": "one", "pairing": {"atlas": "a"}, "scans": [0.34, 1]}, "validation": "two", "test": [{"part": "two", "scans": [0, 1]}]}"""
+
+                Expect.equal (names atlas.TrainGroup) [ "a"; "b"; "c" ] "the atlas, and the last two"
+                Expect.equal (Pairs.evaluation (Seed.ofInt 1) 9 atlas.TestGroups.Head) [ 0, 1 ] "listed"
+
+                for text in
+                    [
+                        // One of the two scans of a listed pair is left: no pair.
+                        """{"train": {"part": "two", "scans": [0, 0.5]}, "validation": "two", "test": ["one"]}"""
+                        """{"train": {"part": "one", "scans": [0.9, 1]}, "validation": "two", "test": ["one"]}"""
+                    ] do
+                    match splitOf text |> Result.bind (fun split -> Dataset.split split dataset) with
+                    | Ok _ -> failtestf "accepted: %s" text
+                    | Error e ->
+                        Expect.stringContains (String.concat "" (Error.lines e)) "fewer than two scans" text
+            }
+
             test "a split is written as it was read" {
                 for text in
                     [
                         """{"train":"one","validation":"two","test":["one",{"part":"two","pairing":"all"}]}"""
-                        """{"train":{"part":"one","pairing":{"atlas":"b"}},"validation":"two","test":[{"part":"two","pairing":{"random":3}}]}"""
+                        """{"train":{"part":"one","pairing":{"atlas":"b"}},"validation":{"part":"two","scans":[0,0.5]},"test":[{"part":"two","pairing":{"random":3}}]}"""
                         """{"train":3,"validation":2,"test":4,"seed":5}"""
                     ] do
                     match

@@ -7,7 +7,7 @@ open System.Runtime.InteropServices
 /// The native parts of torch for F# Interactive, which does not look for them where a program finds them.
 module NativeParts =
     let private skia = "libSkiaSharp.so"
-    let private names = [ "libtorch_cpu.so"; "libLibTorchSharp.so" ]
+    let private names = [ "libtorch_cpu.so"; "libtorch.so"; "libLibTorchSharp.so" ]
 
     let private subfolders (folder: string) =
         if Directory.Exists folder then
