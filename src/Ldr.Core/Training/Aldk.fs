@@ -107,7 +107,7 @@ module Aldk =
             let terms = loss iteration
             let total = Loss.total terms
             lower share total
-            let length = iteration.Student.Value.Field.detach().norm(1).mean()
+            let length = iteration.Student.Value.Field.detach().square().sum(1L).sqrt().mean()
             ("loss", value total) :: Loss.report terms @ [ "length", value length ]
 
         protecting (fun _ batches ->

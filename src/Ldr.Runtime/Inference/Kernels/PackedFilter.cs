@@ -101,13 +101,16 @@ internal sealed unsafe class FilterPacking<TLanes, TVector>(FilterShape shape)
         nint[] starts = StartsOf(first, bias, lanes);
         nint step = targets[0].Packed.Lanes;
         float* square = stackalloc float[TLanes.Count * TLanes.Count];
-        for (int input = 0; input < shape.Inputs; input++)
+        float* rows = weights + ((nint)first * shape.OutputStride);
+        int tap = 0;
+
+        // Taps outside, inputs inside: every tap is written from its start to its end.
+        for (; lanes == TLanes.Count && tap <= shape.Taps - TLanes.Count; tap += TLanes.Count)
         {
-            float* from = weights + ((nint)first * shape.OutputStride) + ((nint)input * shape.InputStride);
-            int tap = 0;
-            for (; lanes == TLanes.Count && tap <= shape.Taps - TLanes.Count; tap += TLanes.Count)
+            for (int input = 0; input < shape.Inputs; input++)
             {
-                Blocks.Transpose<TLanes, TVector>(from + tap, shape.OutputStride, square, TLanes.Count);
+                float* from = rows + ((nint)input * shape.InputStride) + tap;
+                Blocks.Transpose<TLanes, TVector>(from, shape.OutputStride, square, TLanes.Count);
                 for (int i = 0; i < TLanes.Count; i++)
                 {
                     if (starts[tap + i] != 0)
@@ -116,12 +119,16 @@ internal sealed unsafe class FilterPacking<TLanes, TVector>(FilterShape shape)
                     }
                 }
             }
+        }
 
-            for (; tap < shape.Taps; tap++)
+        for (; tap < shape.Taps; tap++)
+        {
+            for (int input = 0; input < shape.Inputs && starts[tap] != 0; input++)
             {
-                for (int lane = 0; lane < lanes && starts[tap] != 0; lane++)
+                float* from = rows + ((nint)input * shape.InputStride) + tap;
+                for (int lane = 0; lane < lanes; lane++)
                 {
-                    ((float*)starts[tap])[(input * step) + lane] = from[((nint)lane * shape.OutputStride) + tap];
+                    ((float*)starts[tap])[(input * step) + lane] = from[(nint)lane * shape.OutputStride];
                 }
             }
         }
