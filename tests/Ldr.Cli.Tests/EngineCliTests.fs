@@ -9,6 +9,7 @@ open TorchSharp
 open Ldr
 open Ldr.Runtime.Formats
 open Ldr.Core.Tests.SmallModel
+open Ldr.TestKit
 open Ldr.TestKit.Helpers
 open Ldr.TestKit.Process
 
@@ -197,6 +198,52 @@ let tests =
                 Expect.equal ((nonNull node["size"]).ToJsonString()) "[16,24,32]" "size"
                 let wrong = ldr [ "benchmark"; "--size"; "4" ]
                 Expect.equal wrong.Code 2 "too small")
+
+            testCase "benchmark times the steps of a training by both engines" (fun () ->
+                let training name more =
+                    ldr (
+                        [
+                            "benchmark"
+                            "--training"
+                            name
+                            "--experiment"
+                            Path.Combine(Repository.root, "experiments", "quickstart.json")
+                            "--rounds"
+                            "2"
+                            "--threads"
+                            "1"
+                        ]
+                        @ more
+                    )
+
+                let outcome = training "student-feature-gap" [ "--json" ]
+                Expect.equal outcome.Code 0 outcome.Errors
+                let node = JsonNode.Parse outcome.Output |> nonNull
+
+                let value (node: JsonNode) key = (nonNull node[key]).GetValue<float>()
+
+                let managed, torch = nonNull node["managed"], nonNull node["torch"]
+
+                Expect.floatClose
+                    Accuracy.low
+                    (value node "ratio")
+                    (value torch "ms" / value managed "ms")
+                    "the ratio is of the two medians"
+
+                for part in [ "student"; "teacher"; "discriminator"; "optimiser" ] do
+                    Expect.isGreaterThan (value (nonNull managed["parts_ms"]) part) 0.0 part
+
+                let layers = (nonNull node["layers"]).AsArray()
+
+                let names =
+                    [ for layer in layers -> (nonNull(nonNull layer)["name"]).GetValue<string>() ]
+
+                for layer in [ "conv1"; "conv4, weights"; "deconv1, back"; "flow" ] do
+                    Expect.contains names layer "every layer, forward and back"
+
+                let unknown = training "nobody" []
+                Expect.equal unknown.Code 1 "no such training"
+                Expect.stringContains unknown.Errors "student-feature-gap" "what there is")
 
             testInFolder "the example in C# registers as register does" (fun folder ->
                 scene folder

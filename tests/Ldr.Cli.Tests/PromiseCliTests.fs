@@ -473,14 +473,14 @@ let private resumes =
                         @ steps 1
                         @ [
                             "--only"
-                            "student-aldk"
+                            "student-feature-gap"
                             "--set"
-                            $"train.student-aldk.distillation.teacher={given}"
+                            $"train.student-feature-gap.distillation.teacher={given}"
                         ]
 
                     let outcome = ldr command
                     Expect.equal outcome.Code 0 outcome.Errors
-                    let model = run </> "models" </> "student-aldk.safetensors"
+                    let model = run </> "models" </> "student-feature-gap.safetensors"
                     let kept = File.ReadAllBytes model
                     let goesOn = ldr (command @ [ "--resume" ])
                     Expect.equal goesOn.Code 0 goesOn.Errors
@@ -515,7 +515,7 @@ let private resumes =
                         noted.AsArray()
                         |> Seq.filter (fun m ->
                             let note: JsonNode = nonNull m
-                            string note["name"] <> "student-aldk")
+                            string note["name"] <> "student-feature-gap")
 
                     File.WriteAllText(
                         notes,

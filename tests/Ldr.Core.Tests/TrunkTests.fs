@@ -254,6 +254,39 @@ let private networkTests =
                         Expect.equal (numbers a) (numbers b) $"{name}, {threads} threads"))
     ]
 
+let private engineTests =
+    let cascade affine stage =
+        Architecture.Cascade
+            {
+                Affine = affine
+                Stages = 1
+                Stage = stage
+            }
+
+    let half = Stage.LdrHalf(widths [ 8; 8; 8; 8 ] [ 8; 8; 8 ])
+
+    [
+        for architecture, size, expected in
+            [
+                Architecture.Single half, (40, 40, 40), "managed"
+                cascade (Some(AffineLight 16)) half, (48, 64, 48), "managed"
+                cascade (Some(AffineLight 16)) half,
+                (40, 64, 48),
+                "managed; torch for affine-light on 40×64×48, no multiples of 16"
+                cascade (Some(Affine 16)) half, (48, 64, 48), "managed; torch for affine"
+                Architecture.Single Stage.VoxelMorph, (48, 64, 48), "torch, which alone trains voxelmorph"
+            ] do
+            testCase expected (fun () ->
+                Expect.equal (TrainingEngine.describe torch.CPU architecture size) expected "what computes")
+
+        testCase "torch, as asked for" (fun () ->
+            let told =
+                OwnKernels.without (fun () ->
+                    TrainingEngine.describe torch.CPU (Architecture.Single half) (48, 48, 48))
+
+            Expect.equal told "torch, as asked for" "what computes")
+    ]
+
 let tests =
     testList
         "trunks"
@@ -261,4 +294,5 @@ let tests =
             testList "layers" layerTests
             testList "kernels" kernelTests
             testList "networks" networkTests
+            testList "engine" engineTests
         ]
