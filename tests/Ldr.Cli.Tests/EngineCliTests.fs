@@ -220,9 +220,10 @@ let tests =
                 Expect.equal outcome.Code 0 outcome.Errors
                 let node = JsonNode.Parse outcome.Output |> nonNull
 
-                let value (node: JsonNode) key = (nonNull node[key]).GetValue<float>()
+                let value (node: JsonNode) (key: string) = (nonNull node[key]).GetValue<float>()
 
-                let managed, torch = nonNull node["managed"], nonNull node["torch"]
+                let managed: JsonNode = nonNull node["managed"]
+                let torch: JsonNode = nonNull node["torch"]
 
                 Expect.floatClose
                     Accuracy.low
@@ -233,10 +234,12 @@ let tests =
                 for part in [ "student"; "teacher"; "discriminator"; "optimiser" ] do
                     Expect.isGreaterThan (value (nonNull managed["parts_ms"]) part) 0.0 part
 
-                let layers = (nonNull node["layers"]).AsArray()
-
                 let names =
-                    [ for layer in layers -> (nonNull(nonNull layer)["name"]).GetValue<string>() ]
+                    [
+                        for layer in (nonNull node["layers"]).AsArray() do
+                            let layer: JsonNode = nonNull layer
+                            (nonNull layer["name"]).GetValue<string>()
+                    ]
 
                 for layer in [ "conv1"; "conv4, weights"; "deconv1, back"; "flow" ] do
                     Expect.contains names layer "every layer, forward and back"
