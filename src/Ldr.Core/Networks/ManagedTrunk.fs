@@ -60,36 +60,30 @@ module internal TrunkGraphs =
                 yield side / reduction
         |]
 
-    /// Weights and biases, layer by layer; layers without a bias have one tensor.
+    /// Every layer with its weight and its bias, if it has one, of tensors in the order of the network's parameters.
+    let private byLayer (graph: TrainingGraph) (hasBias: bool list) (tensors: torch.Tensor list) =
+        let next (rest: torch.Tensor list) (layer: LayerNumbers, hasBias) =
+            match rest with
+            | weight :: bias :: rest when hasBias -> (layer, weight, Some bias), rest
+            | weight :: rest -> (layer, weight, None), rest
+            | [] -> invalidOp "fewer tensors than layers"
+
+        List.zip (List.ofSeq graph.Layers) hasBias |> List.mapFold next tensors |> fst
+
+    let private startOf (tensor: torch.Tensor option) =
+        tensor |> Option.map TensorMemory.start |> Option.defaultValue NativePtr.nullPtr
+
+    /// Lends weights and biases.
     let lend (graph: TrainingGraph) (hasBias: bool list) (parameters: torch.Tensor list) =
-        let rec go (layers: LayerNumbers list) biases (parameters: torch.Tensor list) =
-            match layers, biases, parameters with
-            | layer :: layers, true :: biases, weight :: bias :: rest ->
-                layer.Weights <- TensorMemory.start weight
-                layer.Bias <- TensorMemory.start bias
-                go layers biases rest
-            | layer :: layers, false :: biases, weight :: rest ->
-                layer.Weights <- TensorMemory.start weight
-                layer.Bias <- NativePtr.nullPtr
-                go layers biases rest
-            | _ -> ()
+        for layer, weight, bias in byLayer graph hasBias parameters do
+            layer.Weights <- TensorMemory.start weight
+            layer.Bias <- startOf bias
 
-        go (List.ofSeq graph.Layers) hasBias parameters
-
-    /// Where the gradients of weights and biases go.
+    /// Lends where the gradients of weights and biases go.
     let lendGradients (graph: TrainingGraph) (hasBias: bool list) (gradients: torch.Tensor list) =
-        let rec go (layers: LayerNumbers list) biases (gradients: torch.Tensor list) =
-            match layers, biases, gradients with
-            | layer :: layers, true :: biases, weight :: bias :: rest ->
-                layer.WeightGradient <- TensorMemory.start weight
-                layer.BiasGradient <- TensorMemory.start bias
-                go layers biases rest
-            | layer :: layers, false :: biases, weight :: rest ->
-                layer.WeightGradient <- TensorMemory.start weight
-                go layers biases rest
-            | _ -> ()
-
-        go (List.ofSeq graph.Layers) hasBias gradients
+        for layer, weight, bias in byLayer graph hasBias gradients do
+            layer.WeightGradient <- TensorMemory.start weight
+            layer.BiasGradient <- startOf bias
 
 /// What `TrunkFunction` needs to know beside its tensors.
 [<NoEquality; NoComparison>]
