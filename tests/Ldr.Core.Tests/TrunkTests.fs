@@ -276,7 +276,7 @@ let private engineTests =
                 cascade (Some(Affine 16)) half, (48, 64, 48), "managed; torch for affine"
                 Architecture.Single Stage.VoxelMorph, (48, 64, 48), "torch, which alone trains voxelmorph"
             ] do
-            testCase expected (fun () ->
+            testCase $"{Architecture.describe architecture} on {size}: {expected}" (fun () ->
                 Expect.equal (TrainingEngine.describe torch.CPU architecture size) expected "what computes")
 
         testCase "torch, as asked for" (fun () ->
