@@ -95,15 +95,6 @@ let private bad name words (spoil: string -> (string * string) list) =
         let changes = spoil folder
         refused folder (register folder changes) words)
 
-/// Whether this process, and so its children, ignore SIGINT, as programs do that a script started in the background.
-let private ignoresInterrupts () =
-    let status = "/proc/self/status"
-
-    File.Exists status
-    && File.ReadLines status
-       |> Seq.tryFind _.StartsWith("SigIgn:")
-       |> Option.exists (fun line -> Convert.ToUInt64(line.Substring(7).Trim(), 16) &&& 2UL <> 0UL)
-
 /// The quickstart with so small scans that only its plumbing is tried.
 let tiny (output: string) =
     [

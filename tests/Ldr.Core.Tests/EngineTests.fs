@@ -284,7 +284,8 @@ let private pipeline =
                     let fixedScan, moving = scan 1 fixedGrid, scan 2 movingGrid
 
                     let theirs =
-                        libtorch.Predict(fixedScan, moving, Nullable(), null, CancellationToken.None)
+                        OwnKernels.without (fun () ->
+                            libtorch.Predict(fixedScan, moving, Nullable(), null, CancellationToken.None))
 
                     let ours =
                         predictor.Predict(fixedScan, moving, Nullable(), null, CancellationToken.None)

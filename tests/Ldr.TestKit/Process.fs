@@ -98,6 +98,15 @@ let interrupt (signal: string) (arguments: string list) (said: string) : Outcome
         ProcessorSeconds = processor
     }
 
+/// Whether this process, and so its children, ignore SIGINT, as programs do that a script started in the background.
+let ignoresInterrupts () =
+    let status = "/proc/self/status"
+
+    File.Exists status
+    && File.ReadLines status
+       |> Seq.tryFind _.StartsWith("SigIgn:")
+       |> Option.exists (fun line -> Convert.ToUInt64(line.Substring(7).Trim(), 16) &&& 2UL <> 0UL)
+
 /// Whether a program is installed.
 let has (program: string) =
     (Environment.GetEnvironmentVariable "PATH" |> string).Split Path.PathSeparator

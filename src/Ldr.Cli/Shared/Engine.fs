@@ -72,7 +72,7 @@ module Engine =
         (action: Registrar -> Result<'r, Error>)
         : Result<'r, Error> =
         match choice, StudentModel.Supports file.Metadata with
-        | TorchEngine, _ -> byTorch context path action
+        | TorchEngine, _ -> OwnKernels.without (fun () -> byTorch context path action)
         | Automatic, (false, kind) ->
             context.Speaker.Detail $"The managed engine does not run {kind}: libtorch computes."
             byTorch context path action

@@ -265,7 +265,14 @@ let private signals =
         for write in
             writes "large.nii"
             |> List.filter (fun w -> List.contains w.Name [ "moved.nii.gz"; "field.nhdr" ]) do
-            for signal in [ "TERM"; "INT"; "HUP"; "QUIT" ] do
+            for signal in
+                [
+                    "TERM"
+                    "HUP"
+                    "QUIT"
+                    if not (ignoresInterrupts ()) then
+                        "INT"
+                ] do
                 // On a busy machine a signal may come after the end: then once more.
                 let rec attempt left =
                     let code = signalled signal folder write
