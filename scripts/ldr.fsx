@@ -55,7 +55,7 @@ module Scripts =
             Batch = 1
             LearningRate = { LearningRate.standard with Initial = 2e-3 }
             Clip = Some 1.0
-            Loss = { LossWeights.standard with Smoothness = 0.6 }
+            Loss = { LossWeights.standard with Smoothness = 0.6; LogJacobian = 0.2 }
         }
 
     /// Few subjects, and few pairs that are scored.
