@@ -68,44 +68,88 @@ internal sealed unsafe class PackedFilter
     internal float* BiasOf(int block) => memory.At(bias) + ((nint)block * Lanes);
 }
 
-/// <summary>Where the weights of a filter go: every tap has a place in a packed filter, or none.</summary>
-internal sealed unsafe class FilterPacking<TLanes, TVector>(FilterShape shape)
-    where TLanes : struct, ILanes<TVector>
-    where TVector : struct
+/// <summary>
+/// Where the weights of a filter go: every tap has a place in a packed filter, or none. What does not depend on the width of
+/// vectors stands here, outside the kernels that are compiled at their first call.
+/// </summary>
+internal sealed unsafe class FilterPacking
 {
-    private readonly List<(PackedFilter Packed, int FirstLane)> targets = [];
-    private readonly (int Target, int Place)[] places = Enumerable.Repeat((-1, 0), shape.Taps).ToArray();
+    private readonly FilterShape shape;
+    private readonly int vector;
+    private readonly List<PackedFilter> targets = [];
+    private readonly List<int> firstLanes = [];
+    private readonly int[] targetOf;
+    private readonly int[] placeOf;
+
+    /// <summary>Nothing has a place yet.</summary>
+    /// <param name="shape">How the weights lie.</param>
+    /// <param name="vector">Lanes of a vector.</param>
+    internal FilterPacking(FilterShape shape, int vector)
+    {
+        this.shape = shape;
+        this.vector = vector;
+        targetOf = new int[shape.Taps];
+        placeOf = new int[shape.Taps];
+        targetOf.AsSpan().Fill(-1);
+    }
 
     /// <summary>A vector of outputs each.</summary>
-    internal int Chunks => (shape.Outputs + TLanes.Count - 1) / TLanes.Count;
+    internal int Chunks => (shape.Outputs + vector - 1) / vector;
+
+    /// <summary>The taps in their own order, or mirrored.</summary>
+    internal static int[] InOrder(int taps, bool mirrored)
+    {
+        int[] order = new int[taps];
+        for (int tap = 0; tap < taps; tap++)
+        {
+            order[tap] = mirrored ? taps - 1 - tap : tap;
+        }
+
+        return order;
+    }
 
     /// <summary>The taps of a packed filter, in the order of its places; a tap below 0 stays zero.</summary>
     internal void Add(PackedFilter packed, ReadOnlySpan<int> taps, int firstLane)
     {
-        targets.Add((packed, firstLane));
+        targets.Add(packed);
+        firstLanes.Add(firstLane);
         for (int place = 0; place < taps.Length; place++)
         {
             if (taps[place] >= 0)
             {
-                places[taps[place]] = (targets.Count - 1, place);
+                targetOf[taps[place]] = targets.Count - 1;
+                placeOf[taps[place]] = place;
             }
         }
     }
 
     /// <summary>Packs a vector of outputs.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal void Pack(int chunk, float* weights, float* bias)
+    internal void Pack<TLanes, TVector>(int chunk, float* weights, float* bias)
+        where TLanes : struct, ILanes<TVector>
+        where TVector : struct
     {
-        int first = chunk * TLanes.Count;
-        int lanes = Math.Min(TLanes.Count, shape.Outputs - first);
-        nint[] starts = StartsOf(first, bias, lanes);
-        nint step = targets[0].Packed.Lanes;
-        float* square = stackalloc float[TLanes.Count * TLanes.Count];
+        int first = chunk * vector;
+        int lanes = Math.Min(vector, shape.Outputs - first);
+        nint* starts = stackalloc nint[shape.Taps];
+        Locate(first, lanes, bias, starts);
         float* rows = weights + ((nint)first * shape.OutputStride);
-        int tap = 0;
+        int tap = lanes == vector ? shape.Taps / vector * vector : 0;
+        nint step = targets[0].Lanes;
+        PackVectors<TLanes, TVector>(shape, rows, starts, step, tap);
+        for (; tap < shape.Taps; tap++)
+        {
+            PackTap(rows + tap, lanes, (float*)starts[tap], step);
+        }
+    }
 
-        // Taps outside, inputs inside: every tap is written from its start to its end.
-        for (; lanes == TLanes.Count && tap <= shape.Taps - TLanes.Count; tap += TLanes.Count)
+    /// <summary>Taps outside, inputs inside: every tap is written from its start to its end.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void PackVectors<TLanes, TVector>(FilterShape shape, float* rows, nint* starts, nint step, int taps)
+        where TLanes : struct, ILanes<TVector>
+        where TVector : struct
+    {
+        float* square = stackalloc float[TLanes.Count * TLanes.Count];
+        for (int tap = 0; tap < taps; tap += TLanes.Count)
         {
             for (int input = 0; input < shape.Inputs; input++)
             {
@@ -120,44 +164,41 @@ internal sealed unsafe class FilterPacking<TLanes, TVector>(FilterShape shape)
                 }
             }
         }
+    }
 
-        for (; tap < shape.Taps; tap++)
+    private void PackTap(float* from, int lanes, float* to, nint step)
+    {
+        for (int input = 0; input < shape.Inputs && to != null; input++, from += shape.InputStride, to += step)
         {
-            for (int input = 0; input < shape.Inputs && starts[tap] != 0; input++)
+            for (int lane = 0; lane < lanes; lane++)
             {
-                float* from = rows + ((nint)input * shape.InputStride) + tap;
-                for (int lane = 0; lane < lanes; lane++)
-                {
-                    ((float*)starts[tap])[(input * step) + lane] = from[(nint)lane * shape.OutputStride];
-                }
+                to[lane] = from[(nint)lane * shape.OutputStride];
             }
         }
     }
 
     /// <summary>Where the weights of every tap go, for the outputs from the first on; their biases are written.</summary>
-    private nint[] StartsOf(int first, float* bias, int lanes)
+    private void Locate(int first, int lanes, float* bias, nint* starts)
     {
-        nint[] starts = new nint[shape.Taps];
-        for (int tap = 0; tap < starts.Length; tap++)
+        for (int tap = 0; tap < shape.Taps; tap++)
         {
-            (int target, int place) = places[tap];
-            if (target >= 0)
+            starts[tap] = 0;
+            if (targetOf[tap] >= 0)
             {
-                (PackedFilter packed, int firstLane) = targets[target];
-                int lane = firstLane + first;
+                PackedFilter packed = targets[targetOf[tap]];
+                int lane = firstLanes[targetOf[tap]] + first;
                 starts[tap] = (nint)(packed.WeightsOf(lane / packed.Lanes)
-                    + ((nint)place * shape.Inputs * packed.Lanes) + (lane % packed.Lanes));
+                    + ((nint)placeOf[tap] * shape.Inputs * packed.Lanes) + (lane % packed.Lanes));
             }
         }
 
-        foreach ((PackedFilter packed, int firstLane) in targets)
+        for (int target = 0; target < targets.Count; target++)
         {
-            for (int lane = firstLane + first; lane < firstLane + first + lanes; lane++)
+            float* biases = targets[target].BiasOf(0) + firstLanes[target] + first;
+            for (int lane = 0; lane < lanes; lane++)
             {
-                packed.BiasOf(0)[lane] = bias == null ? 0 : bias[lane - firstLane];
+                biases[lane] = bias == null ? 0 : bias[first + lane];
             }
         }
-
-        return starts;
     }
 }

@@ -19,7 +19,7 @@ internal sealed unsafe class PairConvolution<TLanes, TVector> : FilteredOperatio
     private readonly (int X, int Y, int Z) before;
     private readonly FeatureMap output;
     private readonly PackedFilter packed;
-    private readonly FilterPacking<TLanes, TVector> packing;
+    private readonly FilterPacking packing;
     private readonly Activation activation;
     private readonly int outputs;
     private readonly int side;
@@ -56,8 +56,8 @@ internal sealed unsafe class PairConvolution<TLanes, TVector> : FilteredOperatio
         side = shape.Side;
         narrow = TLanes.ManyRegisters && outputs <= TLanes.Count;
         packed = new PackedFilter(narrow ? TLanes.Count : 2 * TLanes.Count, outputs, 2 * shape.Taps);
-        packing = new FilterPacking<TLanes, TVector>(shape);
-        packing.Add(packed, Enumerable.Range(0, shape.Taps).ToArray(), 0);
+        packing = new FilterPacking(shape, TLanes.Count);
+        packing.Add(packed, FilterPacking.InOrder(shape.Taps, mirrored: false), 0);
         Row = ((2 * RowVoxels) + 15) & ~15;
         runs = new nint[side * side];
         for (int i = 0; i < runs.Length; i++)
@@ -90,7 +90,7 @@ internal sealed unsafe class PairConvolution<TLanes, TVector> : FilteredOperatio
     private nint Plane => Rows * Row;
 
     /// <inheritdoc/>
-    internal override void Pack(int chunk, float* weights, float* bias) => packing.Pack(chunk, weights, bias);
+    internal override void Pack(int chunk, float* weights, float* bias) => packing.Pack<TLanes, TVector>(chunk, weights, bias);
 
     /// <inheritdoc/>
     [SkipLocalsInit]

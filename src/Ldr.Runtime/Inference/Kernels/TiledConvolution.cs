@@ -23,7 +23,7 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : FilteredOperati
     private readonly FeatureMap input;
     private readonly FeatureMap output;
     private readonly Phase[] phases;
-    private readonly FilterPacking<TLanes, TVector> packing;
+    private readonly FilterPacking packing;
     private readonly Ending ending;
     private readonly int inputStep;
     private readonly int outputStep;
@@ -36,7 +36,7 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : FilteredOperati
         FeatureMap output,
         (int Input, int Output) steps,
         Phase[] phases,
-        FilterPacking<TLanes, TVector> packing,
+        FilterPacking packing,
         Ending ending,
         double flops)
     {
@@ -95,8 +95,8 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : FilteredOperati
         }
 
         PackedFilter packed = new(2 * TLanes.Count, shape.Outputs, shape.Taps * shape.Inputs);
-        FilterPacking<TLanes, TVector> packing = new(shape);
-        packing.Add(packed, Enumerable.Range(0, shape.Taps).Select(tap => mirrored ? shape.Taps - 1 - tap : tap).ToArray(), 0);
+        FilterPacking packing = new(shape, TLanes.Count);
+        packing.Add(packed, FilterPacking.InOrder(shape.Taps, mirrored), 0);
         Phase phase = new(
             (output.Nx, output.Ny, output.Nz),
             input.Offset(-1, -1, -1) + firstInput,
@@ -119,12 +119,16 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : FilteredOperati
     {
         bool pairs = shape.Outputs <= TLanes.Count;
         bool dense = shape.Inputs == input.Channels;
+        nint far = input.Plane;
         nint[] runs = dense
-            ? [0, input.Row, input.Plane, input.Plane + input.Row]
-            : [.. Enumerable.Range(0, 8).Select(i =>
-                (i / 4 * input.Plane) + (i / 2 % 2 * input.Row) + ((nint)(i % 2) * input.Channels))];
+            ? [0, input.Row, far, far + input.Row]
+            :
+            [
+                0, input.Channels, input.Row, input.Row + input.Channels,
+                far, far + input.Channels, far + input.Row, far + input.Row + input.Channels,
+            ];
         int length = 8 * shape.Inputs;
-        FilterPacking<TLanes, TVector> packing = new(shape);
+        FilterPacking packing = new(shape, TLanes.Count);
         List<Phase> phases = [];
         for (int phase = 0; phase < (pairs ? 4 : 8); phase++)
         {
@@ -161,7 +165,7 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : FilteredOperati
         new(Name, from, to, (inputStep, outputStep), phases, packing, then, Flops);
 
     /// <inheritdoc/>
-    internal override void Pack(int chunk, float* weights, float* bias) => packing.Pack(chunk, weights, bias);
+    internal override void Pack(int chunk, float* weights, float* bias) => packing.Pack<TLanes, TVector>(chunk, weights, bias);
 
     /// <inheritdoc/>
     [SkipLocalsInit]
