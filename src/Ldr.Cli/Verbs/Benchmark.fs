@@ -55,7 +55,7 @@ type private Options =
     }
 
 /// Which training is timed.
-type private TrainingOptions =
+type private StepOptions =
     {
         Training: string
         Experiment: string
@@ -84,11 +84,16 @@ let private student (name: StudentName option) : Architecture =
     | None -> Stage.Ldr StudentWidths.slim
     |> Architecture.Single
 
+let private rounds (r: ParseResults<Arguments>) : Result<int, string> =
+    let rounds = r.GetResult(Rounds, 15)
+
+    Usage.refuseIf (rounds < 1) "--rounds: give a whole number above 0"
+    |> Result.map (fun () -> rounds)
+
 let private options (r: ParseResults<Arguments>) : Result<Options, string> =
     result {
         let! size = size (r.GetResult(Size, "128"))
-        let rounds = r.GetResult(Rounds, 15)
-        do! Usage.refuseIf (rounds < 1) "--rounds: give a whole number above 0"
+        let! rounds = rounds r
 
         return
             {
@@ -125,7 +130,7 @@ let private measure (o: Options) (threads: int option) (folder: string) (model: 
 /// The architecture of a teacher that is asked at every step: of an earlier training, or of a model.
 let private teacher
     (experiment: Experiment)
-    (training: Ldr.TrainingOptions)
+    (training: TrainingOptions)
     : Result<Architecture option, Error> =
     match training.Distillation with
     | Some { Teacher = name } when name <> KnownPairs.teacher ->
@@ -134,7 +139,7 @@ let private teacher
         | None -> ModelFile.inspect name |> Result.map (fun (card, _) -> Some card.Architecture)
     | _ -> Ok None
 
-let private runTraining (o: TrainingOptions) (context: Context) =
+let private runTraining (o: StepOptions) (context: Context) =
     result {
         let! experiment = Experiment.read o.Experiment o.Assignments
 
@@ -178,10 +183,8 @@ let private call (r: ParseResults<Arguments>) : Result<Context -> Result<Said, E
     match r.TryGetResult Training with
     | None -> options r |> Result.map run
     | Some training ->
-        let rounds = r.GetResult(Rounds, 15)
-
-        Usage.refuseIf (rounds < 1) "--rounds: give a whole number above 0"
-        |> Result.map (fun () ->
+        rounds r
+        |> Result.map (fun rounds ->
             runTraining
                 {
                     Training = training

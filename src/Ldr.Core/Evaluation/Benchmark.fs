@@ -64,7 +64,7 @@ type Measured =
     }
 
 module Benchmark =
-    let private timed (action: unit -> unit) =
+    let internal timed (action: unit -> unit) =
         let start = Stopwatch.GetTimestamp()
         action ()
         Stopwatch.GetElapsedTime(start).TotalMilliseconds
@@ -221,11 +221,11 @@ module Benchmark =
 
         times |> List.transpose |> List.map Statistics.median
 
-    /// Every layer: its name, its median milliseconds, its operations in billions.
-    let private layersOf (bench: Bench) : (string * float * float) list =
-        let profiles =
-            [ for _ in 1 .. bench.Setting.Rounds -> bench.Profile() |> Array.ofSeq ]
-
+    /// Every layer of several profiles: its name, the typical of its milliseconds, its operations in billions.
+    let internal layersOf
+        (typical: float list -> float)
+        (profiles: struct (string * float * float)[] list)
+        : (string * float * float) list =
         [
             for i, struct (name, _, operations) in Array.indexed profiles.Head do
                 let time =
@@ -233,10 +233,22 @@ module Benchmark =
                     |> List.map (fun p ->
                         let struct (_, ms, _) = p[i]
                         ms)
-                    |> Statistics.median
+                    |> typical
 
                 name, time, operations / 1e9
         ]
+
+    /// The side of the matrices whose product is a measure of the machine.
+    let private gemmSide = 2048L
+
+    /// Something that multiplies two of them.
+    let internal gemm () : unit -> unit =
+        let a, b = torch.rand (gemmSide, gemmSide), torch.rand (gemmSide, gemmSide)
+        fun () -> torch.mm(a, b).Dispose()
+
+    /// Its rate by its milliseconds, GFLOP/s.
+    let internal gemmRate (milliseconds: float) =
+        2.0 * float gemmSide ** 3.0 / milliseconds / 1e6
 
     let private timing (times: float list) =
         {
@@ -257,7 +269,7 @@ module Benchmark =
         let f = Bridge.toTensor torch.CPU shape bench.Fixed.Values
         let m = Bridge.toTensor torch.CPU shape bench.Moving.Values
         let ownField = OwnKernels.without(fun () -> theirs.Predict(f, m)).Field
-        let a, b = torch.rand (2048L, 2048L), torch.rand (2048L, 2048L)
+        let multiply = gemm ()
 
         let quietly (action: unit -> unit) () =
             NativeCalls.protect (fun () ->
@@ -266,7 +278,7 @@ module Benchmark =
 
         let predicting = quietly (fun () -> theirs.Predict(f, m) |> ignore)
         let warping = quietly (fun () -> Field.warp ownField m |> ignore)
-        let multiplying = quietly (fun () -> torch.mm (a, b) |> ignore)
+        let multiplying = quietly multiply
 
         let times =
             managedActions bench @ [ predicting; warping; multiplying ]
@@ -283,7 +295,7 @@ module Benchmark =
                     Warp = times[4]
                     Together = times[3]
                 }
-            GemmGflops = 2.0 * 2048.0 ** 3.0 / times[5] / 1e6
+            GemmGflops = gemmRate times[5]
             FieldDifference = worst bench.Field.Vectors (Bridge.toArray prediction.Field)
             MovedDifference = worst bench.Moved.Values (Bridge.toArray prediction.Moved)
             ProcessMs = nan
@@ -328,7 +340,10 @@ module Benchmark =
             else
                 managedActions bench |> medians setting.Rounds |> timing, None
 
-        let layers = layersOf bench
+        let layers =
+            [ for _ in 1 .. setting.Rounds -> bench.Profile() |> Array.ofSeq ]
+            |> layersOf Statistics.median
+
         let processes = processes bench
         let card = ModelFile.inspect setting.Model |> Error.orRaise |> fst
 

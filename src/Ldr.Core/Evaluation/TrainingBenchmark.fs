@@ -3,7 +3,6 @@ namespace Ldr
 open System
 open System.Diagnostics
 open System.Globalization
-open System.IO
 open System.Text.Json.Nodes
 open System.Threading
 open FSharp.NativeInterop
@@ -59,10 +58,6 @@ module TrainingBenchmark =
             "optimiser", StepPart.Optimiser
         ]
 
-    let private median (values: float seq) =
-        let sorted = values |> Seq.sort |> Array.ofSeq
-        sorted[sorted.Length / 2]
-
     let private job (setting: TrainingBenchmarkSetting) (set: TrainingSet) : TrainingJob =
         {
             Options = setting.Training
@@ -89,9 +84,7 @@ module TrainingBenchmark =
             |> Error.orRaise
 
         let measured (step: int -> Result<Metrics, Error>) index =
-            let start = Stopwatch.GetTimestamp()
-            step index |> Error.orRaise |> ignore
-            Stopwatch.GetElapsedTime(start).TotalMilliseconds
+            Benchmark.timed (fun () -> step index |> Error.orRaise |> ignore)
 
         let own, ownClock = stepper ()
         let theirs, theirClock = OwnKernels.without stepper
@@ -116,11 +109,11 @@ module TrainingBenchmark =
 
         let summary (steps: (float * float list) list) : EngineSteps =
             {
-                Milliseconds = median (List.map fst steps)
+                Milliseconds = Statistics.median (List.map fst steps)
                 Parts =
                     [
                         for index, (name, _) in List.indexed parts do
-                            name, median (steps |> List.map (fun (_, parts) -> parts[index]))
+                            name, Statistics.median (steps |> List.map (fun (_, parts) -> parts[index]))
                     ]
             }
 
@@ -158,45 +151,26 @@ module TrainingBenchmark =
                 [ for parameter in network.parameters () -> parameter :> torch.Tensor ]
 
             let gradients = parameters |> List.map torch.empty_like
-            let graph = TrunkGraphs.rent trunk shape
-            let hasBias = TrunkGraphs.biases half
-            TrunkGraphs.lend graph hasBias parameters
-            TrunkGraphs.lendGradients graph hasBias gradients
+            use graph = TrunkGraphs.rent trunk shape
+            TrunkGraphs.lend graph parameters
+            TrunkGraphs.lendGradients graph gradients
             let pairs, ofPairs = torch.rand shape, torch.empty shape
             let result = torch.empty (TrunkGraphs.resultShape trunk shape)
 
-            let runs =
-                [
-                    for _ in 1..8 do
-                        let profile = Collections.Generic.List()
-                        graph.Profile <- profile
-                        graph.Forward(TensorMemory.start pairs, TensorMemory.start result, setting.Threads)
-                        graph.Backward(TensorMemory.start result, TensorMemory.start ofPairs, setting.Threads)
-                        List.ofSeq profile
-                ]
-
-            graph.Dispose()
-
             [
-                for index, struct (name, _, operations) in List.indexed runs.Head do
-                    let fastest =
-                        runs
-                        |> List.map (fun run -> let struct (_, ms, _) = run[index] in ms)
-                        |> List.min
-
-                    name, fastest, operations / 1e9
+                for _ in 1..8 do
+                    let profile = Collections.Generic.List()
+                    graph.Profile <- profile
+                    graph.Forward(TensorMemory.start pairs, TensorMemory.start result, setting.Threads)
+                    graph.Backward(TensorMemory.start result, TensorMemory.start ofPairs, setting.Threads)
+                    Array.ofSeq profile
             ]
+            |> Benchmark.layersOf List.min
 
-    let private gemm () =
+    let private gemmGflops () =
         use _ = torch.NewDisposeScope()
-        let a, b = torch.rand (2048L, 2048L), torch.rand (2048L, 2048L)
-
-        let once () =
-            let start = Stopwatch.GetTimestamp()
-            torch.matmul(a, b).Dispose()
-            2.0 * Math.Pow(2048.0, 3.0) / Stopwatch.GetElapsedTime(start).TotalSeconds / 1e9
-
-        [ for _ in 1..7 -> once () ] |> List.max
+        let multiply = Benchmark.gemm ()
+        [ for _ in 1..7 -> Benchmark.gemmRate (Benchmark.timed multiply) ] |> List.max
 
     /// Times the steps of a training by both engines in one process.
     let run (setting: TrainingBenchmarkSetting) : Result<TrainingMeasured, Error> =
@@ -218,7 +192,7 @@ module TrainingBenchmark =
                     Managed = managed
                     Torch = torch'
                     Gflop = 6.0 * macs * float batch / 1e9
-                    GemmGflops = gemm ()
+                    GemmGflops = gemmGflops ()
                     Layers = layers setting
                     PeakMb = float own.PeakWorkingSet64 / 1e6
                 }

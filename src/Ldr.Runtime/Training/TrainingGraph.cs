@@ -26,6 +26,11 @@ internal sealed unsafe class TrainingGraph : IDisposable
 
     private TrainingGraph(int samples, (int X, int Y, int Z) size, (int X, int Y, int Z) outputSize, int outputChannels)
     {
+        if (size.X % 16 != 0 || size.Y % 16 != 0 || size.Z % 16 != 0)
+        {
+            throw new ArgumentException("sides must be multiples of 16", nameof(size));
+        }
+
         this.outputChannels = outputChannels;
         inputs = Make(size);
         inputGradients = Make(size);
@@ -51,11 +56,6 @@ internal sealed unsafe class TrainingGraph : IDisposable
     /// <param name="size">Multiples of 16.</param>
     internal static TrainingGraph Stage(int[] encoder, int[] decoder, bool half, int samples, (int X, int Y, int Z) size)
     {
-        if (size.X % 16 != 0 || size.Y % 16 != 0 || size.Z % 16 != 0)
-        {
-            throw new ArgumentException("sides must be multiples of 16", nameof(size));
-        }
-
         TrainingGraph graph = new(samples, size, half ? (size.X / 2, size.Y / 2, size.Z / 2) : size, 3);
         graph.Build(new StageLayers(encoder, decoder, half), null, size);
         return graph;
@@ -70,11 +70,6 @@ internal sealed unsafe class TrainingGraph : IDisposable
     /// <param name="size">Multiples of 16.</param>
     internal static TrainingGraph AffineLight(int channels, int samples, (int X, int Y, int Z) size)
     {
-        if (size.X % 16 != 0 || size.Y % 16 != 0 || size.Z % 16 != 0)
-        {
-            throw new ArgumentException("sides must be multiples of 16", nameof(size));
-        }
-
         TrainingGraph graph = new(samples, size, (size.X / 16, size.Y / 16, size.Z / 16), 8 * channels);
         graph.Build(null, channels, size);
         return graph;
@@ -190,8 +185,10 @@ internal sealed unsafe class TrainingGraph : IDisposable
     private sealed record StageLayers(int[] Encoder, int[] Decoder, bool Half);
 
     /// <summary>A layer's maps of all samples, and the gradients of them.</summary>
-    private sealed record Level(FeatureMap[] Values, FeatureMap[] Gradients, int Channels)
+    private sealed record Level(FeatureMap[] Values, FeatureMap[] Gradients)
     {
+        internal int Channels => Values[0].Channels;
+
         internal Channels[] SomeValues(int first, int count) => [.. Values.Select(map => new Channels(map, first, count))];
 
         internal Channels[] SomeGradients(int first, int count) => [.. Gradients.Select(map => new Channels(map, first, count))];
@@ -268,7 +265,7 @@ internal sealed unsafe class TrainingGraph : IDisposable
         private Level NewLevel(int reduction, int channels)
         {
             FeatureMap[] Maps() => [.. Enumerable.Range(0, samples).Select(_ => NewMap(reduction, channels))];
-            return new Level(Maps(), Maps(), channels);
+            return new Level(Maps(), Maps());
         }
 
         private FeatureMap NewMap(int reduction, int channels) =>
@@ -276,9 +273,9 @@ internal sealed unsafe class TrainingGraph : IDisposable
 
         private Together All(Func<int, Operation> make) => new([.. Enumerable.Range(0, samples).Select(make)]);
 
-        private LayerNumbers NewLayer()
+        private LayerNumbers NewLayer(bool hasBias)
         {
-            LayerNumbers numbers = new();
+            LayerNumbers numbers = new(hasBias);
             graph.layers.Add(numbers);
             return numbers;
         }
@@ -326,7 +323,7 @@ internal sealed unsafe class TrainingGraph : IDisposable
         /// <summary>The first convolution; of a stage, the way back to the images too.</summary>
         private void First(FeatureMap[] pairs, Level to, FilterShape shape, Activation activation, bool stage)
         {
-            LayerNumbers numbers = NewLayer();
+            LayerNumbers numbers = NewLayer(hasBias: true);
             Forward("conv1", shape, numbers, pairs, to.Values, activation);
             Channels[] gradients = to.SomeGradients(0, shape.Outputs);
             stepsBack.Add([
@@ -344,7 +341,7 @@ internal sealed unsafe class TrainingGraph : IDisposable
 
         private void Down(string name, Level from, Level to, FilterShape shape, Activation activation, bool adds)
         {
-            LayerNumbers numbers = NewLayer();
+            LayerNumbers numbers = NewLayer(hasBias: true);
             Forward(name, shape, numbers, from.Values, to.Values, activation);
             TiledConvolution<TLanes, TVector> back = TiledConvolution<TLanes, TVector>.Doubling(
                 $"{name}, back", shape.Back, to.Gradients[0], 0, from.Gradients[0], 0, Back(0));
@@ -360,7 +357,7 @@ internal sealed unsafe class TrainingGraph : IDisposable
         /// <summary>A transposed convolution: behind the skip's channels of the larger maps.</summary>
         private void Up(string name, Level from, Level to, FilterShape shape)
         {
-            LayerNumbers numbers = NewLayer();
+            LayerNumbers numbers = NewLayer(hasBias: false);
             int skip = to.Channels - shape.Outputs;
             TiledConvolution<TLanes, TVector> doubling = TiledConvolution<TLanes, TVector>.Doubling(
                 name, shape, from.Values[0], 0, to.Values[0], skip, Activation.Relu);
@@ -386,7 +383,7 @@ internal sealed unsafe class TrainingGraph : IDisposable
 
         private void HalfFlow(Level half)
         {
-            LayerNumbers numbers = NewLayer();
+            LayerNumbers numbers = NewLayer(hasBias: true);
             FilterShape shape = FilterShape.Convolution(half.Channels, 3, 3);
             HalfFlowHead<TLanes, TVector> head = new("flow", shape, half.Values[0], null, graph.outputs[0], 1);
             packForward.Of(head, numbers);
@@ -400,7 +397,7 @@ internal sealed unsafe class TrainingGraph : IDisposable
 
         private void FullFlow(Level half)
         {
-            LayerNumbers numbers = NewLayer();
+            LayerNumbers numbers = NewLayer(hasBias: false);
             FilterShape shape = FilterShape.Transposed(half.Channels, 3, 4);
             FlowHead<TLanes, TVector> head = new("flow", shape, half.Values[0], null, graph.outputs[0], (0, 0, 0));
             packForward.Of(head, numbers);
