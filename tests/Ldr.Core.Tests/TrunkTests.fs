@@ -144,6 +144,29 @@ let private kernelTests =
                         [ false; true; false ]
                         [ image 3 shape; image 4 shape; weights ]))
 
+        for shape in [ [ 2L; 1L; 12L; 14L; 18L ]; [ 1L; 1L; 3L; 5L; 7L ]; [ 3L; 1L; 32L; 33L; 35L ] ] do
+            testCase
+                $"correlation is libtorch's, {shape}"
+                (scoped (fun () ->
+                    let weights = (image 5 shape).round()
+
+                    agrees
+                        1e-4
+                        (fun i -> Similarity.correlation (Some i[2]) i[0] i[1])
+                        [ false; true; false ]
+                        [ image 3 shape; image 4 shape; weights ]))
+
+        testCase
+            "the correlation of flat images is 0, and so is its gradient"
+            (scoped (fun () ->
+                let shape = [ 2L; 1L; 6L; 7L; 8L ]
+                let moved = (torch.ones (Array.ofList shape) * 3.0).requires_grad_ true
+                let weights = torch.ones (Array.ofList shape)
+                let correlation = Similarity.correlation (Some weights) (image 3 shape) moved
+                correlation.sum().backward()
+                Expect.allEqual (numbers correlation) 0.0 "correlation"
+                Expect.allEqual (numbers (nonNull moved.grad)) 0.0 "gradient"))
+
         testCase
             "Adam moves as libtorch's does"
             (scoped (fun () ->
