@@ -20,19 +20,17 @@ internal static class PairPicture
     internal static void Write(RegistrationResult result, string path, int threads)
     {
         DisplayGrid display = new(result.Fixed.Grid, MostVoxels);
-        Volume fixedScan = display.Mean(result.Fixed, threads);
-        (int X, int Y, int Z) middle = Middle(fixedScan);
+        byte[] fixedScan = Grey(display.Mean(result.Fixed, threads));
+        (int X, int Y, int Z) middle = Middle(fixedScan, display.Grid);
         byte[] pixels = new byte[3 * Side * 2 * Side];
-        Draw(fixedScan, middle, pixels, 0);
-        Draw(display.Mean(result.Moved, threads), middle, pixels, Side);
+        Draw(fixedScan, display.Grid, middle, pixels, 0);
+        Draw(Grey(display.Mean(result.Moved, threads)), display.Grid, middle, pixels, Side);
         AtomicFile.Write(path, stream => PngFile.Write(stream, pixels, 3 * Side));
     }
 
     /// <summary>The centre of gravity of what is brighter than the mean of the window.</summary>
-    private static (int X, int Y, int Z) Middle(Volume scan)
+    private static (int X, int Y, int Z) Middle(byte[] values, Grid grid)
     {
-        byte[] values = Grey(scan);
-        Grid grid = scan.Grid;
         double x = 0, y = 0, z = 0, count = 0;
         for (int i = 0; i < values.Length; i++)
         {
@@ -56,10 +54,8 @@ internal static class PairPicture
         return PackedImage.Quantise(scan, low, high);
     }
 
-    private static void Draw(Volume scan, (int X, int Y, int Z) middle, byte[] pixels, int top)
+    private static void Draw(byte[] values, Grid grid, (int X, int Y, int Z) middle, byte[] pixels, int top)
     {
-        Grid grid = scan.Grid;
-        byte[] values = Grey(scan);
         (double sx, double sy, double sz) = grid.Spacing;
 
         // Pixels are as large in all planes.
