@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Ldr.Runtime.Geometry;
 using Ldr.Runtime.Registration.Quality;
 
 namespace Ldr.Runtime.Groups;
@@ -15,7 +16,7 @@ public sealed record GroupRow
 
     /// <summary>The keys of the numbers of a pair, in the order of a table.</summary>
     public static IReadOnlyList<string> NumberKeys { get; } =
-        [.. QualityNumbers.Keys, "dice_before", "dice", "tre_before_mm", "tre_mm", "inverse_residual_mean_mm", "inverse_residual_max_mm"];
+        [.. QualityNumbers.Keys, "dice_before", "dice", "tre_before_mm", "tre_mm", "inverse_residual_mean_mm", "inverse_residual_max_mm", "log_volume_ratio"];
 
     /// <summary>The pair's name.</summary>
     public required string Id { get; init; }
@@ -37,6 +38,9 @@ public sealed record GroupRow
 
     /// <summary>The name of its result's file.</summary>
     public required string Result { get; init; }
+
+    /// <summary>The moved scan in very few voxels; null where there is none.</summary>
+    internal CoarseScan? Coarse { get; init; }
 
     /// <summary>Reads all results below a cohort's folder, in the order of their names.</summary>
     /// <param name="output">The cohort's folder.</param>
@@ -87,7 +91,25 @@ public sealed record GroupRow
             Files = FileKeys.Select(key => (Key: key, Name: Text(root, key))).Where(pair => pair.Name is not null)
                 .ToDictionary(pair => pair.Key, pair => pair.Name!),
             Result = Path.GetFileName(file),
+            Coarse = CoarseOf(root),
         };
+    }
+
+    private static CoarseScan? CoarseOf(JsonElement root)
+    {
+        if (!(root.TryGetProperty("inputs", out JsonElement inputs) && inputs.TryGetProperty("fixed", out JsonElement scan)
+            && Text(scan, "sha256") is string digest
+            && root.TryGetProperty("coarse", out JsonElement coarse) && coarse.ValueKind == JsonValueKind.Object
+            && coarse.TryGetProperty("size", out JsonElement size) && size.ValueKind == JsonValueKind.Array
+            && coarse.TryGetProperty("values", out JsonElement values) && values.TryGetBytesFromBase64(out byte[]? bytes)))
+        {
+            return null;
+        }
+
+        int[] sides = [.. size.EnumerateArray().Select(side => side.TryGetInt32(out int n) ? n : 0)];
+        return sides.Length == 3 && bytes.Length > 0 && (long)sides[0] * sides[1] * sides[2] == bytes.Length
+            ? new CoarseScan(digest, sides[0], sides[1], sides[2], bytes)
+            : null;
     }
 
     private static Dictionary<string, double> NumbersOf(JsonElement root)
@@ -101,6 +123,13 @@ public sealed record GroupRow
             {
                 numbers[key] = value.GetDouble();
             }
+        }
+
+        if (root.TryGetProperty("affine", out JsonElement affine) && affine.ValueKind == JsonValueKind.Array && affine.GetArrayLength() == 12
+            && affine.EnumerateArray().All(entry => entry.ValueKind == JsonValueKind.Number))
+        {
+            double factor = Math.Abs(Affine.FromRows([.. affine.EnumerateArray().Select(entry => entry.GetDouble())]).Determinant);
+            numbers["log_volume_ratio"] = Math.Log(Math.Max(factor, 1e-12));
         }
 
         return numbers;

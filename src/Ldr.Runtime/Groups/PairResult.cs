@@ -1,8 +1,10 @@
 using System.Text.Json;
 using Ldr.Runtime.Formats;
+using Ldr.Runtime.Geometry;
 using Ldr.Runtime.Metrics;
 using Ldr.Runtime.Registration;
 using Ldr.Runtime.Registration.Quality;
+using Ldr.Runtime.Reports;
 using Ldr.Runtime.Transforms;
 
 namespace Ldr.Runtime.Groups;
@@ -60,6 +62,11 @@ internal static class PairResult
         json.WriteBoolean("network_left_out", result.NetworkLeftOut);
         json.Numbers("affine", result.Initial.ToRows());
         Stages(json, result);
+        (Grid coarse, byte[] values) = PairPicture.Coarse(result, 1);
+        json.WriteStartObject("coarse");
+        json.Numbers("size", [coarse.Nx, coarse.Ny, coarse.Nz]);
+        json.WriteBase64String("values", values);
+        json.WriteEndObject();
         json.WriteStartObject("inputs");
         foreach ((string role, string file, string digest) in found.Inputs)
         {

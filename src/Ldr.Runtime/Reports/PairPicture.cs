@@ -15,6 +15,8 @@ internal static class PairPicture
 
     private const double MostVoxels = 2_000_000;
 
+    private const double CoarseVoxels = 2_000;
+
     /// <summary>Writes it as PNG, atomically.</summary>
     /// <exception cref="InvalidFileException">The file cannot be written there.</exception>
     internal static void Write(RegistrationResult result, string path, int threads)
@@ -26,6 +28,13 @@ internal static class PairPicture
         Draw(fixedScan, display.Grid, middle, pixels, 0);
         Draw(Grey(display.Mean(result.Moved, threads)), display.Grid, middle, pixels, Side);
         AtomicFile.Write(path, stream => PngFile.Write(stream, pixels, 3 * Side));
+    }
+
+    /// <summary>The moved scan in about two thousand voxels, as bytes: what a group's scans are compared by.</summary>
+    internal static (Grid Grid, byte[] Values) Coarse(RegistrationResult result, int threads)
+    {
+        DisplayGrid display = new(result.Fixed.Grid, CoarseVoxels);
+        return (display.Grid, Grey(display.Mean(result.Moved, threads)));
     }
 
     /// <summary>The centre of gravity of what is brighter than the mean of the window.</summary>

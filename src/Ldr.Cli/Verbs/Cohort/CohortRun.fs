@@ -154,14 +154,16 @@ let group (output: string) (context: Context) : Result<Said, Error> =
         if not (Directory.Exists output) then
             raise (InvalidFileException(output, "does not exist", "name the folder of a cohort"))
 
-        let rows = GroupPage.Write(output, Shell.command context.CommandLine)
+        let rows =
+            [ for pair in GroupPage.Write(output, Shell.command context.CommandLine).Pairs -> pair.Row ]
+
         let isUnusable (row: GroupRow) = row.Verdict = GroupRow.Unusable
 
         CohortSaid.said
             {
-                Pairs = rows.Count
+                Pairs = rows.Length
                 Done = 0
-                Skipped = rows |> Seq.filter (isUnusable >> not) |> Seq.length
+                Skipped = rows |> List.filter (isUnusable >> not) |> List.length
                 Failed = [ for row in rows do if row.Verdict = "failed" then row.Id ]
                 Unusable = [ for row in rows do if isUnusable row then row.Id, String.concat "; " row.Reasons ]
                 Seconds = clock.Elapsed.TotalSeconds
