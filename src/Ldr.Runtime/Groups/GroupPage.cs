@@ -79,6 +79,7 @@ public static class GroupPage
                 json.WriteString("words", usual.Measure.Words);
                 json.WriteString("bad", usual.Measure.Suspicious.ToString().ToLowerInvariant());
                 json.WriteNumber("median", usual.Median);
+                json.WriteNumber("deviation", Math.Max(usual.Deviation, usual.Measure.Least));
                 json.WriteEndObject();
             }
 
@@ -105,7 +106,13 @@ public static class GroupPage
         json.WriteStringValue(row.Verdict);
         Number(json, pair.Score, 1);
         json.WriteStringValue(pair.Reason);
-        json.WriteStringValue(row.Verdict == GroupRow.Unusable ? string.Empty : string.Join("; ", row.Reasons));
+        json.WriteStartArray();
+        foreach (string reason in row.Verdict == GroupRow.Unusable ? [] : row.Reasons)
+        {
+            json.WriteStringValue(reason);
+        }
+
+        json.WriteEndArray();
         json.WriteStringValue(row.Files.GetValueOrDefault("picture"));
         json.WriteStringValue(row.Files.GetValueOrDefault("report"));
         json.WriteStringValue(row.Result);

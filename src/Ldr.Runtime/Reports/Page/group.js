@@ -45,7 +45,7 @@
     who.append(link(pair[FOLDER], pair[RESULT], "numbers"));
     text.append(who);
     if (pair[REASON]) text.append(make("p", "reason", pair[REASON]));
-    if (pair[REASONS]) text.append(make("p", "reason", "Verdict: " + pair[REASONS]));
+    if (pair[REASONS].length) text.append(make("p", "reason", "Verdict: " + pair[REASONS].slice(0, 2).join("; ") + (pair[REASONS].length > 2 ? `; and ${pair[REASONS].length - 2} more` : "")));
     if (pair[VERDICT] !== "unusable") {
       const values = make("p", "values");
       measures.forEach((measure, i) => {
@@ -82,7 +82,7 @@
   const update = () => {
     const words = byId("find").value.toLowerCase().split(/\s+/).filter(word => word);
     state.shown = pairs.filter(pair => (state.verdict === "all" || pair[VERDICT] === state.verdict)
-      && words.every(word => pair[ID].toLowerCase().includes(word) || pair[REASON].toLowerCase().includes(word) || pair[REASONS].toLowerCase().includes(word)));
+      && words.every(word => pair[ID].toLowerCase().includes(word) || pair[REASON].toLowerCase().includes(word) || pair[REASONS].join(" ").toLowerCase().includes(word)));
     const way = state.turned ? -1 : 1;
     const keyed = state.shown.map(pair => [order(pair), pair]);
     keyed.sort(([a, p], [b, q]) => {
@@ -105,17 +105,21 @@
     button.type = "button";
     button.dataset.measure = i;
     button.title = measure.words;
-    let [from, to] = [values[0], values[values.length - 1]];
+    // What lies farther off than twelve deviations would squeeze all others together: it is counted in the outermost bar.
+    const far = 12 * measure.deviation;
+    const low = Math.max(values[0], measure.median - far), high = Math.min(values[values.length - 1], measure.median + far);
+    const name = (value, end) => (value === end ? "" : end > value ? "≥ " : "≤ ") + number(value, measure.unit);
     const canvas = make("canvas"), ends = make("div", "ends");
-    if (measure.bad === "low") [from, to] = [to, from];
-    ends.append(make("span", "", number(from, measure.unit)), make("span", "", number(to, measure.unit)));
+    let [from, to] = [low, high], [first, last] = [name(low, values[0]), name(high, values[values.length - 1])];
+    if (measure.bad === "low") [from, to, first, last] = [high, low, last, first];
+    ends.append(make("span", "", first), make("span", "", last));
     button.append(make("b", "", measure.name), canvas, ends);
     button.addEventListener("click", () => { state.sort = i; state.turned = byId("turn").checked = false; update(); });
     const counts = new Array(bins).fill(0), suspicious = new Array(bins).fill(0);
     for (const pair of pairs) {
       const value = pair[VALUES + i];
       if (value === null) continue;
-      const bin = from === to ? 0 : Math.min(bins - 1, Math.floor((value - from) / (to - from) * bins));
+      const bin = from === to ? 0 : Math.max(0, Math.min(bins - 1, Math.floor((value - from) / (to - from) * bins)));
       counts[bin]++;
       if (pair[OFF + i] !== null && pair[OFF + i] >= notable) suspicious[bin]++;
     }
