@@ -16,6 +16,7 @@ type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Teach of ParseResults<Teach.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Register of ParseResults<RegisterArguments.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Cohort of ParseResults<CohortArguments.Arguments>
+    | [<CliPrefix(CliPrefix.None)>] Bids of ParseResults<Bids.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Evaluate of ParseResults<EvaluateArguments.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Apply of ParseResults<Apply.Arguments>
     | [<CliPrefix(CliPrefix.None); CustomCommandLine "apply-points">] ApplyPoints of
@@ -39,6 +40,7 @@ type Arguments =
             | Register _ -> "register one pair of scans."
             | Cohort _ ->
                 "register many pairs, each into a folder of its own, and write a page to check them on."
+            | Bids _ -> "register the scans of a BIDS folder to a template, as a BIDS app."
             | Evaluate _ -> "score a model on pairs of a labelled data set."
             | Apply _ -> "move an image or a label map by transforms."
             | ApplyPoints _ -> "move points by transforms."
@@ -62,6 +64,7 @@ let private callOf (shared: string list) (arguments: Arguments) : Result<Call, s
     | Teach r -> Teach.parse r
     | Register r -> Register.parse r
     | Cohort r -> Cohort.parse r (RegisterShared.parse shared)
+    | Bids r -> Bids.parse r (RegisterShared.parse shared)
     | Evaluate r -> Evaluate.parse r
     | Apply r -> Apply.parse r
     | ApplyPoints r -> ApplyPoints.parse r
@@ -97,7 +100,8 @@ let private firstLine (text: string) =
     text.Split('\n')[0]
 
 /// Verbs of many pairs, which take options of `register` beside their own.
-let private isOfPairs (arguments: string[]) = arguments[0] = "cohort"
+let private isOfPairs (arguments: string[]) =
+    List.contains arguments[0] [ "cohort"; "bids" ]
 
 /// The help, or what Argu finds wrong.
 let private refusal (arguments: string[]) (error: ArguParseException) =

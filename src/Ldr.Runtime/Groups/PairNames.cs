@@ -52,9 +52,11 @@ public static class PairNames
         return [.. named.Select(pair => pair with { Files = pair.Files with { Folder = pair.Id } })];
     }
 
-    /// <summary>A file's name without the ending of an image.</summary>
-    internal static string Stem(string file)
+    /// <summary>A file's name without its folder and without the ending of an image.</summary>
+    /// <param name="file">The file.</param>
+    public static string Stem(string file)
     {
+        ArgumentNullException.ThrowIfNull(file);
         string name = Path.GetFileName(file);
         foreach (string ending in Endings)
         {

@@ -21,7 +21,7 @@ let template (o: CohortRequest) : CohortScan option =
         CohortScan(Path.GetFullPath file, Labels = full o.FixedLabels, Mask = full o.FixedMask))
 
 /// A scan of a data set, which must lie in a file of its own.
-let private scan (source: string) (subject: Subject) : Result<CohortScan, Error> =
+let scan (source: string) (subject: Subject) : Result<CohortScan, Error> =
     let file (stored: Stored<'a> option) =
         match stored with
         | Some stored when stored.File = stored.Where -> Option.map Path.GetFullPath stored.File
