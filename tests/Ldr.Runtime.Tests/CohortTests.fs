@@ -144,6 +144,10 @@ let private resuming =
                 ("s3", "unusable")
                 "it comes first"
 
+            File.Delete(folder </> "s3.nii.gz")
+            Directory.Delete(out </> "s3", true)
+            Expect.stringContains (run quick out pairs).Unusable[0].Problem "does not exist" "a missing scan"
+            Expect.isTrue (File.Exists(out </> "s3" </> "problem.json")) "is noted too"
             File.WriteAllBytes(folder </> "s3.nii.gz", good)
             Expect.equal (counts (run quick out pairs)) (1, 5, 0) "mended"
             Expect.isFalse (File.Exists(out </> "s3" </> "problem.json")) "the note is gone")
