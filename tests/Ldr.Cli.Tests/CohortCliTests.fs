@@ -8,6 +8,7 @@ open System.Text.Json.Nodes
 open Expecto
 open Ldr
 open Ldr.Runtime.Formats
+open Ldr.Runtime.Geometry
 open Ldr.TestKit
 open Ldr.TestKit.Helpers
 open Ldr.TestKit.Process
@@ -16,21 +17,26 @@ open Ldr.Cli.Tests.Browser
 let private anatomy (size: int * int * int) =
     {
         Size = size
-        Subjects = 9
+        Subjects = 1
         Structures = 3
         Deformation = 1.0
         Noise = 0.01
         Seed = 8
     }
 
-/// A folder of eight scans, and a template beside it.
+/// A folder of eight scans, and a template beside it that they resemble: their verdicts are good.
 let private scene (size: int * int * int) (folder: string) =
     Directory.CreateDirectory(folder </> "scans") |> ignore
+    let template, _ = Anatomy.subject (anatomy size) 0
+    template.Write(folder </> "template.nii.gz")
+    let random = Random 1
 
-    for i in 0..8 do
-        let scan, _ = Anatomy.subject (anatomy size) i
-        let name = if i = 0 then "template.nii.gz" else $"scans/s{i}.nii.gz"
-        scan.Write(folder </> name)
+    for i in 1..8 do
+        let values =
+            template.Values
+            |> Array.map (fun v -> v + 0.02f * float32 (random.NextDouble()))
+
+        Volume(template.Grid, values).Write(folder </> $"scans/s{i}.nii.gz")
 
 let private cohortWith (steps: int) (folder: string) (output: string) =
     [

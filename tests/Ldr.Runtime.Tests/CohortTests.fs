@@ -38,7 +38,8 @@ let private scene (folder: string) : CohortPair list =
         write $"l{i}.nii.gz" labels
 
     let scan i =
-        CohortScan(folder </> $"s{i}.nii.gz", Labels = folder </> $"l{i}.nii.gz")
+        let image, labels = folder </> $"s{i}.nii.gz", folder </> $"l{i}.nii.gz"
+        CohortScan(image, Labels = labels)
 
     [ for i in 1..6 -> CohortPair($"s{i}", scan 0, scan i) ]
 
@@ -239,15 +240,13 @@ let private measures =
             File.WriteAllText(folder </> "p.csv", "name,x_lps,y_lps,z_lps\na,-8,-9,7\n")
 
             let scan (of': CohortScan) (landmarks: string) =
-                CohortScan(of'.Image, Labels = of'.Labels, Landmarks = folder </> landmarks)
+                let file = folder </> landmarks
+                CohortScan(of'.Image, Labels = of'.Labels, Landmarks = file)
+
+            let points = folder </> "p.csv"
 
             let pair =
-                CohortPair(
-                    "one",
-                    scan pair.Fixed "f.csv",
-                    scan pair.Moving "m.csv",
-                    Points = folder </> "p.csv"
-                )
+                CohortPair("one", scan pair.Fixed "f.csv", scan pair.Moving "m.csv", Points = points)
 
             let still =
                 CohortOptions(
@@ -263,7 +262,9 @@ let private measures =
             let result = json (out </> "one" </> "result.json")
             Expect.equal (result["tre_before_mm"].GetValue<float>()) 2.0 "landmarks 2 mm apart"
             Expect.equal (result["tre_mm"].GetValue<float>()) 2.0 "and nothing moved"
-            let labels i = Volume.Read(folder </> $"l{i}.nii.gz")
+
+            let labels i =
+                ImageFile.Read(folder </> $"l{i}.nii.gz")
 
             let dice =
                 Overlap.Measure(labels 0, labels 1, [| 1; 2; 3 |]) |> Seq.averageBy _.Dice
@@ -318,7 +319,7 @@ let private measures =
                 "the end"
 
             let length =
-                int (Buffers.Binary.BinaryPrimitives.ReadInt32BigEndian(bytes.AsSpan 33))
+                Buffers.Binary.BinaryPrimitives.ReadInt32BigEndian(ReadOnlySpan(bytes, 33, 4))
 
             use packed = new MemoryStream(bytes, 41, length)
             use zlib = new ZLibStream(packed, CompressionMode.Decompress)
