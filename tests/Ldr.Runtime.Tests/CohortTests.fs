@@ -418,7 +418,7 @@ let private rows (count: int) =
                                 "mean_displacement_mm", 5.0 + random.NextDouble()
                             ]
                     ),
-                Files = Dictionary(),
+                Files = Dictionary<string, string>(),
                 Result = "result.json"
             )
     ]
@@ -429,7 +429,7 @@ let private spoilt
     (change: Dictionary<string, float> -> unit)
     (row: GroupRow)
     =
-    let numbers = Dictionary row.Numbers
+    let numbers = Dictionary<string, float>(row.Numbers)
     change numbers
 
     GroupRow(
@@ -438,7 +438,7 @@ let private spoilt
         Verdict = verdict,
         Reasons = [||],
         Numbers = numbers,
-        Files = Dictionary(),
+        Files = Dictionary<string, string>(),
         Result = "result.json"
     )
 
