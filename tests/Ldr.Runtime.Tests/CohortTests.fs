@@ -223,7 +223,7 @@ let private resuming =
             gate.Enter(500L, CancellationToken.None)
             gate.Leave 500L
             gate.Enter(60L, CancellationToken.None)
-            use stop = new CancellationTokenSource 200
+            use stop = new CancellationTokenSource(200)
             Expect.throwsT<OperationCanceledException> (fun () -> gate.Enter(60L, stop.Token)) "too much"
             gate.Enter(40L, CancellationToken.None)
             gate.Leave 60L
