@@ -85,8 +85,8 @@ public sealed class AppServer : IAsyncDisposable
             options.Transforms.HasLists,
             options.MostUpload,
             models.Entries());
-        new Endpoints(about, inbox, queue, data, new ViewFiles(session), ending.Token).Map(app);
-        app.MapFallback(context => Static(context, page));
+        new Endpoints(about, inbox, queue, models, data, new ViewFiles(session), ending.Token).Map(app);
+        app.MapFallback("{**path}", context => Static(context, page));
         try
         {
             await app.StartAsync(cancellation).ConfigureAwait(false);

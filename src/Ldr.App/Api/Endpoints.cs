@@ -13,7 +13,7 @@ using Microsoft.AspNetCore.Routing;
 namespace Ldr.App.Api;
 
 /// <summary>The API's addresses; <c>openapi.json</c> describes them, and a test compares the two.</summary>
-internal sealed class Endpoints(About about, Inbox inbox, JobQueue queue, DataFolder? data, ViewFiles views, CancellationToken ending)
+internal sealed class Endpoints(About about, Inbox inbox, JobQueue queue, ModelRack models, DataFolder? data, ViewFiles views, CancellationToken ending)
 {
     private DataFolder Data => data ?? throw ApiException.NotFound("no folder was given to ldr-fs app: --folder DIR");
 
@@ -32,6 +32,7 @@ internal sealed class Endpoints(About about, Inbox inbox, JobQueue queue, DataFo
         routes.MapPost("/api/files", Upload);
         routes.MapPost("/api/files/choose", async context =>
         {
+            models.Warm();
             FolderPath chosen = await Body(context, AppJson.Default.FolderPath).ConfigureAwait(false);
             await Json(context, inbox.Choose(chosen.Path), AppJson.Default.StoredFile, 201).ConfigureAwait(false);
         });
@@ -124,6 +125,7 @@ internal sealed class Endpoints(About about, Inbox inbox, JobQueue queue, DataFo
                 $"{Inbox.ShownName(name)}: is longer than {inbox.MostBytes >> 20} MB, which is the most that is taken");
         }
 
+        models.Warm();
         context.Features.Get<IHttpMaxRequestBodySizeFeature>()!.MaxRequestBodySize = inbox.MostBytes + 1;
         StoredFile file = await inbox.Receive(name, context.Request.Body, context.RequestAborted).ConfigureAwait(false);
         await Json(context, file, AppJson.Default.StoredFile, 201).ConfigureAwait(false);

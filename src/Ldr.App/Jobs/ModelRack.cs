@@ -16,6 +16,8 @@ internal sealed class ModelRack : IDisposable
 {
     private readonly ConcurrentDictionary<string, Lazy<Loaded?>> loaded = new(StringComparer.Ordinal);
 
+    private int warmed;
+
     private sealed record Loaded(StudentModel Model, StudentPredictor Predictor) : IDisposable
     {
         public Registrar Registrar { get; } = new(Predictor);
@@ -61,12 +63,41 @@ internal sealed class ModelRack : IDisposable
     /// <summary>The registrar of a model, or of none.</summary>
     public Registrar Registrar(string name) => name == "none" ? new Registrar() : Load(name)!.Registrar;
 
+    /// <summary>
+    /// Registers two small blobs with the smallest model, once, in the background, so that the first job need not wait for the compiler.
+    /// </summary>
+    public void Warm()
+    {
+        if (Interlocked.Exchange(ref warmed, 1) == 0)
+        {
+            _ = Task.Run(() =>
+            {
+                string name = ModelShelf.All().Select(model => model.Name).Where(name => Load(name) is not null)
+                    .MinBy(name => Load(name)!.Model.Size.X) ?? "none";
+                Registrar(name).Register(Blob(0), Blob(2));
+            });
+        }
+    }
+
     public void Dispose()
     {
         foreach (Lazy<Loaded?> model in loaded.Values.Where(model => model.IsValueCreated))
         {
             model.Value?.Dispose();
         }
+    }
+
+    private static Volume Blob(int shift)
+    {
+        const int side = 32;
+        Grid grid = new(side, side, side, Affine.Identity);
+        float[] values = new float[side * side * side];
+        for (int i = 0; i < values.Length; i++)
+        {
+            values[i] = Math.Max(0, 100 - (4 * Math.Abs((i % side) - 14 - shift)) - (3 * Math.Abs((i / side % side) - 16)));
+        }
+
+        return new Volume(grid, values);
     }
 
     private Loaded? Load(string name) => loaded.GetOrAdd(name, static name => new Lazy<Loaded?>(() =>

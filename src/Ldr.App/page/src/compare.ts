@@ -22,6 +22,8 @@ export class Compare {
   lattice: Lattice | null = null;
   /** Where the volume changes can be had; empty once they were asked for. */
   private jacobian = "";
+  /** Is told when the two scans are on the screen; grid and outlines come after. */
+  onPicture: () => void = () => {};
   private mode: Mode = "blend";
   private readonly values = new Map(MODES.map((m) => [m.mode, m.start]));
   private readonly slider = h("input", { type: "range", min: "0", max: "100", id: "amount" });
@@ -70,7 +72,9 @@ export class Compare {
       { url: api.layer(job.id, "moved"), name: "moved", colormap: "warm", opacity: 0.5 },
     ]);
     if (!shown) return;
-    this.choose(this.mode);
+    if (this.mode === "blend" && this.values.get("blend") === 50) this.viewer.repaint();
+    else this.choose(this.mode);
+    this.onPicture();
     const buffer = await (await ask(api.layer(job.id, "grid"))).arrayBuffer();
     this.lattice = Lattice.read(buffer, job.result!.affine);
     const volume = this.viewer.nv.volumes[0];
@@ -83,7 +87,8 @@ export class Compare {
     );
     this.outlineBox.hidden = this.outlines.length === 0;
     this.jacobian = api.layer(job.id, "jacobian");
-    this.refresh();
+    if (this.mode === "jacobian") this.refresh();
+    else this.viewer.repaint();
   }
 
   /** Shows two images of one grid, without a job: a pair of a cohort. */

@@ -33,8 +33,11 @@ class Page {
     this.form = new Form(about, (role, file, volume) => void this.chosen(role, file, volume), (request) => this.register(request), this.folder && ((slot) => this.fill(slot)));
     this.jobs = new Jobs((job) => this.changed(job), (job) => void this.open(job));
     const views = h("div", { className: "views" }, this.fixed.element, this.moving.element, this.compare.element);
-    this.work = h("main", {}, h("aside", {}, this.form.element, this.jobs.element), h("div", { className: "stagearea" }, this.panel.element, views));
+    this.work = h("main", {}, h("aside", {}, this.form.element, this.jobs.element), h("div", { className: "stagearea" }, this.panel.verdict, views, this.panel.element));
     this.compare.element.hidden = true;
+    this.compare.onPicture = () => {
+      if (performance.getEntriesByName("pressed").length > 0) performance.measure("button to picture", "pressed");
+    };
     fill(document.getElementById("app")!, this.header(about), this.work, this.run.element, this.cohort.element, this.folder?.element);
     this.show("work");
     this.link();
@@ -98,6 +101,7 @@ class Page {
       return;
     }
     await viewer.show([{ url: api.view(file.id, volume), name: role }]).catch((error: Error) => this.complain(error));
+    requestIdleCallback(() => void this.compare.viewer.attach());
   }
 
   private leaveResult(): void {
@@ -109,7 +113,7 @@ class Page {
   }
 
   private complain(error: Error): void {
-    fill(this.panel.element, h("div", { className: "verdict failed", attributes: { role: "alert" } }, h("b", {}, error.message)));
+    this.panel.complain(error.message);
   }
 
   private async register(request: JobRequest): Promise<void> {
@@ -149,10 +153,11 @@ class Page {
     try {
       await this.compare.show(job);
       this.compare.viewer.moveTo(this.fixed.at);
-      performance.measure("button to picture", "pressed");
       document.body.dataset.shown = job.id;
     } catch (error) {
-      if (performance.getEntriesByName("pressed").length > 0) this.complain(error as Error);
+      // A file that was taken away meanwhile; the numbers stay.
+      if (this.shown === job.id) this.compare.viewer.clear();
+      console.warn((error as Error).message);
     }
   }
 

@@ -73,7 +73,7 @@ export class Outlines {
     private readonly labels: NVImage,
     private readonly dashed: boolean,
   ) {
-    const dims = labels.dims ?? [3, 1, 1, 1];
+    const dims = labels.hdr!.dims;
     this.size = [dims[1], dims[2], dims[3]];
     this.toVoxel = inverse(labels.hdr!.affine);
   }

@@ -28,42 +28,47 @@ const TIMES: [key: string, title: string][] = [
 ];
 
 export class Panel {
-  readonly element = h("section", { className: "panel", attributes: { "aria-label": "Verdict", "aria-live": "polite" } });
+  /** Above the pictures. */
+  readonly verdict = h("section", { attributes: { "aria-label": "Verdict", "aria-live": "polite" } });
+  /** Below them. */
+  readonly element = h("section", { className: "panel", attributes: { "aria-label": "Numbers and files" } });
 
   clear(): void {
+    fill(this.verdict);
     fill(this.element);
   }
 
   /** A job that waits or runs. */
   wait(job: Job, cancel: () => void): void {
-    fill(
-      this.element,
-      h(
-        "div",
-        { className: "verdict running" },
-        h("b", {}, job.state === "queued" ? "Waiting for its turn" : `${job.stage ?? "beginning"} …`),
-        h("progress", {}),
-        h("button", { type: "button", className: "cancel", onclick: cancel }, "Cancel (Esc)"),
-      ),
+    fill(this.element);
+    this.say(
+      "running",
+      h("b", {}, job.state === "queued" ? "Waiting for its turn" : `${job.stage ?? "beginning"} …`),
+      h("progress", {}),
+      h("button", { type: "button", className: "cancel", onclick: cancel }, "Cancel (Esc)"),
     );
   }
 
   fail(job: Job): void {
-    const words = job.state === "cancelled" ? "Cancelled" : (job.error ?? "It failed");
-    fill(this.element, h("div", { className: "verdict failed", attributes: { role: "alert" } }, h("b", {}, words)));
+    this.complain(job.state === "cancelled" ? "Cancelled" : (job.error ?? "It failed"));
+  }
+
+  complain(words: string): void {
+    this.clear();
+    this.say("failed", h("b", { attributes: { role: "alert" } }, words));
   }
 
   show(job: Job): void {
     const result = job.result!;
+    this.say(
+      result.verdict,
+      h("span", { className: `badge ${result.verdict}` }, result.verdict),
+      h("b", {}, WORDS[result.verdict]),
+      h("span", { className: "short" }, `Similarity ${digits(result.similarity_before, 3)} before, ${digits(result.similarity_after, 3)} after; ${digits(result.folded_percent, 2)} % folded; ${digits(result.mean_deformation_mm, 1)} mm on average.`),
+      result.reasons.length > 0 && h("ul", {}, ...result.reasons.map((reason) => h("li", {}, reason))),
+    );
     fill(
       this.element,
-      h(
-        "div",
-        { className: `verdict ${result.verdict}` },
-        h("span", { className: `badge ${result.verdict}` }, result.verdict),
-        h("b", {}, WORDS[result.verdict]),
-        result.reasons.length > 0 && h("ul", {}, ...result.reasons.map((reason) => h("li", {}, reason))),
-      ),
       h("dl", { className: "numbers" }, ...NUMBERS.flatMap(([key, title, places, unit]) => this.number(title, digits(result[key], places), unit))),
       h("p", { className: "times" }, this.times(job)),
       this.downloads(job),
@@ -72,15 +77,19 @@ export class Panel {
     );
   }
 
+  private say(kind: string, ...words: (Node | string | false)[]): void {
+    fill(this.verdict, h("div", { className: `verdict ${kind}` }, ...words));
+  }
+
   private number(title: string, value: string, unit: string): HTMLElement[] {
     return [h("dt", {}, title), h("dd", {}, unit ? `${value} ${unit}` : value)];
   }
 
   private times(job: Job): string {
     const times = job.result!.milliseconds;
-    const parts = TIMES.filter(([key]) => times[key] > 0).map(([key, title]) => `${title} ${digits(times[key] / 1000, 2)} s`);
+    const parts = TIMES.filter(([key]) => times[key] >= 5).map(([key, title]) => `${title} ${digits(times[key] / 1000, 2)} s`);
     const model = job.model === "none" ? "Without a model" : `Model ${job.model}`;
-    return `${model}: ${digits(job.milliseconds! / 1000, 2)} s from the button to the result (${parts.join(", ")}).`;
+    return `${model}: ${digits(job.milliseconds! / 1000, 2)} s from start to result${parts.length > 0 ? ` (${parts.join(", ")})` : ""}.`;
   }
 
   private downloads(job: Job): HTMLElement {

@@ -25,7 +25,7 @@ export class Viewer {
   private readonly canvas = h("canvas", { tabIndex: 0 });
   private readonly over = h("canvas", { className: "over" });
   private readonly place = h("output", { className: "place" });
-  private readonly ready: Promise<unknown>;
+  private attached: Promise<unknown> | null = null;
   private silent = false;
   private loading = 0;
 
@@ -40,7 +40,9 @@ export class Viewer {
     this.nv = new Niivue({
       backColor: [0, 0, 0, 1],
       crosshairColor: [0.35, 0.75, 1, 0.7],
-      crosshairWidth: 1,
+      crosshairWidth: 0.25,
+      crosshairWidthUnit: "percent",
+      multiplanarLayout: 3,
       isSliceMM: true,
       multiplanarShowRender: 0,
       dragAndDropEnabled: false,
@@ -57,23 +59,29 @@ export class Viewer {
       return drawn;
     }) as typeof this.nv.drawScene;
     this.canvas.addEventListener("keydown", (event) => this.key(event));
-    this.ready = new Promise((resolve) => requestAnimationFrame(resolve)).then(() => this.nv.attachToCanvas(this.canvas));
+  }
+
+  /** Compiles the shaders, which takes a second without a graphics card: when there is something to show, or time. */
+  attach(): Promise<unknown> {
+    this.attached ??= new Promise((resolve) => requestAnimationFrame(resolve)).then(() => this.nv.attachToCanvas(this.canvas));
+    return this.attached;
   }
 
   /** Shows volumes in place of what was there; whoever asks last wins. */
   async show(volumes: { url: string; name: string; colormap?: string; opacity?: number }[]): Promise<boolean> {
     const mine = ++this.loading;
-    await this.ready;
     this.element.classList.add("busy");
     try {
+      await this.attach();
       const images = await Promise.all(
         volumes.map((volume) =>
           NVImage.loadFromUrl({ url: volume.url, name: `${volume.name}.nii`, colormap: volume.colormap ?? "gray", opacity: volume.opacity ?? 1 }),
         ),
       );
       if (mine !== this.loading) return false;
-      this.clear();
-      for (const image of images) this.nv.addVolume(image);
+      // All but the last without drawing: each drawing fills the textures anew.
+      this.nv.volumes = images.slice(0, -1);
+      this.nv.addVolume(images[images.length - 1]);
       this.element.classList.add("filled");
       return true;
     } finally {
