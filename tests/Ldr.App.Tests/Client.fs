@@ -70,7 +70,9 @@ type Client(address: string, token: string) =
 
     /// The id of a file that the server takes.
     member this.Stored(file: string) =
-        let status, answer = this.Upload(string (Path.GetFileName file), File.ReadAllBytes file)
+        let status, answer =
+            this.Upload(string (Path.GetFileName file), File.ReadAllBytes file)
+
         Expect.equal status 201 (answer.ToJsonString())
         string answer["id"]
 
@@ -113,7 +115,7 @@ let withServer (options: AppOptions) (body: AppServer -> Client -> unit) =
 
 /// A test with a server whose session lies in a folder of its own.
 let testServer name (change: AppOptions -> AppOptions) (body: AppServer -> Client -> unit) =
-    testInFolder name (fun folder -> withServer (change (AppOptions(Session = folder </> "session"))) body)
+    testInFolder name (fun folder -> withServer (change (AppOptions(Session = (folder </> "session")))) body)
 
 /// A scan with two blobs whose places depend on a shift, and its label map.
 let blobs (shift: int) : Volume * Volume =

@@ -20,7 +20,8 @@ let private testFolder name (body: string -> Client -> unit) =
         ImageFile.Write(folder </> "secret.nii", fst (blobs 0))
         ImageFile.Write(data </> "scan.nii", fst (blobs 0))
 
-        withServer (AppOptions(Session = folder </> "session", Folder = data)) (fun _ client -> body data client))
+        withServer (AppOptions(Session = (folder </> "session"), Folder = data)) (fun _ client ->
+            body data client))
 
 let private path (text: string) = $"path={Uri.EscapeDataString text}"
 
@@ -29,10 +30,15 @@ let private status (client: Client) address =
     int response.StatusCode
 
 let private names (listing: JsonNode) =
-    [ for entry in listing["entries"].AsArray() -> string entry["name"], string entry["kind"] ]
+    [
+        for entry in listing["entries"].AsArray() -> string entry["name"], string entry["kind"]
+    ]
 
 let private choose (client: Client) (file: string) =
-    client.Post("/api/files/choose", JsonObject([ Collections.Generic.KeyValuePair("path", text file) ]).ToJsonString())
+    client.Post(
+        "/api/files/choose",
+        JsonObject([ Collections.Generic.KeyValuePair("path", text file) ]).ToJsonString()
+    )
 
 let tests =
     testList
@@ -64,12 +70,32 @@ let tests =
                 let outside = Path.GetFullPath(data </> "..")
 
                 for wrong in
-                    [ ".."; "../"; "inner/../.."; outside; "/"; "/etc"; "..\\"; "../secret.nii"; outside </> "secret.nii"; "a\u0000b"; "../data2" ] do
+                    [
+                        ".."
+                        "../"
+                        "inner/../.."
+                        outside
+                        "/"
+                        "/etc"
+                        "..\\"
+                        "../secret.nii"
+                        outside </> "secret.nii"
+                        "a\u0000b"
+                        "../data2"
+                    ] do
                     Directory.CreateDirectory(data + "2") |> ignore
                     Expect.equal (status client $"/api/folder?{path wrong}") 404 $"list {wrong}"
                     Expect.equal (fst (choose client wrong)) 404 $"choose {wrong}"
 
-                    for address in [ "run"; "run/metrics"; "run/pairs.png"; "cohort"; "cohort/pair"; "cohort/group.html" ] do
+                    for address in
+                        [
+                            "run"
+                            "run/metrics"
+                            "run/pairs.png"
+                            "cohort"
+                            "cohort/pair"
+                            "cohort/group.html"
+                        ] do
                         Expect.equal (status client $"/api/{address}?{path wrong}") 404 $"{address} {wrong}")
 
             onUnix "nor does a link, in whichever part of it" (fun folder ->
@@ -82,13 +108,20 @@ let tests =
                 File.CreateSymbolicLink(data </> "round", data </> "round") |> ignore
                 File.CreateSymbolicLink(data </> "good.nii", data </> "scan.nii") |> ignore
 
-                withServer (AppOptions(Session = folder </> "session", Folder = data)) (fun _ client ->
+                withServer (AppOptions(Session = (folder </> "session"), Folder = data)) (fun _ client ->
                     Expect.equal
                         (names (client.Json "/api/folder?path="))
                         [ "good.nii", "image"; "scan.nii", "image" ]
                         "what leads out is not listed"
 
-                    for wrong in [ "link.nii"; "up"; "up/secret.nii"; "round"; "up/data/scan.nii/../../secret.nii" ] do
+                    for wrong in
+                        [
+                            "link.nii"
+                            "up"
+                            "up/secret.nii"
+                            "round"
+                            "up/data/scan.nii/../../secret.nii"
+                        ] do
                         Expect.equal (fst (choose client wrong)) 404 wrong
 
                     Expect.equal (fst (choose client "good.nii")) 201 "a link within"))
@@ -120,31 +153,48 @@ let tests =
                 Expect.equal (string view["trainings"].[0].["steps"]) "40" "its steps"
                 Expect.isNull view["table"] "no table yet"
                 File.WriteAllText(run </> "table.md", "| a |\n|---|\n| 1 |\n")
-                Expect.stringContains (string (client.Json "/api/run?path=run").["table"]) "| 1 |" "the table")
 
-            testFolder "a cohort tells its table and its pairs, and nothing outside the folder" (fun data client ->
-                let cohort = data </> "cohort"
-                let pair = cohort </> "anna-bert"
-                Directory.CreateDirectory pair |> ignore
-                File.WriteAllText(cohort </> "group.tsv", "id\tverdict\tdice\nanna-bert\tok\t0.8\n")
-                File.WriteAllText(cohort </> "group.html", "<script>1</script>")
-                ImageFile.Write(pair </> "moved.nii.gz", fst (blobs 0))
+                Expect.stringContains
+                    (string (client.Json "/api/run?path=run").["table"])
+                    "| 1 |"
+                    "the table")
 
-                let inputs = JsonObject()
-                inputs.Add("fixed", JsonObject([ Collections.Generic.KeyValuePair("path", text (data </> "scan.nii")) ]))
-                inputs.Add("moving", JsonObject([ Collections.Generic.KeyValuePair("path", text (data </> "../secret.nii")) ]))
-                let result = JsonObject()
-                result.Add("inputs", inputs)
-                File.WriteAllText(pair </> "result.json", result.ToJsonString())
+            testFolder
+                "a cohort tells its table and its pairs, and nothing outside the folder"
+                (fun data client ->
+                    let cohort = data </> "cohort"
+                    let pair = cohort </> "anna-bert"
+                    Directory.CreateDirectory pair |> ignore
+                    File.WriteAllText(cohort </> "group.tsv", "id\tverdict\tdice\nanna-bert\tok\t0.8\n")
+                    File.WriteAllText(cohort </> "group.html", "<script>1</script>")
+                    ImageFile.Write(pair </> "moved.nii.gz", fst (blobs 0))
 
-                let view = client.Json "/api/cohort?path=cohort"
-                Expect.equal (view["rows"].ToJsonString()) """[["anna-bert","ok","0.8"]]""" "rows"
-                let found = client.Json "/api/cohort/pair?path=cohort/anna-bert"
-                Expect.equal (string found["fixed"]) "scan.nii" "the fixed scan"
-                Expect.equal (string found["moved"]) "cohort/anna-bert/moved.nii.gz" "the moved scan"
-                Expect.isNull found["moving"] "what lies outside is not told"
-                use page = client.Ask(HttpMethod.Get, "/api/cohort/group.html?path=cohort")
-                let policy = String.Join(' ', page.Headers.GetValues "Content-Security-Policy")
-                Expect.stringContains policy "sandbox allow-scripts" "a page apart"
-                Expect.isFalse (policy.Contains "allow-same-origin") "that cannot ask this one")
+                    let inputs = JsonObject()
+
+                    inputs.Add(
+                        "fixed",
+                        JsonObject([ Collections.Generic.KeyValuePair("path", text (data </> "scan.nii")) ])
+                    )
+
+                    inputs.Add(
+                        "moving",
+                        JsonObject(
+                            [ Collections.Generic.KeyValuePair("path", text (data </> "../secret.nii")) ]
+                        )
+                    )
+
+                    let result = JsonObject()
+                    result.Add("inputs", inputs)
+                    File.WriteAllText(pair </> "result.json", result.ToJsonString())
+
+                    let view = client.Json "/api/cohort?path=cohort"
+                    Expect.equal (view["rows"].ToJsonString()) """[["anna-bert","ok","0.8"]]""" "rows"
+                    let found = client.Json "/api/cohort/pair?path=cohort/anna-bert"
+                    Expect.equal (string found["fixed"]) "scan.nii" "the fixed scan"
+                    Expect.equal (string found["moved"]) "cohort/anna-bert/moved.nii.gz" "the moved scan"
+                    Expect.isNull found["moving"] "what lies outside is not told"
+                    use page = client.Ask(HttpMethod.Get, "/api/cohort/group.html?path=cohort")
+                    let policy = String.Join(' ', page.Headers.GetValues "Content-Security-Policy")
+                    Expect.stringContains policy "sandbox allow-scripts" "a page apart"
+                    Expect.isFalse (policy.Contains "allow-same-origin") "that cannot ask this one")
         ]

@@ -26,7 +26,11 @@ let private host (client: Client) = Uri(client.Address).Authority
 
 let private status (answer: string) =
     let first = answer.Split('\n')[0]
-    if first.StartsWith "HTTP/1.1 " then int (first.Substring(9, 3)) else 0
+
+    if first.StartsWith "HTTP/1.1 " then
+        int (first.Substring(9, 3))
+    else
+        0
 
 let private get (client: Client) (headers: (string * string) list) (path: string) =
     use request = new HttpRequestMessage(HttpMethod.Get, client.Address + path)
@@ -38,7 +42,8 @@ let private get (client: Client) (headers: (string * string) list) (path: string
 
 let private code (response: HttpResponseMessage) = int response.StatusCode
 
-let private bearer (client: Client) = "Authorization", $"Bearer {client.Token}"
+let private bearer (client: Client) =
+    "Authorization", $"Bearer {client.Token}"
 
 /// The cookie that the link sets, as a browser sends it.
 let private cookie (client: Client) =
@@ -62,7 +67,15 @@ let tests =
         [
             testServer "without the token nothing is given" same (fun server client ->
                 let paths =
-                    [ "/"; "/index.html"; "/api/about"; "/api/files"; "/api/jobs"; "/api/events"; "/api/openapi.json" ]
+                    [
+                        "/"
+                        "/index.html"
+                        "/api/about"
+                        "/api/files"
+                        "/api/jobs"
+                        "/api/events"
+                        "/api/openapi.json"
+                    ]
 
                 for path in paths do
                     use response = get client [] path
@@ -80,16 +93,19 @@ let tests =
                 Expect.isFalse (words.Contains client.Token) "and does not tell the token"
                 Expect.equal server.Link $"{server.Address}/?token={server.Token}" "the link")
 
-            testServer "the link leaves a cookie that lets in, for this site and no script" same (fun _ client ->
-                use response = get client [] $"/?token={client.Token}"
-                let set = Seq.exactlyOne (response.Headers.GetValues "Set-Cookie")
-                Expect.stringContains set "samesite=strict" "SameSite"
-                Expect.stringContains set "httponly" "HttpOnly"
-                Expect.stringContains set $"ldr-app-{Uri(client.Address).Port}=" "its name has the port"
-                use about = get client [ "Cookie", cookie client ] "/api/about"
-                Expect.equal (code about) 200 "with the cookie"
-                use wrong = get client [ "Cookie", (cookie client) + "0" ] "/api/about"
-                Expect.equal (code wrong) 401 "with another cookie")
+            testServer
+                "the link leaves a cookie that lets in, for this site and no script"
+                same
+                (fun _ client ->
+                    use response = get client [] $"/?token={client.Token}"
+                    let set = Seq.exactlyOne (response.Headers.GetValues "Set-Cookie")
+                    Expect.stringContains set "samesite=strict" "SameSite"
+                    Expect.stringContains set "httponly" "HttpOnly"
+                    Expect.stringContains set $"ldr-app-{Uri(client.Address).Port}=" "its name has the port"
+                    use about = get client [ "Cookie", cookie client ] "/api/about"
+                    Expect.equal (code about) 200 "with the cookie"
+                    use wrong = get client [ "Cookie", (cookie client) + "0" ] "/api/about"
+                    Expect.equal (code wrong) 401 "with another cookie")
 
             testServer "a change needs an origin, or the token itself" same (fun _ client ->
                 let cookie = "Cookie", cookie client
@@ -97,15 +113,32 @@ let tests =
                 // 400: let in, and refused for its empty body.
                 Expect.equal (post client [ cookie ]) 403 "the cookie alone"
                 Expect.equal (post client [ cookie; "Origin", own ]) 400 "with its own origin"
-                Expect.equal (post client [ cookie; "Sec-Fetch-Site", "same-origin" ]) 400 "as a browser says"
+
+                Expect.equal
+                    (post client [ cookie; "Sec-Fetch-Site", "same-origin" ])
+                    400
+                    "as a browser says"
+
                 Expect.equal (post client [ bearer client ]) 400 "a script"
 
                 for origin in [ "http://evil.example"; "null"; own + "0"; own.Replace("http:", "https:") ] do
                     Expect.equal (post client [ cookie; "Origin", origin ]) 403 origin
-                    Expect.equal (post client [ bearer client; "Origin", origin ]) 403 $"{origin} with the token")
+
+                    Expect.equal
+                        (post client [ bearer client; "Origin", origin ])
+                        403
+                        $"{origin} with the token")
 
             testServer "a name that was bound to this machine does not let in" same (fun _ client ->
-                for name in [ "evil.example"; "evil.example:80"; "127.0.0.1"; "127.0.0.1:1"; "[::1]:80"; "localhost.evil.example" ] do
+                for name in
+                    [
+                        "evil.example"
+                        "evil.example:80"
+                        "127.0.0.1"
+                        "127.0.0.1:1"
+                        "[::1]:80"
+                        "localhost.evil.example"
+                    ] do
                     use request = client.Request(HttpMethod.Get, "/api/jobs")
                     request.Headers.Host <- name
                     use response = client.Send request
@@ -116,7 +149,10 @@ let tests =
                 request.Headers.Host <- $"localhost:{port}"
                 use response = client.Send request
                 Expect.equal (code response) 200 "localhost"
-                let old = raw client $"GET /api/jobs HTTP/1.0\r\nAuthorization: Bearer {client.Token}\r\n\r\n"
+
+                let old =
+                    raw client $"GET /api/jobs HTTP/1.0\r\nAuthorization: Bearer {client.Token}\r\n\r\n"
+
                 Expect.isFalse (old.Contains "200 OK") "no host at all")
 
             testServer "what another site asks for is refused, with the cookie too" same (fun _ client ->
@@ -128,7 +164,11 @@ let tests =
                         Expect.equal (code response) 403 $"{site} {path}"
 
                 let follow =
-                    [ "Sec-Fetch-Site", "cross-site"; "Sec-Fetch-Mode", "navigate"; "Sec-Fetch-Dest", "document" ]
+                    [
+                        "Sec-Fetch-Site", "cross-site"
+                        "Sec-Fetch-Mode", "navigate"
+                        "Sec-Fetch-Dest", "document"
+                    ]
 
                 use link = get client follow $"/?token={client.Token}"
                 Expect.equal (code link) 200 "a link to the page can be followed"
@@ -137,14 +177,26 @@ let tests =
 
             testServer "every answer carries the policy" same (fun _ client ->
                 for headers, path in
-                    [ [], "/"; [], $"/?token={client.Token}"; [ bearer client ], "/api/jobs"; [ bearer client ], "/nothing" ] do
+                    [
+                        [], "/"
+                        [], $"/?token={client.Token}"
+                        [ bearer client ], "/api/jobs"
+                        [ bearer client ], "/nothing"
+                    ] do
                     use response = get client headers path
-                    let header name = String.Join(' ', response.Headers.GetValues name)
+
+                    let header name =
+                        String.Join(' ', response.Headers.GetValues name)
+
                     let policy = header "Content-Security-Policy"
                     Expect.stringContains policy "default-src 'none'" path
                     Expect.stringContains policy "script-src 'self'" path
                     Expect.stringContains policy "frame-ancestors 'none'" path
-                    Expect.isFalse (policy.Contains "unsafe-inline" || policy.Contains "http") $"{path}: nothing else"
+
+                    Expect.isFalse
+                        (policy.Contains "unsafe-inline" || policy.Contains "http")
+                        $"{path}: nothing else"
+
                     Expect.equal (header "Referrer-Policy") "no-referrer" "the token stays"
                     Expect.equal (header "X-Content-Type-Options") "nosniff" "types")
 
@@ -162,7 +214,9 @@ let tests =
                         $"/api/jobs/{server.Folder}/files/moved.nii"
                     ] do
                     let answer =
-                        raw client $"GET {path} HTTP/1.1\r\nHost: {host client}\r\nAuthorization: Bearer {client.Token}\r\nConnection: close\r\n\r\n"
+                        raw
+                            client
+                            $"GET {path} HTTP/1.1\r\nHost: {host client}\r\nAuthorization: Bearer {client.Token}\r\nConnection: close\r\n\r\n"
 
                     Expect.isGreaterThanOrEqual (status answer) 400 path
                     Expect.isFalse (answer.Contains "root:") path)

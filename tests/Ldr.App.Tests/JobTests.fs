@@ -35,10 +35,21 @@ let private long (server: AppServer) (client: Client) =
     let file = server.Folder </> "large.nii"
     ImageFile.Write(file, randomVolume (Random 1) grid)
     let id = client.Stored file
-    [ "fixed", text id; "moving", text id; "model", text "none"; "refine", JsonValue.Create 5000 :> JsonNode ]
+
+    [
+        "fixed", text id
+        "moving", text id
+        "model", text "none"
+        "refine", JsonValue.Create 5000 :> JsonNode
+    ]
 
 /// Compares every file that a job gives with that of `ldr-fs register`.
-let private isAsTheCommandLine (server: AppServer) (client: Client) (options: string list) (wanted: (string * JsonNode) list) =
+let private isAsTheCommandLine
+    (server: AppServer)
+    (client: Client)
+    (options: string list)
+    (wanted: (string * JsonNode) list)
+    =
     let (fixedFile, f), (moving, m), (labels, l) = pair server client
     let folder = server.Folder
     let at name = folder </> ("cli-" + name)
@@ -46,14 +57,24 @@ let private isAsTheCommandLine (server: AppServer) (client: Client) (options: st
     let outcome =
         ldr (
             [ "register"; "--fixed"; fixedFile; "--moving"; moving; "--labels"; labels ]
-            @ [ "--moved"; at "moved.nii.gz"; "--transform"; at "transform.nii.gz"; "--inverse-transform"; at "inverse.mha" ]
+            @ [
+                "--moved"
+                at "moved.nii.gz"
+                "--transform"
+                at "transform.nii.gz"
+                "--inverse-transform"
+                at "inverse.mha"
+            ]
             @ [ "--moved-labels"; at "moved-labels.nrrd"; "--json" ]
             @ options
         )
 
     Expect.isLessThan outcome.Code 4 outcome.Errors
     let said = nonNull (JsonNode.Parse outcome.Output)
-    let job = client.Over(client.Posted([ "fixed", text f; "moving", text m; "labels", text l ] @ wanted))
+
+    let job =
+        client.Over(client.Posted([ "fixed", text f; "moving", text m; "labels", text l ] @ wanted))
+
     done' job
     let id = string job["id"]
 
@@ -62,13 +83,26 @@ let private isAsTheCommandLine (server: AppServer) (client: Client) (options: st
 
     let result = job["result"].AsObject()
     // Times differ; files and memory are not told.
-    let own = set [ "milliseconds"; "check_milliseconds"; "moved"; "transform"; "inverse_transform"; "peak_mb" ]
+    let own =
+        set
+            [
+                "milliseconds"
+                "check_milliseconds"
+                "moved"
+                "transform"
+                "inverse_transform"
+                "peak_mb"
+            ]
+
     let own = own + set [ "inverse_residual_mean_mm"; "inverse_residual_max_mm" ]
 
     for entry in said.AsObject() do
         if not (own.Contains entry.Key) then
             let ours = result[entry.Key]
-            let written (node: JsonNode) = if isNull node then "null" else node.ToJsonString()
+
+            let written (node: JsonNode) =
+                if isNull node then "null" else node.ToJsonString()
+
             Expect.equal (written ours) (written entry.Value) entry.Key
 
     job
@@ -77,46 +111,60 @@ let tests =
     testList
         "jobs"
         [
-            testServer "without a model: the files of register, bit by bit, and its numbers" same (fun server client ->
-                let job =
-                    isAsTheCommandLine
-                        server
-                        client
-                        [ "--model"; "none"; "--refine"; "10"; "--diffeomorphic" ]
-                        [ "model", text "none"; "refine", JsonValue.Create 10; "diffeomorphic", JsonValue.Create true ]
+            testServer
+                "without a model: the files of register, bit by bit, and its numbers"
+                same
+                (fun server client ->
+                    let job =
+                        isAsTheCommandLine
+                            server
+                            client
+                            [ "--model"; "none"; "--refine"; "10"; "--diffeomorphic" ]
+                            [
+                                "model", text "none"
+                                "refine", JsonValue.Create 10
+                                "diffeomorphic", JsonValue.Create true
+                            ]
 
-                Expect.stringContains (string job["command"]) "--refine 10 --diffeomorphic" "the command"
+                    Expect.stringContains (string job["command"]) "--refine 10 --diffeomorphic" "the command"
 
-                // What is applied later is what `apply` makes of the transform that was saved.
-                let id = string job["id"]
-                let labels = string job["request"].["labels"]
-                let status, moved = client.Post($"/api/jobs/{id}/apply", $"""{{"file":"{labels}","kind":"labels"}}""")
-                Expect.equal status 201 (moved.ToJsonString())
-                let out = server.Folder </> "applied.nii.gz"
+                    // What is applied later is what `apply` makes of the transform that was saved.
+                    let id = string job["id"]
+                    let labels = string job["request"].["labels"]
 
-                let outcome =
-                    ldr
-                        [
-                            "apply"
-                            "--transform"
-                            server.Folder </> "cli-transform.nii.gz"
-                            "--moving"
-                            server.Folder </> "labels.nii.gz"
-                            "--reference"
-                            server.Folder </> "fixed.nii.gz"
-                            "--interpolation"
-                            "label"
-                            "--output"
-                            out
-                        ]
+                    let status, moved =
+                        client.Post($"/api/jobs/{id}/apply", $"""{{"file":"{labels}","kind":"labels"}}""")
 
-                Expect.equal outcome.Code 0 outcome.Errors
-                Expect.equal (client.Bytes(string moved["address"])) (File.ReadAllBytes out) "applied"
-                let status, _ = client.Post($"/api/jobs/{id}/apply", $"""{{"file":"{labels}","kind":"points"}}""")
-                Expect.equal status 400 "labels are no points")
+                    Expect.equal status 201 (moved.ToJsonString())
+                    let out = server.Folder </> "applied.nii.gz"
+
+                    let outcome =
+                        ldr
+                            [
+                                "apply"
+                                "--transform"
+                                server.Folder </> "cli-transform.nii.gz"
+                                "--moving"
+                                server.Folder </> "labels.nii.gz"
+                                "--reference"
+                                server.Folder </> "fixed.nii.gz"
+                                "--interpolation"
+                                "label"
+                                "--output"
+                                out
+                            ]
+
+                    Expect.equal outcome.Code 0 outcome.Errors
+                    Expect.equal (client.Bytes(string moved["address"])) (File.ReadAllBytes out) "applied"
+
+                    let status, _ =
+                        client.Post($"/api/jobs/{id}/apply", $"""{{"file":"{labels}","kind":"points"}}""")
+
+                    Expect.equal status 400 "labels are no points")
 
             testServer "with a model: the same" same (fun server client ->
-                isAsTheCommandLine server client [ "--model"; "hippocampus" ] [ "model", text "hippocampus" ] |> ignore)
+                isAsTheCommandLine server client [ "--model"; "hippocampus" ] [ "model", text "hippocampus" ]
+                |> ignore)
 
             testServer "the model is chosen by what it was trained on" same (fun server client ->
                 let (_, f), (_, m), _ = pair server client
@@ -125,51 +173,65 @@ let tests =
                 let coarse = server.Folder </> "coarse.nii"
                 ImageFile.Write(coarse, randomVolume (Random 1) (Grid(20, 20, 20, Affine.Scaling(9, 9, 9))))
                 let c = client.Stored coarse
-                let job = client.Over(client.Posted [ "fixed", text c; "moving", text c; "refine", JsonValue.Create 1 ])
-                Expect.equal (string job["model"]) "none" "voxels that none has seen")
-
-            testServer "points and masks go along, and every download is offered and given" same (fun server client ->
-                let (_, f), (_, m), (_, l) = pair server client
-                let points = server.Folder </> "points.csv"
-                File.WriteAllText(points, "x_ras,y_ras,z_ras\n-4,-2,0\n")
-                let mask = server.Folder </> "mask.nii"
-                let scan = fst (blobs 0)
-                ImageFile.Write(mask, Volume(scan.Grid, Array.create scan.Values.Length 1.0f))
 
                 let job =
                     client.Over(
-                        client.Posted
-                            [
-                                "fixed", text f
-                                "moving", text m
-                                "labels", text l
-                                "points", text (client.Stored points)
-                                "fixed_mask", text (client.Stored mask)
-                                "model", text "none"
-                                "refine", JsonValue.Create 5
-                            ]
+                        client.Posted [ "fixed", text c; "moving", text c; "refine", JsonValue.Create 1 ]
                     )
 
-                done' job
-                let id = string job["id"]
+                Expect.equal (string job["model"]) "none" "voxels that none has seen")
 
-                for download in job["downloads"].AsArray() do
-                    for ending in download["endings"].AsArray() do
-                        let name = string download["name"] + string ending
-                        Expect.isNonEmpty (client.Bytes $"/api/jobs/{id}/files/{name}") name
+            testServer
+                "points and masks go along, and every download is offered and given"
+                same
+                (fun server client ->
+                    let (_, f), (_, m), (_, l) = pair server client
+                    let points = server.Folder </> "points.csv"
+                    File.WriteAllText(points, "x_ras,y_ras,z_ras\n-4,-2,0\n")
+                    let mask = server.Folder </> "mask.nii"
+                    let scan = fst (blobs 0)
+                    ImageFile.Write(mask, Volume(scan.Grid, Array.create scan.Values.Length 1.0f))
 
-                for layer in job["layers"].AsArray() do
-                    Expect.isNonEmpty (client.Bytes $"/api/jobs/{id}/layers/{string layer}") (string layer)
+                    let job =
+                        client.Over(
+                            client.Posted
+                                [
+                                    "fixed", text f
+                                    "moving", text m
+                                    "labels", text l
+                                    "points", text (client.Stored points)
+                                    "fixed_mask", text (client.Stored mask)
+                                    "model", text "none"
+                                    "refine", JsonValue.Create 5
+                                ]
+                        )
 
-                let moved = Text.Encoding.UTF8.GetString(client.Bytes $"/api/jobs/{id}/files/moved-points.csv")
-                let x = float (moved.Split('\n')[1].Split(',')[0])
-                Expect.isGreaterThan x (-3.5) "the point went along with the blob, 3 voxels to the right"
-                use no = client.Ask(HttpMethod.Get, $"/api/jobs/{id}/files/job.json")
-                Expect.equal (int no.StatusCode) 404 "what is not offered is not given")
+                    done' job
+                    let id = string job["id"]
+
+                    for download in job["downloads"].AsArray() do
+                        for ending in download["endings"].AsArray() do
+                            let name = string download["name"] + string ending
+                            Expect.isNonEmpty (client.Bytes $"/api/jobs/{id}/files/{name}") name
+
+                    for layer in job["layers"].AsArray() do
+                        Expect.isNonEmpty
+                            (client.Bytes $"/api/jobs/{id}/layers/{string layer}")
+                            (string layer)
+
+                    let file = client.Bytes $"/api/jobs/{id}/files/moved-points.csv"
+                    let moved = Text.Encoding.UTF8.GetString file
+                    let line = moved.Split('\n')[1]
+                    let x = float (line.Split(',')[0])
+                    Expect.isGreaterThan x (-3.5) "the point went along with the blob, 3 voxels to the right"
+                    use no = client.Ask(HttpMethod.Get, $"/api/jobs/{id}/files/job.json")
+                    Expect.equal (int no.StatusCode) 404 "what is not offered is not given")
 
             testServer "a wrong option is refused in register's words" same (fun server client ->
                 let (_, f), (_, m), _ = pair server client
-                let job more = $"""{{"fixed":"{f}","moving":"{m}"{more}}}"""
+
+                let job more =
+                    $"""{{"fixed":"{f}","moving":"{m}"{more}}}"""
 
                 for more, line in
                     [
@@ -190,21 +252,39 @@ let tests =
                 Expect.equal status 404 "a file that is not there"
                 Expect.stringContains (refused client """{"fixed":1""") "wrong JSON" "half a body")
 
-            testServer "a scan that cannot be used fails its job with the reader's line and the user's name" same (fun server client ->
-                let (fixedFile, f), _, _ = pair server client
-                let bytes = File.ReadAllBytes fixedFile
-                // The header is whole, the voxels are not.
-                let status, cut = client.Upload("cut.nii.gz", bytes[.. bytes.Length / 2])
-                Expect.equal status 201 (cut.ToJsonString())
-                let job = client.Over(client.Posted [ "fixed", text f; "moving", text (string cut["id"]) ])
-                Expect.equal (string job["state"]) "failed" "it failed"
-                Expect.stringStarts (string job["error"]) "cut.nii.gz: " "the user's name"
-                Expect.isFalse ((string job["error"]).Contains server.Folder) "not where it lies")
+            testServer
+                "a scan that cannot be used fails its job with the reader's line and the user's name"
+                same
+                (fun server client ->
+                    let (fixedFile, f), _, _ = pair server client
+                    let bytes = File.ReadAllBytes fixedFile
+                    // The header is whole, the voxels are not.
+                    let status, cut =
+                        client.Upload("cut.nii.gz", Array.truncate (bytes.Length / 2) bytes)
+
+                    Expect.equal status 201 (cut.ToJsonString())
+
+                    let job =
+                        client.Over(client.Posted [ "fixed", text f; "moving", text (string cut["id"]) ])
+
+                    Expect.equal (string job["state"]) "failed" "it failed"
+                    Expect.stringStarts (string job["error"]) "cut.nii.gz: " "the user's name"
+                    Expect.isFalse ((string job["error"]).Contains server.Folder) "not where it lies")
 
             testServer "twenty jobs run in turn, and none stays in memory" same (fun server client ->
                 let (_, f), (_, m), _ = pair server client
-                let request = [ "fixed", text f; "moving", text m; "model", text "none"; "refine", JsonValue.Create 2 :> JsonNode ]
-                let copy () = request |> List.map (fun (key, value) -> key, value.DeepClone())
+
+                let request =
+                    [
+                        "fixed", text f
+                        "moving", text m
+                        "model", text "none"
+                        "refine", JsonValue.Create 2 :> JsonNode
+                    ]
+
+                let copy () =
+                    request |> List.map (fun (key, value) -> key, value.DeepClone())
+
                 done' (client.Over(client.Posted(copy ())))
                 let memory () = GC.GetTotalMemory true
                 let before = memory ()
@@ -226,13 +306,24 @@ let tests =
 
             testServer "a job is cancelled while it runs, and while it waits" same (fun server client ->
                 let request = long server client
-                let copy () = request |> List.map (fun (key, value) -> key, value.DeepClone())
-                let running, waiting = client.Posted(copy ()), client.Posted(copy ())
-                let state id = string (client.Json $"/api/jobs/{id}").["state"]
 
-                Expect.isTrue (Threading.SpinWait.SpinUntil((fun () -> state running = "running"), 10_000)) "it runs"
+                let copy () =
+                    request |> List.map (fun (key, value) -> key, value.DeepClone())
+
+                let running, waiting = client.Posted(copy ()), client.Posted(copy ())
+
+                let state id =
+                    string (client.Json $"/api/jobs/{id}").["state"]
+
+                Expect.isTrue
+                    (Threading.SpinWait.SpinUntil((fun () -> state running = "running"), 10_000))
+                    "it runs"
+
                 Expect.equal (state waiting) "queued" "the other waits"
-                let cancel (id: string) = client.Ask(HttpMethod.Delete, $"/api/jobs/{id}").Dispose()
+
+                let cancel (id: string) =
+                    client.Ask(HttpMethod.Delete, $"/api/jobs/{id}").Dispose()
+
                 cancel waiting
                 Expect.equal (state waiting) "cancelled" "at once"
                 let clock = Stopwatch.StartNew()
@@ -242,17 +333,33 @@ let tests =
                 use no = client.Ask(HttpMethod.Get, $"/api/jobs/{running}/files/moved.nii")
                 Expect.equal (int no.StatusCode) 409 "it has no files")
 
-            testServer "no more jobs wait than were allowed" (fun o -> AppOptions(Session = o.Session, MostWaiting = 2)) (fun server client ->
-                let request = long server client
-                let body = JsonObject()
-                request |> List.iter body.Add
-                let posted = [ for _ in 1..4 -> fst (client.Post("/api/jobs", body.ToJsonString())) ]
-                Expect.equal posted [ 202; 202; 202; 429 ] "the fourth is refused")
+            testServer
+                "no more jobs wait than were allowed"
+                (fun o -> AppOptions(Session = o.Session, MostWaiting = 2))
+                (fun server client ->
+                    let request = long server client
+                    let body = JsonObject()
+                    request |> List.iter body.Add
+
+                    let posted =
+                        [ for _ in 1..4 -> fst (client.Post("/api/jobs", body.ToJsonString())) ]
+
+                    Expect.equal posted [ 202; 202; 202; 429 ] "the fourth is refused")
 
             testServer "events tell every stage, and end with the job" same (fun server client ->
                 let (_, f), (_, m), _ = pair server client
-                let id = client.Posted [ "fixed", text f; "moving", text m; "model", text "none"; "refine", JsonValue.Create 5 ]
-                let told = Text.Encoding.UTF8.GetString(client.Bytes $"/api/jobs/{id}/events")
+
+                let id =
+                    client.Posted
+                        [
+                            "fixed", text f
+                            "moving", text m
+                            "model", text "none"
+                            "refine", JsonValue.Create 5
+                        ]
+
+                let bytes = client.Bytes $"/api/jobs/{id}/events"
+                let told = Text.Encoding.UTF8.GetString bytes
 
                 let states =
                     [
@@ -268,19 +375,27 @@ let tests =
                 let described =
                     [
                         for path in (client.Json "/api/openapi.json").["paths"].AsObject() do
-                            for method' in path.Value.AsObject() -> $"{method'.Key.ToUpperInvariant()} {path.Key}"
+                            for method' in path.Value.AsObject() ->
+                                $"{method'.Key.ToUpperInvariant()} {path.Key}"
                     ]
 
-                let routes = server.Routes |> Seq.filter (fun route -> route.Contains " /api/") |> Seq.sort |> List.ofSeq
+                let routes =
+                    server.Routes
+                    |> Seq.filter (fun route -> route.Contains " /api/")
+                    |> Seq.sort
+                    |> List.ofSeq
+
                 Expect.equal (List.sort described) routes "paths and methods"
 
                 let options =
-                    (client.Json "/api/openapi.json").["components"].["schemas"].["JobRequest"].["properties"].AsObject()
+                    (client.Json "/api/openapi.json")
+                        .["components"].["schemas"].["JobRequest"].["properties"].AsObject()
                     |> Seq.map _.Key
                     |> set
 
                 let (_, f), (_, m), _ = pair server client
-                let job = client.Json $"""/api/jobs/{client.Posted [ "fixed", text f; "moving", text m ]}"""
+                let id = client.Posted [ "fixed", text f; "moving", text m ]
+                let job = client.Json $"/api/jobs/{id}"
 
                 for key in job["request"].AsObject() do
                     Expect.isTrue (options.Contains key.Key) $"{key.Key} is described")

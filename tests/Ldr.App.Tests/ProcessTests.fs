@@ -16,7 +16,12 @@ let private started (temporary: string) (arguments: string list) =
     Directory.CreateDirectory temporary |> ignore
 
     let info =
-        ProcessStartInfo("dotnet", program :: "app" :: "--no-browser" :: arguments, RedirectStandardOutput = true, RedirectStandardError = true)
+        ProcessStartInfo(
+            "dotnet",
+            program :: "app" :: "--no-browser" :: arguments,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true
+        )
 
     info.Environment["TMPDIR"] <- temporary
     let running = Process.Start info |> nonNull
@@ -48,7 +53,10 @@ let tests =
                 let fixedFile, _, _ = writeBlobs folder
                 client.Stored fixedFile |> ignore
                 let session = Array.exactlyOne (sessions temporary)
-                let own = UnixFileMode.UserRead ||| UnixFileMode.UserWrite ||| UnixFileMode.UserExecute
+
+                let own =
+                    UnixFileMode.UserRead ||| UnixFileMode.UserWrite ||| UnixFileMode.UserExecute
+
                 Expect.equal (File.GetUnixFileMode session) own "0700"
                 let errors = running.StandardError.ReadToEndAsync()
                 signal "TERM" running
@@ -56,39 +64,56 @@ let tests =
                 Expect.isEmpty (sessions temporary) "no folder stays"
                 Expect.equal (errors.Result.Trim()) "Stopped." "no log, no name of a file")
 
-            onUnix "what a killed one left goes at the next start, and no folder of one that runs" (fun folder ->
-                let temporary = folder </> "tmp"
-                let first, firstClient = started temporary []
-                use first = first
-                use firstClient = firstClient
-                let left = Array.exactlyOne (sessions temporary)
-                let second, secondClient = started temporary []
-                use second = second
-                use secondClient = secondClient
-                Expect.hasLength (sessions temporary) 2 "each has its own"
-                signal "KILL" first
-                Expect.isTrue (Directory.Exists left) "it could not remove its folder"
-                let third, thirdClient = started temporary []
-                use third = third
-                use thirdClient = thirdClient
-                Expect.isFalse (Directory.Exists left) "it is gone"
-                Expect.hasLength (sessions temporary) 2 "the others are there"
-                secondClient.Json "/api/about" |> ignore
-                signal "TERM" second
-                signal "INT" third
-                Expect.isEmpty (sessions temporary) "nothing stays")
+            onUnix
+                "what a killed one left goes at the next start, and no folder of one that runs"
+                (fun folder ->
+                    let temporary = folder </> "tmp"
+                    let first, firstClient = started temporary []
+                    use first = first
+                    use firstClient = firstClient
+                    let left = Array.exactlyOne (sessions temporary)
+                    let second, secondClient = started temporary []
+                    use second = second
+                    use secondClient = secondClient
+                    Expect.hasLength (sessions temporary) 2 "each has its own"
+                    signal "KILL" first
+                    Expect.isTrue (Directory.Exists left) "it could not remove its folder"
+                    let third, thirdClient = started temporary []
+                    use third = third
+                    use thirdClient = thirdClient
+                    Expect.isFalse (Directory.Exists left) "it is gone"
+                    Expect.hasLength (sessions temporary) 2 "the others are there"
+                    secondClient.Json "/api/about" |> ignore
+                    signal "TERM" second
+                    signal "INT" third
+                    Expect.isEmpty (sessions temporary) "nothing stays")
 
             onUnix "a session that the user names is taken up again after a kill" (fun folder ->
                 let temporary, session = folder </> "tmp", folder </> "session"
                 let fixedFile, moving, _ = writeBlobs folder
                 let running, client = started temporary [ "--session"; session ]
                 let f, m = client.Stored fixedFile, client.Stored moving
-                let id = client.Posted [ "fixed", text f; "moving", text m; "model", text "none"; "refine", JsonValue.Create 2 ]
+
+                let id =
+                    client.Posted
+                        [
+                            "fixed", text f
+                            "moving", text m
+                            "model", text "none"
+                            "refine", JsonValue.Create 2
+                        ]
+
                 client.Over id |> ignore
                 let moved = client.Bytes $"/api/jobs/{id}/files/moved.nii.gz"
 
                 let long =
-                    client.Posted [ "fixed", text f; "moving", text m; "model", text "none"; "refine", JsonValue.Create 10_000 ]
+                    client.Posted
+                        [
+                            "fixed", text f
+                            "moving", text m
+                            "model", text "none"
+                            "refine", JsonValue.Create 10_000
+                        ]
 
                 let second = run "dotnet" [ program; "app"; "--no-browser"; "--session"; session ]
                 Expect.equal second.Code 1 "two cannot share it"
@@ -103,7 +128,12 @@ let tests =
                 let cut = client.Json $"/api/jobs/{long}"
                 Expect.equal (string cut["state"]) "failed" "the job that ran"
                 Expect.stringContains (string cut["error"]) "was ended before" "why"
-                let again = client.Over(client.Posted [ "fixed", text f; "moving", text m; "refine", JsonValue.Create 2 ])
+
+                let again =
+                    client.Over(
+                        client.Posted [ "fixed", text f; "moving", text m; "refine", JsonValue.Create 2 ]
+                    )
+
                 Expect.equal (string again["state"]) "done" "its uploads can be used"
                 signal "TERM" running
                 Expect.isTrue (Directory.Exists session) "it is kept")
@@ -133,7 +163,10 @@ let tests =
                 use client = client
                 let request = client.Request(Net.Http.HttpMethod.Get, "/api/events")
                 use http = new Net.Http.HttpClient()
-                use response = http.SendAsync(request, Net.Http.HttpCompletionOption.ResponseHeadersRead).Result
+
+                use response =
+                    http.SendAsync(request, Net.Http.HttpCompletionOption.ResponseHeadersRead).Result
+
                 let clock = Stopwatch.StartNew()
                 signal "INT" running
                 Expect.isLessThan clock.Elapsed.TotalSeconds 5.0 "it ends soon")

@@ -21,7 +21,9 @@ let private small (options: AppOptions) =
     AppOptions(Session = options.Session, MostUpload = most)
 
 let private same (options: AppOptions) = options
-let private uploads (server: AppServer) = Directory.GetFiles(server.Folder </> "uploads")
+
+let private uploads (server: AppServer) =
+    Directory.GetFiles(server.Folder </> "uploads")
 
 /// A request whose body never comes whole.
 let private part (client: Client) (body: NetworkStream -> unit) =
@@ -77,11 +79,22 @@ let tests =
                 let file = server.Folder </> "scan.nii"
                 ImageFile.Write(file, fst (blobs 0))
 
-                for name in [ "../../../evil.nii"; "/etc/evil.nii"; "..\\evil.nii"; "a\u202Ein.nii"; String('x', 5000) + ".nii" ] do
+                for name in
+                    [
+                        "../../../evil.nii"
+                        "/etc/evil.nii"
+                        "..\\evil.nii"
+                        "a\u202Ein.nii"
+                        String('x', 5000) + ".nii"
+                    ] do
                     let status, answer = client.Upload(name, File.ReadAllBytes file)
                     Expect.equal status 201 name
                     let shown = string answer["name"]
-                    Expect.isFalse (shown.Contains '/' || shown.Contains '\\' || shown.Contains '\u202E') name
+
+                    Expect.isFalse
+                        (shown.Contains '/' || shown.Contains '\\' || shown.Contains '\u202E')
+                        name
+
                     Expect.isLessThanOrEqual shown.Length 200 name
 
                 Expect.hasLength (uploads server |> Array.filter _.EndsWith(".nii")) 5 "all in the folder"
@@ -110,7 +123,7 @@ let tests =
                 Expect.isEmpty (uploads server) "nothing stays")
 
             testServer "a file that is too long is refused, told or not" small (fun server client ->
-                let body = Array.zeroCreate<byte> (int most + 1)
+                let body = Array.zeroCreate<byte>(int most + 1)
                 let status, answer = client.Upload("a.nii", body)
                 Expect.equal status 413 "told"
                 Expect.stringContains (string answer["error"]) "longer than 1 MB" "the line"
@@ -125,7 +138,7 @@ let tests =
 
             testServer "an upload that is cut leaves nothing" same (fun server client ->
                 part client (fun stream ->
-                    stream.Write(Array.zeroCreate 5000)
+                    stream.Write(Array.zeroCreate<byte> 5000, 0, 5000)
                     Thread.Sleep 100
                     Expect.isNonEmpty (uploads server) "it has begun")
 

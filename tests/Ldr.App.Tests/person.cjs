@@ -85,10 +85,10 @@ const scenes = {
     }
     await page.click("[data-mode=blend]");
     const plain = await pixels(page, result);
-    await page.click("text=Grid");
+    await page.click("label[for=grid]");
     found.grid = await difference(page, plain, await pixels(page, result));
-    await page.click("text=Grid");
-    await page.click("text=Outlines");
+    await page.click("label[for=grid]");
+    await page.click("label[for=outline]");
     found.outline = await difference(page, plain, await pixels(page, result));
     // A click into the result moves the cross-hair of the fixed scan.
     const old = await place(page, 1);
@@ -128,16 +128,15 @@ const scenes = {
   async keyboard(page, [fixed, moving]) {
     const found = {};
     await page.setViewportSize({ width: 1024, height: 768 });
-    await page.keyboard.press("Tab");
-    for (let i = 0; i < 12 && (await page.evaluate(() => document.activeElement.id)) !== "file-fixed"; i++) await page.keyboard.press("Tab");
-    // The browser's own dialog answers to Enter.
-    const [first] = await Promise.all([page.waitForEvent("filechooser"), page.keyboard.press("Enter")]);
-    await first.setFiles(fixed);
-    await page.waitForFunction(() => document.querySelectorAll(".viewer.filled").length === 1);
-    for (let i = 0; i < 6 && (await page.evaluate(() => document.activeElement.id)) !== "file-moving"; i++) await page.keyboard.press("Tab");
-    const [second] = await Promise.all([page.waitForEvent("filechooser"), page.keyboard.press("Enter")]);
-    await second.setFiles(moving);
-    await page.waitForFunction(() => document.querySelectorAll(".viewer.filled").length === 2);
+    const chosen = [fixed, moving];
+    page.on("filechooser", (chooser) => chooser.setFiles(chosen.shift()));
+    for (const [id, count] of [["file-fixed", 1], ["file-moving", 2]]) {
+      for (let i = 0; i < 12 && (await page.evaluate(() => document.activeElement.id)) !== id; i++) await page.keyboard.press("Tab");
+      await page.waitForTimeout(200);
+      // The browser's own dialog opens.
+      await page.keyboard.press("Space");
+      await page.waitForFunction((n) => document.querySelectorAll(".viewer.filled").length === n, count);
+    }
     await shown(page, () => page.keyboard.press("r"));
     await page.keyboard.press("3");
     found.mode = await page.locator("[aria-checked=true]").getAttribute("data-mode");

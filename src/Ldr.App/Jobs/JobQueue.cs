@@ -70,7 +70,7 @@ internal sealed class JobQueue : IDisposable
     public Job Post(JobRequest request)
     {
         request.Check();
-        models.Check(request.Model);
+        models.Check(request.WantedModel);
         JobFile fixedScan = Scan(request.Fixed, "fixed");
         JobFile moving = Scan(request.Moving, "moving");
         CheckFiles(request);

@@ -1,3 +1,4 @@
+using System.Text.Json.Serialization;
 using Ldr.App.Api;
 using Ldr.Runtime.Transforms;
 
@@ -27,8 +28,8 @@ internal sealed record JobRequest
     /// <summary>Points marked on the fixed scan, which are taken to the moving scan.</summary>
     public string? Points { get; init; }
 
-    /// <summary>A model's name, <c>none</c>, or <c>auto</c>: the first one whose training range holds both scans, else none.</summary>
-    public string Model { get; init; } = "auto";
+    /// <summary>A model's name, <c>none</c>, or <c>auto</c> (also null): the first one whose training range holds both scans, else none.</summary>
+    public string? Model { get; init; }
 
     /// <summary><c>none</c>, <c>centres</c>, <c>rigid</c>, <c>full</c> or <c>auto</c>; null: as the model was trained, <c>auto</c> without one.</summary>
     public string? Affine { get; init; }
@@ -56,6 +57,10 @@ internal sealed record JobRequest
 
     /// <summary>Which volume of the files that hold several.</summary>
     public int? Volume { get; init; }
+
+    /// <summary>The model that is asked for; a serializer leaves what a client does not say empty.</summary>
+    [JsonIgnore]
+    public string WantedModel => Model ?? "auto";
 
     /// <summary>Refuses values that <c>register</c> refuses.</summary>
     /// <exception cref="ApiException">In one line.</exception>

@@ -28,7 +28,7 @@ internal sealed class JobRunner(Inbox inbox, ModelRack models, ITransformFormats
 
         Begin("reading the scans");
         JobInputs inputs = JobInputs.Read(job.Request, inbox, formats);
-        string model = models.Choose(job.Request.Model, inputs.Fixed, inputs.Moving);
+        string model = models.Choose(job.Request.WantedModel, inputs.Fixed, inputs.Moving);
         job = job with { Model = model, Command = CommandLine.Of(job.Request, model, inbox) };
         Registrar registrar = models.Registrar(model);
         RegistrationResult result = registrar.Register(

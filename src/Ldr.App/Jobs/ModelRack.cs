@@ -1,7 +1,7 @@
 using System.Collections.Concurrent;
 using Ldr.App.Api;
-using Ldr.Runtime.Inference;
 using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Inference;
 using Ldr.Runtime.Registration;
 
 namespace Ldr.App.Jobs;

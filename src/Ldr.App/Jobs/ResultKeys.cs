@@ -95,8 +95,8 @@ internal static class ResultKeys
         return node;
     }
 
-    /// <summary>JSON has no word for what is no number.</summary>
-    private static JsonNode? Number(double value) => double.IsFinite(value) ? JsonValue.Create(value) : null;
+    /// <summary>With 6 decimals; JSON has no word for what is no number.</summary>
+    private static JsonNode? Number(double value) => double.IsFinite(value) ? JsonValue.Create(Math.Round(value, 6)) : null;
 
     private static JsonArray Texts(IEnumerable<string> texts) => new([.. texts.Select(text => (JsonNode)text)]);
 }

@@ -177,7 +177,7 @@ class Page {
 
   private key(event: KeyboardEvent): void {
     const target = event.target as HTMLElement;
-    if (event.ctrlKey || event.metaKey || event.altKey || target.matches("input:not([type=range]):not([type=checkbox]), select, textarea")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || target.matches("input[type=number], select, textarea")) return;
     if (event.key === "r") this.form.element.requestSubmit();
     else if (event.key === "Escape" && this.jobs.unfinished && !this.folder?.element.open) void api.cancel(this.jobs.unfinished.id);
     else if (!this.compare.element.hidden) this.compare.press(event.key);

@@ -40,7 +40,7 @@ export class Viewer {
     this.nv = new Niivue({
       backColor: [0, 0, 0, 1],
       crosshairColor: [0.35, 0.75, 1, 0.7],
-      crosshairWidth: 0.25,
+      crosshairWidth: 0.5,
       crosshairWidthUnit: "percent",
       multiplanarLayout: 3,
       isSliceMM: true,
