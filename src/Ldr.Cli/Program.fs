@@ -15,6 +15,8 @@ type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Train of ParseResults<Train.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Teach of ParseResults<Teach.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Register of ParseResults<RegisterArguments.Arguments>
+    | [<CliPrefix(CliPrefix.None)>] Cohort of ParseResults<CohortArguments.Arguments>
+    | [<CliPrefix(CliPrefix.None)>] Bids of ParseResults<Bids.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Evaluate of ParseResults<EvaluateArguments.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Apply of ParseResults<Apply.Arguments>
     | [<CliPrefix(CliPrefix.None); CustomCommandLine "apply-points">] ApplyPoints of
@@ -36,6 +38,9 @@ type Arguments =
             | Train _ -> "run an experiment: teacher, student, distillation."
             | Teach _ -> "write a teacher's fields for every pair that a training will see."
             | Register _ -> "register one pair of scans."
+            | Cohort _ ->
+                "register many pairs, each into a folder of its own, and write a page to check them on."
+            | Bids _ -> "register the scans of a BIDS folder to a template, as a BIDS app."
             | Evaluate _ -> "score a model on pairs of a labelled data set."
             | Apply _ -> "move an image or a label map by transforms."
             | ApplyPoints _ -> "move points by transforms."
@@ -52,11 +57,14 @@ type Arguments =
             | Benchmark _ -> "time the engine, and libtorch beside it."
 
 /// A verb's options, parsed.
-let private callOf (arguments: Arguments) : Result<Call, string> =
+/// `shared` are the options of `register` that were given to another verb.
+let private callOf (shared: string list) (arguments: Arguments) : Result<Call, string> =
     match arguments with
     | Train r -> Train.parse r
     | Teach r -> Teach.parse r
     | Register r -> Register.parse r
+    | Cohort r -> Cohort.parse r (RegisterShared.parse shared)
+    | Bids r -> Bids.parse r (RegisterShared.parse shared)
     | Evaluate r -> Evaluate.parse r
     | Apply r -> Apply.parse r
     | ApplyPoints r -> ApplyPoints.parse r
@@ -91,9 +99,15 @@ let private firstLine (text: string) =
     let text = if text.StartsWith "ERROR: " then text.Substring 7 else text
     text.Split('\n')[0]
 
+/// Verbs of many pairs, which take options of `register` beside their own.
+let private isOfPairs (arguments: string[]) =
+    List.contains arguments[0] [ "cohort"; "bids" ]
+
 /// The help, or what Argu finds wrong.
 let private refusal (arguments: string[]) (error: ArguParseException) =
-    if error.ErrorCode = ErrorCode.HelpText then
+    if error.ErrorCode = ErrorCode.HelpText && isOfPairs arguments then
+        Help $"{error.Message.TrimEnd()}\n\n{RegisterShared.usage ()}"
+    elif error.ErrorCode = ErrorCode.HelpText then
         Help error.Message
     else
         let verb =
@@ -106,8 +120,14 @@ let private refusal (arguments: string[]) (error: ArguParseException) =
 
 let private parseVerb (arguments: string[]) : Result<Call, Refusal> =
     try
-        parser.Value.ParseCommandLine(arguments).GetSubCommand()
-        |> callOf
+        let own, shared =
+            if isOfPairs arguments then
+                RegisterShared.split (List.ofArray arguments)
+            else
+                List.ofArray arguments, []
+
+        parser.Value.ParseCommandLine(Array.ofList own).GetSubCommand()
+        |> callOf shared
         |> Result.mapError WrongUsage
     with :? ArguParseException as error ->
         Error(refusal arguments error)

@@ -49,6 +49,8 @@ let private cases: (string * Numbers * string list) list =
                     "train"
                     "teach"
                     "register"
+                    "cohort"
+                    "bids"
                     "evaluate"
                     "apply"
                     "apply-points"
@@ -144,6 +146,29 @@ let private cases: (string * Numbers * string list) list =
             $"{register} --moved out/moved.nii.gz --jacobian-bounds 0.5 2"
             $"{register} --moved out/moved.nii.gz --diffeomorphic --jacobian-bounds 2 3"
             $"{register} --moved out/moved.nii.gz --volume 1"
+        ]
+        "cohort",
+        Masked,
+        [
+            "cohort pairs.csv --output out/c --refine 0 --affine none --write moved,labels --jobs 1"
+            "cohort data --template fixed.nii.gz --output out/c --refine 0 --affine none --write none --json --jobs 1"
+            "cohort pairs.csv --output out/c --template fixed.nii.gz"
+            "cohort pairs.csv"
+            "cohort --output out/c"
+            "cohort nowhere.csv --output out/c"
+            "cohort text.txt --output out/c"
+            "cohort data --output out/c"
+            "cohort pairs.csv --output text.txt/c"
+            "cohort pairs.csv --output out/c --shard 3/2"
+            "cohort pairs.csv --output out/c --write moved,label"
+            "cohort pairs.csv --output out/c --memory 0"
+            "cohort pairs.csv --output out/c --fixed-mask mask.nii.gz"
+            "cohort pairs.csv --output out/c --model spleen"
+            "cohort data --template text.nii.gz --output out/c"
+            "cohort --level group --output nowhere"
+            "bids data out/b participant"
+            "bids data out/b participant --template fixed.nii.gz"
+            "bids data out/b somewhere"
         ]
         "apply",
         Close,
@@ -400,6 +425,10 @@ let private writeScene (folder: string) =
     text "points.csv" "x_ras,y_ras,z_ras\n4,5,6\n10,12,8\n"
     text "voxels.csv" "x_voxel,y_voxel,z_voxel\n4,5,6\n10,12,8\n"
     text "bare.csv" "x,y,z\n4,5,6\n"
+    text
+        "pairs.csv"
+        "id,fixed,moving,labels,fixed_labels,age\nnear,fixed.nii.gz,moving.nii.gz,moving-labels.nii.gz,fixed-labels.nii.gz,40\nbad,fixed.nii.gz,text.nii.gz,,,50\nfar,fixed.nii.gz,noise.nii.gz,,,60\n"
+
     text "text.txt" "This is a note.\n"
     text "text.nii.gz" "This is a note, not a scan.\n"
     text "text.json" "{ \"name\": \"text\", }\n"

@@ -20,6 +20,7 @@ let main arguments =
             EngineCliTests.tests
             TransformVerbTests.tests
             PairTests.tests
+            CohortCliTests.tests
             ReportTests.tests
             ShippedTests.tests
             TrainingRecordTests.tests

@@ -30,5 +30,6 @@ let main arguments =
             AlignmentTests.tests
             RefinementTests.tests
             VerdictTests.tests
+            CohortTests.tests
         ]
         arguments

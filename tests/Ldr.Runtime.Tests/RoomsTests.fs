@@ -20,6 +20,7 @@ let private floors =
         "Registration/Quality"
         "Registration"
         "Reports"
+        "Groups"
     ]
 
 let private files =

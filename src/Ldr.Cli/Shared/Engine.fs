@@ -20,6 +20,16 @@ type EngineChoice =
     | ManagedEngine
     | TorchEngine
 
+/// Makes registrars.
+[<NoEquality; NoComparison>]
+type RegistrarSource =
+    {
+        /// With so many threads; 0 for all.
+        Make: int -> Registrar
+        /// Whether only one of them may work at a time.
+        OneAtATime: bool
+    }
+
 module Engine =
     /// The text of --help.
     let usage =
@@ -39,7 +49,7 @@ module Engine =
     let private byTorch
         (context: Context)
         (path: string)
-        (action: Registrar -> Result<'r, Error>)
+        (action: RegistrarSource -> Result<'r, Error>)
         : Result<'r, Error> =
         match Device.choose context with
         | Error error -> Error error
@@ -48,22 +58,44 @@ module Engine =
             | Error error -> Error error
             | Ok model ->
                 model.Network.``to`` device |> ignore
-                use registrar = new Registrar(TorchPredictor(device, model))
-                action registrar
+                let predictor = TorchPredictor(device, model)
+
+                action
+                    {
+                        Make = fun _ -> new Registrar(predictor)
+                        OneAtATime = true
+                    }
 
     let private byUs
-        (context: Context)
         (path: string)
         (file: SafetensorsFile)
-        (action: Registrar -> Result<'r, Error>)
+        (action: RegistrarSource -> Result<'r, Error>)
         : Result<'r, Error> =
         Error.guard (fun () -> StudentModel.Load(file, path))
         |> Result.bind (fun model ->
-            use registrar = new Registrar(model, context.Threads |> Option.defaultValue 0)
-            action registrar)
+            action
+                {
+                    Make = fun threads -> new Registrar(model, threads)
+                    OneAtATime = false
+                })
 
-    /// Runs an action with a registrar: the managed engine where it runs the model's network (unless libtorch was
-    /// asked for), and libtorch, which is not even loaded otherwise.
+    /// Runs an action with registrars of a model: of the managed engine where it runs the model's network (unless libtorch
+    /// was asked for), and of libtorch, which is not even loaded otherwise.
+    let runMany
+        (context: Context)
+        (choice: EngineChoice)
+        (path: string)
+        (file: SafetensorsFile)
+        (action: RegistrarSource -> Result<'r, Error>)
+        : Result<'r, Error> =
+        match choice, StudentModel.Supports file.Metadata with
+        | TorchEngine, _ -> OwnKernels.without (fun () -> byTorch context path action)
+        | Automatic, (false, kind) ->
+            context.Speaker.Detail $"The managed engine does not run {kind}: libtorch computes."
+            byTorch context path action
+        | _ -> byUs path file action
+
+    /// The same with one registrar.
     let run
         (context: Context)
         (choice: EngineChoice)
@@ -71,9 +103,6 @@ module Engine =
         (file: SafetensorsFile)
         (action: Registrar -> Result<'r, Error>)
         : Result<'r, Error> =
-        match choice, StudentModel.Supports file.Metadata with
-        | TorchEngine, _ -> OwnKernels.without (fun () -> byTorch context path action)
-        | Automatic, (false, kind) ->
-            context.Speaker.Detail $"The managed engine does not run {kind}: libtorch computes."
-            byTorch context path action
-        | _ -> byUs context path file action
+        runMany context choice path file (fun source ->
+            use registrar = source.Make(context.Threads |> Option.defaultValue 0)
+            action registrar)

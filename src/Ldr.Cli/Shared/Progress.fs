@@ -13,7 +13,7 @@ let private plainEvery = 20.0
 let private show (value: float) =
     value.ToString("G4", CultureInfo.InvariantCulture)
 
-let private duration (time: TimeSpan) =
+let duration (time: TimeSpan) =
     if time.TotalHours >= 1.0 then
         $"{int time.TotalHours} h {time.Minutes:D2} min"
     elif time.TotalMinutes >= 1.0 then

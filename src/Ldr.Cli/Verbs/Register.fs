@@ -55,7 +55,7 @@ let private run (o: RegisterOptions) (context: Context) : Result<Said, Error> =
         return!
             match inputs.Model with
             | None -> register (new Registrar())
-            | Some model -> Engine.run context o.Engine model.Path model.File register
+            | Some model -> Engine.run context o.Treatment.Engine model.Path model.File register
     }
 
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =

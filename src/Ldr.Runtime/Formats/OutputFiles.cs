@@ -34,7 +34,7 @@ public static class OutputFiles
     }
 
     /// <summary>The files behind a name: itself, and the voxels that its header names. New voxels never replace a file.</summary>
-    private static IEnumerable<string> Behind(string path)
+    internal static IEnumerable<string> Behind(string path)
     {
         yield return FileNode.RealPath(path);
         if (FileNode.KindOf(path) == NodeKind.Regular && VoxelsOf(path) is string voxels)

@@ -82,11 +82,14 @@ internal sealed class AffineLevel
     /// <summary>The share of the fixed variance that is explained, 0 to 1; and its gradient by small motions after the map.</summary>
     internal double Similarity(Affine map, double[]? gradient = null)
     {
-        Affine toVoxel = grid.VoxelsTo(moving.Grid, map);
-        Affine worldToVoxel = moving.Grid.WorldToVoxel;
+        Rows toVoxel = new(grid.VoxelsTo(moving.Grid, map));
+        Rows worldToVoxel = new(moving.Grid.WorldToVoxel);
+
+        // Voxels of this level to the moving world, from the point where motions turn.
         (double px, double py, double pz) = Pivot(map);
+        Rows toWorld = new(grid.VoxelToWorld.Then(map).Then(Affine.Translation(-px, -py, -pz)));
         List<(double Value, double[]? Gradient)> parts = ForBoxes((x0, y0, z0) =>
-            Box(x0, y0, z0, map, toVoxel, worldToVoxel, (px, py, pz), gradient is not null));
+            Box(x0, y0, z0, toWorld, toVoxel, worldToVoxel, gradient is not null));
         double value = 0;
         gradient?.AsSpan().Clear();
         foreach ((double part, double[]? slope) in parts)
@@ -136,36 +139,34 @@ internal sealed class AffineLevel
     /// w · (2 cov / var_m · (f − μf) − 2 (cov / var_m)² · (m − μm)).
     /// </summary>
     private (double Value, double[]? Gradient) Box(
-        int x0, int y0, int z0, Affine map, Affine toVoxel, Affine worldToVoxel, (double X, double Y, double Z) pivot, bool wantGradient)
+        int x0, int y0, int z0, in Rows toWorld, in Rows toVoxel, in Rows worldToVoxel, bool wantGradient)
     {
         const int most = Side * Side * Side;
-        Span<int> index = stackalloc int[most];
-        Span<double> value = stackalloc double[most];
-        Span<double> slopes = stackalloc double[wantGradient ? 3 * most : 0];
+        Span<BoxVoxel> voxels = stackalloc BoxVoxel[most];
         int count = 0;
         Sums sums = default;
-        for (int z = z0; z < Math.Min(z0 + Side, grid.Nz); z++)
+        int endX = Math.Min(x0 + Side, grid.Nx);
+        int endY = Math.Min(y0 + Side, grid.Ny);
+        int endZ = Math.Min(z0 + Side, grid.Nz);
+        for (int z = z0; z < endZ; z++)
         {
-            for (int y = y0; y < Math.Min(y0 + Side, grid.Ny); y++)
+            for (int y = y0; y < endY; y++)
             {
-                for (int x = x0; x < Math.Min(x0 + Side, grid.Nx); x++)
+                int row = grid.Nx * (y + (grid.Ny * z));
+                for (int x = x0; x < endX; x++)
                 {
-                    int i = x + (grid.Nx * (y + (grid.Ny * z)));
-                    double weight = Weight(i);
-                    (double vx, double vy, double vz) = toVoxel.Apply(x, y, z);
-                    if (weight > 0 && Sample(vx, vy, vz, out double m, out double gx, out double gy, out double gz))
+                    double weight = Weight(row + x);
+                    toVoxel.Apply(x, y, z, out double vx, out double vy, out double vz);
+                    ref BoxVoxel voxel = ref voxels[count];
+                    if (weight > 0 && Sample(vx, vy, vz, ref voxel))
                     {
-                        index[count] = i;
-                        value[count] = m;
-                        if (wantGradient)
-                        {
-                            slopes[3 * count] = gx;
-                            slopes[(3 * count) + 1] = gy;
-                            slopes[(3 * count) + 2] = gz;
-                        }
-
+                        voxel.X = x;
+                        voxel.Y = y;
+                        voxel.Z = z;
+                        voxel.F = f[row + x];
+                        voxel.Weight = weight;
                         count++;
-                        sums.Add(weight, f[i], m);
+                        sums.Add(weight, voxel.F, voxel.M);
                     }
                 }
             }
@@ -179,53 +180,48 @@ internal sealed class AffineLevel
         double variance = sums.VarianceM + (Noise * sums.Weight);
         double covariance = sums.Covariance;
         double ratio = covariance / variance;
-        double[]? gradient = null;
-        if (wantGradient && covariance != 0)
-        {
-            gradient = new double[12];
-            for (int k = 0; k < count; k++)
-            {
-                int i = index[k];
-                double force = 2 * Weight(i) * ratio * ((f[i] - sums.MeanF) - (ratio * (value[k] - sums.MeanM)));
-
-                // From moving voxels to the moving world: the slope's covector through the map.
-                double wx = (slopes[3 * k] * worldToVoxel[0, 0]) + (slopes[(3 * k) + 1] * worldToVoxel[1, 0]) + (slopes[(3 * k) + 2] * worldToVoxel[2, 0]);
-                double wy = (slopes[3 * k] * worldToVoxel[0, 1]) + (slopes[(3 * k) + 1] * worldToVoxel[1, 1]) + (slopes[(3 * k) + 2] * worldToVoxel[2, 1]);
-                double wz = (slopes[3 * k] * worldToVoxel[0, 2]) + (slopes[(3 * k) + 1] * worldToVoxel[1, 2]) + (slopes[(3 * k) + 2] * worldToVoxel[2, 2]);
-                wx *= force;
-                wy *= force;
-                wz *= force;
-                int plane = grid.Nx * grid.Ny;
-                (double ux, double uy, double uz) = grid.VoxelToWorld.Apply(i % grid.Nx, i % plane / grid.Nx, i / plane);
-                (double qx, double qy, double qz) = map.Apply(ux, uy, uz);
-                qx -= pivot.X;
-                qy -= pivot.Y;
-                qz -= pivot.Z;
-                gradient[0] += (wz * qy) - (wy * qz);
-                gradient[1] += (wx * qz) - (wz * qx);
-                gradient[2] += (wy * qx) - (wx * qy);
-                gradient[3] += wx;
-                gradient[4] += wy;
-                gradient[5] += wz;
-                gradient[6] += wx * qx;
-                gradient[7] += wy * qy;
-                gradient[8] += wz * qz;
-                gradient[9] += (wx * qy) + (wy * qx);
-                gradient[10] += (wx * qz) + (wz * qx);
-                gradient[11] += (wy * qz) + (wz * qy);
-            }
-        }
-
+        double[]? gradient = wantGradient && covariance != 0
+            ? Gradient(voxels[..count], toWorld, worldToVoxel, ratio, sums.MeanF, sums.MeanM)
+            : null;
         return (ratio * covariance, gradient);
     }
 
+    /// <summary>The gradient of a box by small motions of the moving side.</summary>
+    private static double[] Gradient(
+        ReadOnlySpan<BoxVoxel> voxels, in Rows toWorld, in Rows worldToVoxel, double ratio, double meanF, double meanM)
+    {
+        // Sums of the slopes, and of the slopes times the place, from which all motions follow.
+        double sx = 0, sy = 0, sz = 0, xx = 0, xy = 0, xz = 0, yx = 0, yy = 0, yz = 0, zx = 0, zy = 0, zz = 0;
+        foreach (ref readonly BoxVoxel voxel in voxels)
+        {
+            double force = 2 * voxel.Weight * ratio * ((voxel.F - meanF) - (ratio * (voxel.M - meanM)));
+
+            // From moving voxels to the moving world: the slope's covector through the map.
+            worldToVoxel.Transposed(voxel.Gx * force, voxel.Gy * force, voxel.Gz * force, out double wx, out double wy, out double wz);
+            toWorld.Apply(voxel.X, voxel.Y, voxel.Z, out double qx, out double qy, out double qz);
+            sx += wx;
+            sy += wy;
+            sz += wz;
+            xx += wx * qx;
+            xy += wx * qy;
+            xz += wx * qz;
+            yx += wy * qx;
+            yy += wy * qy;
+            yz += wy * qz;
+            zx += wz * qx;
+            zy += wz * qy;
+            zz += wz * qz;
+        }
+
+        return [zy - yz, xz - zx, yx - xy, sx, sy, sz, xx, yy, zz, xy + yx, xz + zx, yz + zy];
+    }
+
     /// <summary>The trilinear value and its exact slopes (per voxel); false outside the moving grid.</summary>
-    private bool Sample(double x, double y, double z, out double value, out double gx, out double gy, out double gz)
+    private bool Sample(double x, double y, double z, ref BoxVoxel voxel)
     {
         Grid g = moving.Grid;
         if (!(x >= 0 && y >= 0 && z >= 0 && x <= g.Nx - 1 && y <= g.Ny - 1 && z <= g.Nz - 1))
         {
-            value = gx = gy = gz = 0;
             return false;
         }
 
@@ -254,10 +250,10 @@ internal sealed class AffineLevel
         double b11 = a11 + (fx * d11);
         double c0 = b00 + (fy * (b10 - b00));
         double c1 = b01 + (fy * (b11 - b01));
-        value = c0 + (fz * (c1 - c0));
-        gx = ((1 - fz) * (d00 + (fy * (d10 - d00)))) + (fz * (d01 + (fy * (d11 - d01))));
-        gy = ((1 - fz) * (b10 - b00)) + (fz * (b11 - b01));
-        gz = c1 - c0;
+        voxel.M = c0 + (fz * (c1 - c0));
+        voxel.Gx = ((1 - fz) * (d00 + (fy * (d10 - d00)))) + (fz * (d01 + (fy * (d11 - d01))));
+        voxel.Gy = ((1 - fz) * (b10 - b00)) + (fz * (b11 - b01));
+        voxel.Gz = c1 - c0;
         return true;
     }
 
@@ -266,6 +262,35 @@ internal sealed class AffineLevel
     {
         internal Volume Reduce(Grid coarser, double spacing, int threads) =>
             Reduction.Apply(Volume, Window, coarser, spacing, threads);
+    }
+
+    /// <summary>A voxel of a box: its place, both values, the slopes of the moving one.</summary>
+    private struct BoxVoxel
+    {
+        internal double X, Y, Z, F, Weight, M, Gx, Gy, Gz;
+    }
+
+    /// <summary>The numbers of an affine map, near at hand.</summary>
+    private readonly struct Rows(Affine map)
+    {
+        private readonly double xx = map[0, 0], xy = map[0, 1], xz = map[0, 2], x1 = map[0, 3];
+        private readonly double yx = map[1, 0], yy = map[1, 1], yz = map[1, 2], y1 = map[1, 3];
+        private readonly double zx = map[2, 0], zy = map[2, 1], zz = map[2, 2], z1 = map[2, 3];
+
+        internal void Apply(double x, double y, double z, out double ax, out double ay, out double az)
+        {
+            ax = (xx * x) + (xy * y) + (xz * z) + x1;
+            ay = (yx * x) + (yy * y) + (yz * z) + y1;
+            az = (zx * x) + (zy * y) + (zz * z) + z1;
+        }
+
+        /// <summary>The transposed linear part.</summary>
+        internal void Transposed(double x, double y, double z, out double ax, out double ay, out double az)
+        {
+            ax = (xx * x) + (yx * y) + (zx * z);
+            ay = (xy * x) + (yy * y) + (zy * z);
+            az = (xz * x) + (yz * y) + (zz * z);
+        }
     }
 
     /// <summary>Weighted sums of two values and their products.</summary>

@@ -96,6 +96,12 @@ public sealed record RegistrationOptions
     /// How many threads at most, beside the predictor's own; 0 for all. The result does not depend on it.
     /// </summary>
     public int Threads { get; init; }
+
+    /// <summary>The same with the masks of a pair, for languages without <c>with</c> on records.</summary>
+    /// <param name="fixedMask">As <see cref="FixedMask"/>.</param>
+    /// <param name="movingMask">As <see cref="MovingMask"/>.</param>
+    public RegistrationOptions WithMasks(Volume? fixedMask, Volume? movingMask) =>
+        this with { FixedMask = fixedMask, MovingMask = movingMask };
 }
 
 /// <summary>A part of a registration.</summary>

@@ -242,36 +242,41 @@ public abstract class Transform
         {
             int n = x.Length;
             Affine back = start.Value;
-            double[] work = new double[10 * n];
+            double[] work = new double[11 * n];
             Span<double> Part(int index) => work.AsSpan(index * n, n);
             Span<double> bx = Part(0), by = Part(1), bz = Part(2);
             Span<double> tx = Part(3), ty = Part(4), tz = Part(5);
-            Span<double> error = Part(6), sx = Part(7), sy = Part(8), sz = Part(9);
-            double[] scale = new double[n];
+            Span<double> error = Part(6), sx = Part(7), sy = Part(8), sz = Part(9), scale = Part(10);
+
+            // The points that are not done yet: each ends by itself, whatever its neighbours need.
+            int[] open = new int[n];
             for (int i = 0; i < n; i++)
             {
                 (bx[i], by[i], bz[i]) = back.Apply(x[i], y[i], z[i]);
                 error[i] = double.PositiveInfinity;
                 scale[i] = 1;
+                open[i] = i;
             }
 
-            for (int iteration = 0; iteration <= Iterations; iteration++)
+            for (int iteration = 0, count = n; iteration <= Iterations && count > 0; iteration++)
             {
                 // The candidate is the best point so far and its step.
-                for (int i = 0; i < n; i++)
+                for (int k = 0; k < count; k++)
                 {
-                    tx[i] = bx[i] + (scale[i] * sx[i]);
-                    ty[i] = by[i] + (scale[i] * sy[i]);
-                    tz[i] = bz[i] + (scale[i] * sz[i]);
+                    int i = open[k];
+                    tx[k] = bx[i] + (scale[i] * sx[i]);
+                    ty[k] = by[i] + (scale[i] * sy[i]);
+                    tz[k] = bz[i] + (scale[i] * sz[i]);
                 }
 
-                forward.Map(tx, ty, tz);
-                bool done = true;
-                for (int i = 0; i < n; i++)
+                forward.Map(tx[..count], ty[..count], tz[..count]);
+                int left = 0;
+                for (int k = 0; k < count; k++)
                 {
-                    double rx = x[i] - tx[i];
-                    double ry = y[i] - ty[i];
-                    double rz = z[i] - tz[i];
+                    int i = open[k];
+                    double rx = x[i] - tx[k];
+                    double ry = y[i] - ty[k];
+                    double rz = z[i] - tz[k];
                     double length = Math.Sqrt((rx * rx) + (ry * ry) + (rz * rz));
                     if (length < error[i])
                     {
@@ -287,13 +292,13 @@ public abstract class Transform
                         scale[i] *= 0.5;
                     }
 
-                    done &= !(error[i] > tolerance) || scale[i] < 1e-6;
+                    if (error[i] > tolerance && scale[i] >= 1e-6)
+                    {
+                        open[left++] = i;
+                    }
                 }
 
-                if (done)
-                {
-                    break;
-                }
+                count = left;
             }
 
             bx.CopyTo(x);

@@ -90,22 +90,11 @@ type AffineRequest =
     | KeepWhereItHelps
     | FromFile of string
 
-/// One pair to register: the files that are read and written.
-type RegisterOptions =
+/// What is done with a pair: of one, or of a whole cohort.
+type Treatment =
     {
-        Fixed: string
-        Moving: string
         /// Nothing for a registration without a network.
         Model: string option
-        Moved: string option
-        Transform: string option
-        InverseTransform: string option
-        /// The moving scan's label map.
-        Labels: string option
-        /// Where the moved label map goes.
-        MovedLabels: string option
-        /// The fixed scan's label map, to compare with.
-        FixedLabels: string option
         Affine: AffineRequest
         Init: string option
         /// Gradient steps at each level.
@@ -117,17 +106,36 @@ type RegisterOptions =
         LogJacobian: float option
         /// Bring the deformation to one without folds, with these bounds of its Jacobian determinants.
         Diffeomorphic: (float * float) option
+        Volume: int option
+        Engine: EngineChoice
+    }
+
+/// One pair to register: the files that are read and written.
+type RegisterOptions =
+    {
+        Fixed: string
+        Moving: string
+        Treatment: Treatment
+        Moved: string option
+        Transform: string option
+        InverseTransform: string option
+        /// The moving scan's label map.
+        Labels: string option
+        /// Where the moved label map goes.
+        MovedLabels: string option
+        /// The fixed scan's label map, to compare with.
+        FixedLabels: string option
         FixedMask: string option
         MovingMask: string option
-        Volume: int option
         /// The page that shows the result.
         Report: string option
-        Engine: EngineChoice
     }
 
     /// Whether nothing but an affine map comes out.
     member this.IsAlignmentOnly =
-        this.Model.IsNone && this.Refine = Some 0 && this.Diffeomorphic.IsNone
+        this.Treatment.Model.IsNone
+        && this.Treatment.Refine = Some 0
+        && this.Treatment.Diffeomorphic.IsNone
 
 let common (r: ParseResults<Arguments>) : CommonOptions =
     {
@@ -196,22 +204,15 @@ let private within (isGood: float -> bool) (problem: string) (value: float optio
     | Some number when not (isGood number) -> Error problem
     | _ -> Ok value
 
-let options (r: ParseResults<Arguments>) : Result<RegisterOptions, string> =
+/// What is done with a pair; `model` where none is named.
+let treatment (model: string option) (r: ParseResults<Arguments>) : Result<Treatment, string> =
     result {
-        let! fixedFile = Usage.need "--fixed" (r.TryGetResult Fixed)
-        let! moving = Usage.need "--moving" (r.TryGetResult Moving)
-        let! model = Usage.need "--model" (r.TryGetResult Model)
-        do! checkLabels r
+        let! model = Usage.need "--model" (r.TryGetResult Model |> Option.orElse model)
         let! affine = affine (model <> "none") (r.TryGetResult Affine)
         let! engine = Engine.parse (r.TryGetResult Engine) (r.TryGetResult Device)
 
         let! controlSpacing =
             Usage.millimetres "--control-spacing" (r.TryGetResult Control_Spacing)
-
-        do!
-            Usage.refuseIf
-                (not (writesSomething r))
-                "nothing to write: give --moved, --transform, --report, or --labels with --moved-labels"
 
         do!
             Usage.refuseIf
@@ -233,15 +234,7 @@ let options (r: ParseResults<Arguments>) : Result<RegisterOptions, string> =
 
         return
             {
-                Fixed = fixedFile
-                Moving = moving
                 Model = if model = "none" then None else Some model
-                Moved = r.TryGetResult Moved
-                Transform = r.TryGetResult Transform
-                InverseTransform = r.TryGetResult Inverse_Transform
-                Labels = r.TryGetResult Labels
-                MovedLabels = r.TryGetResult Moved_Labels
-                FixedLabels = r.TryGetResult Fixed_Labels
                 Affine = affine
                 Init = r.TryGetResult Init
                 Refine = refine
@@ -254,10 +247,37 @@ let options (r: ParseResults<Arguments>) : Result<RegisterOptions, string> =
                         |> Some
                     else
                         None
+                Volume = r.TryGetResult Volume
+                Engine = engine
+            }
+    }
+
+let options (r: ParseResults<Arguments>) : Result<RegisterOptions, string> =
+    result {
+        let! fixedFile = Usage.need "--fixed" (r.TryGetResult Fixed)
+        let! moving = Usage.need "--moving" (r.TryGetResult Moving)
+        do! Usage.need "--model" (r.TryGetResult Model) |> Result.ignore
+        do! checkLabels r
+        let! treatment = treatment None r
+
+        do!
+            Usage.refuseIf
+                (not (writesSomething r))
+                "nothing to write: give --moved, --transform, --report, or --labels with --moved-labels"
+
+        return
+            {
+                Fixed = fixedFile
+                Moving = moving
+                Treatment = treatment
+                Moved = r.TryGetResult Moved
+                Transform = r.TryGetResult Transform
+                InverseTransform = r.TryGetResult Inverse_Transform
+                Labels = r.TryGetResult Labels
+                MovedLabels = r.TryGetResult Moved_Labels
+                FixedLabels = r.TryGetResult Fixed_Labels
                 FixedMask = r.TryGetResult Fixed_Mask
                 MovingMask = r.TryGetResult Moving_Mask
-                Volume = r.TryGetResult Volume
                 Report = r.TryGetResult Report
-                Engine = engine
             }
     }

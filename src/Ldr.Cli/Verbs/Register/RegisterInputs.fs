@@ -38,8 +38,8 @@ type Inputs =
 
     member this.Card = this.Model |> Option.map _.Card
 
-let private affineFile (o: RegisterOptions) =
-    match o.Affine with
+let affineFile (t: Treatment) =
+    match t.Affine with
     | FromFile file -> Some file
     | _ -> None
 
@@ -56,9 +56,9 @@ let private checkOutputs (o: RegisterOptions) : Result<unit, Error> =
             [
                 o.Labels
                 o.FixedLabels
-                o.Model
-                o.Init
-                affineFile o
+                o.Treatment.Model
+                o.Treatment.Init
+                affineFile o.Treatment
                 o.FixedMask
                 o.MovingMask
             ]
@@ -76,7 +76,7 @@ let private checkOutputs (o: RegisterOptions) : Result<unit, Error> =
                 Outputs.checkDeformation
         ))
 
-let private readModel (name: string) : Result<RegisterModel, Error> =
+let readModel (name: string) : Result<RegisterModel, Error> =
     result {
         let! path = ModelFile.resolve name
         let! card, file = ModelFile.inspect path
@@ -91,7 +91,7 @@ let private readModel (name: string) : Result<RegisterModel, Error> =
 
 /// Reads the files of a pair: --volume is for those that hold several volumes, and one of them must.
 let private volumeReader (o: RegisterOptions) : Result<string -> Result<Volume, Error>, Error> =
-    match o.Volume with
+    match o.Treatment.Volume with
     | None -> Ok(fun path -> Error.guard (fun () -> ImageFile.Read path))
     | Some index ->
         result {
@@ -172,7 +172,7 @@ let private checkVoxels (file: string) (scan: Volume) : Result<unit, Error> =
 let read (speaker: Speaker) (o: RegisterOptions) : Result<Inputs, Error> =
     result {
         do! checkOutputs o
-        let! model = o.Model |> Option.traverseResult readModel
+        let! model = o.Treatment.Model |> Option.traverseResult readModel
         announce speaker o
         let! readVolume = volumeReader o
         do! checkSize o.Fixed
@@ -199,8 +199,8 @@ let read (speaker: Speaker) (o: RegisterOptions) : Result<Inputs, Error> =
 
         let! fixedMask = o.FixedMask |> Option.traverseResult (readMask fixedScan "fixed")
         let! movingMask = o.MovingMask |> Option.traverseResult (readMask moving "moving")
-        let! init = o.Init |> Option.traverseResult readTransform
-        let! affine = affineFile o |> Option.traverseResult readTransform
+        let! init = o.Treatment.Init |> Option.traverseResult readTransform
+        let! affine = affineFile o.Treatment |> Option.traverseResult readTransform
 
         return
             {

@@ -11,13 +11,23 @@ open Ldr.Runtime.Geometry
 open Ldr.Runtime.Transforms
 open Ldr.Runtime.Registration
 
+/// The transforms that a registration starts from, as they were read.
+[<NoEquality; NoComparison>]
+type Starts =
+    {
+        /// That of --init.
+        Init: Transform option
+        /// That of --affine, where that is a file.
+        Affine: Transform option
+    }
+
 /// Where the alignment starts, or the field that is gone on from.
-let private start (o: RegisterOptions) (inputs: Inputs) =
-    match o.Init, inputs.Init with
+let private start (t: Treatment) (init: Transform option) (fixedGrid: Grid option) =
+    match t.Init, init with
     | _, Some(:? Transform.Linear as linear) -> Ok(Some linear.World, None)
     | Some file, Some transform ->
-        match o.Model, o.Affine with
-        | None, (KeepWhereItHelps | Header _) -> Ok(None, Some(transform.ToField inputs.Fixed.Grid))
+        match t.Model, t.Affine, fixedGrid with
+        | None, (KeepWhereItHelps | Header _), Some grid -> Ok(None, Some(transform.ToField grid))
         | _ ->
             Error(
                 BadFile(
@@ -28,8 +38,8 @@ let private start (o: RegisterOptions) (inputs: Inputs) =
             )
     | _ -> Ok(None, None)
 
-let private prealignment (o: RegisterOptions) (inputs: Inputs) (startField: DisplacementField option) =
-    match o.Affine, inputs.Affine with
+let private prealignment (t: Treatment) (affine: Transform option) (startField: DisplacementField option) =
+    match t.Affine, affine with
     | _ when startField.IsSome -> Ok Prealignment.Default
     | Header alignment, _ -> Ok(Prealignment.ByHeader(Option.toNullable alignment))
     | Optimise freedom, _ -> Ok(Prealignment.Optimised freedom)
@@ -45,34 +55,44 @@ let private prealignment (o: RegisterOptions) (inputs: Inputs) (startField: Disp
         )
 
 /// Without steps and without a budget: the standard without a network, nothing with one.
-let private refinement (o: RegisterOptions) : RefinementOptions =
-    match o.Refine, o.BudgetSeconds, o.Model with
+let private refinement (t: Treatment) : RefinementOptions =
+    match t.Refine, t.BudgetSeconds, t.Model with
     | None, None, Some _ -> RefinementOptions.None
     | steps, budget, _ ->
         RefinementOptions(
             Steps = Option.defaultValue (RefinementOptions().Steps) steps,
-            ControlSpacingMm = Option.toNullable o.ControlSpacingMm,
-            LogJacobian = Option.defaultValue 0.0 o.LogJacobian,
+            ControlSpacingMm = Option.toNullable t.ControlSpacingMm,
+            LogJacobian = Option.defaultValue 0.0 t.LogJacobian,
             Budget = (budget |> Option.map TimeSpan.FromSeconds |> Option.toNullable)
         )
 
-/// What is done with the pair beside the network.
-let options (o: RegisterOptions) (inputs: Inputs) : Result<RegistrationOptions, Error> =
+/// What is done with pairs beside the network; a field to start from needs the fixed scan's grid.
+let treatment (t: Treatment) (starts: Starts) (fixedGrid: Grid option) : Result<RegistrationOptions, Error> =
     result {
-        let! start, startField = start o inputs
-        let! prealignment = prealignment o inputs startField
+        let! start, startField = start t starts.Init fixedGrid
+        let! prealignment = prealignment t starts.Affine startField
 
         return
             RegistrationOptions(
                 Prealignment = prealignment,
                 Start = Option.toObj start,
                 StartField = Option.toObj startField,
-                Refinement = refinement o,
-                FixedMask = Option.toObj inputs.FixedMask,
-                MovingMask = Option.toObj inputs.MovingMask,
-                Diffeomorphic = (o.Diffeomorphic |> Option.map JacobianBounds |> Option.toNullable)
+                Refinement = refinement t,
+                Diffeomorphic = (t.Diffeomorphic |> Option.map JacobianBounds |> Option.toNullable)
             )
     }
+
+/// The same for a pair with its masks.
+let options (o: RegisterOptions) (inputs: Inputs) : Result<RegistrationOptions, Error> =
+    treatment
+        o.Treatment
+        {
+            Init = inputs.Init
+            Affine = inputs.Affine
+        }
+        (Some inputs.Fixed.Grid)
+    |> Result.map (fun options ->
+        options.WithMasks(Option.toObj inputs.FixedMask, Option.toObj inputs.MovingMask))
 
 /// Says what begins.
 let progress (speaker: Speaker) : IProgress<RegistrationProgress> =

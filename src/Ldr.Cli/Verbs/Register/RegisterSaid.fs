@@ -34,32 +34,9 @@ let private peakMegabytes () =
 
 let private qualityKeys (quality: RegistrationQuality) : (string * (JsonNode | null)) list =
     [
-        "similarity_before", Json.number quality.SimilarityBefore
-        "similarity_after", Json.number quality.SimilarityAfter
-        "folded_percent", Json.number quality.Folding.FoldedPercent
-        "sdlogj", Json.number quality.Folding.SdLogJ
-        "sdlogj_learn2reg", Json.number quality.Folding.SdLogJLearn2Reg
-        "extreme_percent", Json.number quality.Folding.ExtremePercent
-        "extreme_content_percent", Json.number quality.ExtremeContentPercent
-        "mean_displacement_mm", Json.number quality.MeanDisplacementMm
-        "max_displacement_mm", Json.number quality.MaxDisplacementMm
-        "mean_deformation_mm", Json.number quality.MeanDeformationMm
-        "max_deformation_mm", Json.number quality.MaxDeformationMm
-        "detail_before", Json.number quality.DetailBefore
-        "detail_after", Json.number quality.DetailAfter
-        "inner_detail_before", Json.number quality.InnerDetailBefore
-        "inner_detail_after", Json.number quality.InnerDetailAfter
-        "half_detail_after", Json.number quality.HalfDetailAfter
-        "content_percent", Json.number quality.ContentPercent
-        "content_overlap_percent", Json.number quality.ContentOverlapPercent
-        "content_mm", Json.number quality.ContentMm
-        "volume_factor", Json.number quality.VolumeFactor
-        "outside_training", Json.texts quality.OutsideTraining
-        "overlap_percent", Json.number quality.OverlapPercent
-        "outside_percent", Json.number quality.OutsidePercent
-        "inverse_error_mean_mm", Json.number quality.InverseError.MeanMm
-        "inverse_error_max_mm", Json.number quality.InverseError.MaxMm
-        "check_milliseconds", Json.number quality.Elapsed.TotalMilliseconds
+        for number in QualityNumbers.Of quality -> number.Key, Json.number number.Value
+        yield "outside_training", Json.texts quality.OutsideTraining
+        yield "check_milliseconds", Json.number quality.Elapsed.TotalMilliseconds
     ]
 
 let private startWord (start: StartedBy) = (string start).ToLowerInvariant()

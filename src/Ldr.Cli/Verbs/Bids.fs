@@ -1,0 +1,271 @@
+/// `bids`: the scans of a BIDS folder registered to a template, under the names of BIDS derivatives.
+module Ldr.Cli.Verbs.Bids
+
+open System
+open System.IO
+open System.Reflection
+open System.Text.Json
+open Argu
+open FsToolkit.ErrorHandling
+open Ldr
+open Ldr.Cli
+open Ldr.Cli.Verbs.CohortArguments
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Groups
+
+type LevelName =
+    | Participant
+    | Group
+
+type Arguments =
+    | [<MainCommand; Unique>] Folders of bids_dir: string * out_dir: string * level: LevelName
+    | [<AltCommandLine("--participant_label")>] Participant_Label of labels: string list
+    | [<AltCommandLine("--session_label")>] Session_Label of labels: string list
+    | [<Unique>] Template of file: string
+    | [<Unique>] Template_Name of label: string
+    | [<Unique>] Suffix of suffix: string
+    | [<Unique>] Space of label: string
+    | [<Unique>] Desc of label: string
+    | [<Unique>] Write of words: string
+    | [<Unique>] Shard of number: string
+    | [<Unique>] Jobs of count: int
+    | [<Unique>] Memory of gigabytes: float
+    | [<Unique>] Force
+    | [<Unique>] Boutiques
+
+    interface IArgParserTemplate with
+        member this.Usage =
+            match this with
+            | Folders _ ->
+                "the BIDS data set (raw or derivatives), the folder for what is made, and participant (register) or group (write the group page)."
+            | Participant_Label _ -> "only these participants, with or without sub- (default: all)."
+            | Session_Label _ -> "only these sessions, with or without ses- (default: all)."
+            | Template _ -> "register every scan to this one."
+            | Template_Name _ ->
+                "the template's name in the names of files, letters and digits (default: of its file)."
+            | Suffix _ -> "the suffix of the scans (default: T1w)."
+            | Space _ -> "the space entity of the scans (default: whatever they have)."
+            | Desc _ -> "the desc entity of the scans, such as preproc (default: whatever they have)."
+            | Write _ -> (CohortArguments.Write "" :> IArgParserTemplate).Usage
+            | Shard _ -> (CohortArguments.Shard "" :> IArgParserTemplate).Usage
+            | Jobs _ -> (CohortArguments.Jobs 1 :> IArgParserTemplate).Usage
+            | Memory _ -> (CohortArguments.Memory 1.0 :> IArgParserTemplate).Usage
+            | Force -> (CohortArguments.Force :> IArgParserTemplate).Usage
+            | Boutiques -> "print the descriptor of this verb for Boutiques, and do nothing else."
+
+/// What is registered of which folder.
+type private Options =
+    {
+        Folder: string
+        Query: BidsQuery
+        Participants: string list
+        Sessions: string list
+        TemplateName: string
+        Request: CohortRequest
+    }
+
+let private labels (prefix: string) (given: string list list) =
+    given
+    |> List.concat
+    |> List.map (fun label -> if label.StartsWith prefix then label else prefix + label)
+
+let private alphanumeric (text: string) =
+    String.filter Char.IsAsciiLetterOrDigit text
+
+/// The names of BIDS derivatives of a scan such as `sub-01_ses-1`.
+let private files (suffix: string) (template: string) (name: string) : PairFiles =
+    let folders =
+        name.Split '_'
+        |> Array.filter (fun entity -> entity.StartsWith "sub-" || entity.StartsWith "ses-")
+
+    let registered = $"{name}_space-{template}_desc-registration"
+
+    PairFiles(
+        String.Join('/', Array.append folders [| "anat" |]),
+        Moved = $"{name}_space-{template}_desc-registered_{suffix}.nii.gz",
+        Transform = $"{name}_from-{suffix}_to-{template}_mode-image_xfm",
+        Inverse = $"{name}_from-{template}_to-{suffix}_mode-image_xfm",
+        Labels = $"{name}_space-{template}_dseg.nii.gz",
+        Points = $"{name}_space-{template}_points",
+        Report = $"{registered}_report.html",
+        Picture = $"{registered}_picture.png",
+        Result = $"{registered}_result.json",
+        Problem = $"{registered}_problem.json"
+    )
+
+/// The scans that are asked for.
+let private chosen (o: Options) (dataset: Dataset) : Result<Subject list, Error> =
+    let hasSession (subject: Subject) =
+        o.Sessions.IsEmpty
+        || subject.Name.Split '_' |> Array.exists (fun entity -> List.contains entity o.Sessions)
+
+    let missing =
+        o.Participants
+        |> List.filter (fun label -> dataset.Subjects |> List.forall (fun s -> s.Person <> label))
+
+    match missing with
+    | label :: _ -> Error(BadFile(o.Folder, $"holds no scan of {label}", "check --participant-label"))
+    | [] ->
+        match
+            dataset.Subjects
+            |> List.filter (fun s ->
+                hasSession s && (o.Participants.IsEmpty || List.contains s.Person o.Participants))
+        with
+        | [] -> Error(BadFile(o.Folder, "holds no scan of these sessions", "check --session-label"))
+        | some -> Ok some
+
+let private plan (o: Options) (template: CohortScan) : Result<CohortPlan, Error> =
+    result {
+        let! dataset = Error.guardResult (fun () -> BidsForm.read o.Query o.Folder)
+        let! subjects = chosen o dataset
+
+        let! pairs =
+            subjects
+            |> List.traverseResultM (fun subject ->
+                CohortSource.scan o.Folder subject
+                |> Result.map (fun scan ->
+                    CohortPair(
+                        subject.Name,
+                        template,
+                        scan,
+                        Files = files o.Query.Suffix o.TemplateName subject.Name
+                    )))
+
+        return CohortPlan(Array.ofList pairs, [])
+    }
+
+/// Writes what BIDS asks of a folder of derivatives, where nothing is there yet.
+let private describe (o: Options) : Result<unit, Error> =
+    Error.guard (fun () ->
+        Directory.CreateDirectory o.Request.Output |> ignore
+        let file = Path.Combine(o.Request.Output, "dataset_description.json")
+        let version = string (Assembly.GetExecutingAssembly().GetName().Version)
+
+        if not (File.Exists file) then
+            let node =
+                Json.object
+                    [
+                        "Name", Json.text "Registrations by ldr-fs"
+                        "BIDSVersion", Json.text "1.9.0"
+                        "DatasetType", Json.text "derivative"
+                        "GeneratedBy",
+                        Json.list
+                            [
+                                Json.object [ "Name", Json.text "ldr-fs"; "Version", Json.text version ]
+                            ]
+                        "SourceDatasets",
+                        Json.list
+                            [
+                                Json.object [ "URL", Json.text (Uri(Path.GetFullPath o.Folder).AbsoluteUri) ]
+                            ]
+                    ]
+
+            AtomicFile.WriteText(file, node.ToJsonString(JsonSerializerOptions(WriteIndented = true)) + "\n"))
+
+let private run (o: Options) (context: Context) : Result<Said, Error> =
+    match CohortSource.template o.Request with
+    | None -> CohortRun.group o.Request.Output context
+    | Some template ->
+        result {
+            let! plan = plan o template
+            do! describe o
+            return! CohortRun.run o.Request plan context
+        }
+
+let private query (r: ParseResults<Arguments>) : BidsQuery =
+    { BidsQuery.standard with
+        Suffix = r.GetResult(Suffix, BidsQuery.standard.Suffix)
+        Space = r.TryGetResult Space
+        Desc = r.TryGetResult Desc
+    }
+
+let private request
+    (output: string)
+    (template: string option)
+    (r: ParseResults<Arguments>)
+    (pair: ParseResults<RegisterArguments.Arguments>)
+    : Result<CohortRequest, string> =
+    result {
+        let! treatment = RegisterArguments.treatment (Some "none") pair
+        let! outputs = outputs (r.TryGetResult Write)
+        let! shard = shard (r.TryGetResult Shard)
+        let! jobs, memory = limits (r.TryGetResult Jobs) (r.TryGetResult Memory)
+
+        return
+            {
+                Source = None
+                Output = output
+                Template = template
+                FixedLabels = pair.TryGetResult RegisterArguments.Fixed_Labels
+                FixedMask = pair.TryGetResult RegisterArguments.Fixed_Mask
+                Treatment = treatment
+                Outputs = outputs
+                Shard = shard
+                Jobs = jobs
+                MemoryBytes = memory
+                Force = r.Contains Force
+            }
+    }
+
+let private options (r: ParseResults<Arguments>) (pair: ParseResults<RegisterArguments.Arguments>) =
+    result {
+        let! folder, output, level = Usage.need "BIDS_DIR OUT_DIR LEVEL" (r.TryGetResult Folders)
+
+        let! template =
+            match level with
+            | Participant -> Usage.need "--template" (r.TryGetResult Template) |> Result.map Some
+            | Group -> Ok None
+
+        let! request = request output template r pair
+
+        let name =
+            r.TryGetResult Template_Name
+            |> Option.defaultWith (fun () ->
+                template |> Option.map PairNames.Stem |> Option.defaultValue "")
+            |> alphanumeric
+
+        do! Usage.refuseIf (template.IsSome && name = "") "--template-name: give letters and digits"
+
+        return
+            {
+                Folder = folder
+                Query = query r
+                Participants = labels "sub-" (r.GetResults Participant_Label)
+                Sessions = labels "ses-" (r.GetResults Session_Label)
+                TemplateName = name
+                Request = request
+            }
+    }
+
+/// The descriptor for Boutiques, as text.
+let boutiques () : string =
+    let own =
+        ArgumentParser.Create<Arguments>(programName = "ldr-fs bids", checkStructure = false).GetArgumentCases()
+        |> List.filter (fun case -> case.Name.Value <> "--boutiques")
+
+    let node =
+        Ldr.Cli.Boutiques.descriptor
+            "bids"
+            "Registers the scans of a BIDS data set to a template, and makes a page to check them on."
+            (own @ RegisterShared.cases.Value)
+            [
+                "group_page", "the page of all pairs", "[OUT_DIR]/group.html"
+                "group_table", "the table of all pairs", "[OUT_DIR]/group.tsv"
+                "description", "what BIDS asks of derivatives", "[OUT_DIR]/dataset_description.json"
+            ]
+
+    node.ToJsonString(JsonSerializerOptions(WriteIndented = true))
+
+let parse
+    (r: ParseResults<Arguments>)
+    (pair: ParseResults<RegisterArguments.Arguments>)
+    : Result<Call, string> =
+    if r.Contains Boutiques then
+        Call.create (CommonOptions.plain false false) (fun _ ->
+            let text = boutiques ()
+            Ok(Said.answer text (lazy text)))
+    else
+        result {
+            let! options = options r pair
+            return! Call.create (RegisterArguments.common pair) (run options)
+        }

@@ -1,0 +1,162 @@
+/// The command line of `cohort`.
+module Ldr.Cli.Verbs.CohortArguments
+
+open System
+open Argu
+open FsToolkit.ErrorHandling
+open Ldr.Cli
+open Ldr.Cli.Verbs.RegisterArguments
+open Ldr.Runtime.Groups
+
+type LevelName =
+    | Pair
+    | Group
+
+type Arguments =
+    | [<MainCommand; Unique>] Source of source: string
+    | [<ExactlyOnce; AltCommandLine("-o")>] Output of folder: string
+    | [<Unique>] Template of file: string
+    | [<Unique>] Write of words: string
+    | [<Unique>] Shard of number: string
+    | [<Unique>] Jobs of count: int
+    | [<Unique>] Memory of gigabytes: float
+    | [<Unique>] Level of LevelName
+    | [<Unique>] Force
+
+    interface IArgParserTemplate with
+        member this.Usage =
+            match this with
+            | Source _ ->
+                "a table of pairs (.csv, .tsv; columns moving, fixed and more), a folder of scans, a BIDS folder, or a data set's folder or description."
+            | Output _ ->
+                "write here: a folder for each pair, group.tsv and group.html. Run again, what is done is skipped."
+            | Template _ -> "register every scan of the source to this one."
+            | Write _ ->
+                "what to write of each pair, with commas between: moved, transform, inverse, labels, points, picture, report, or all (default: all but report)."
+            | Shard _ ->
+                "do a part of the pairs: 3/8 for the third of eight (default: from SLURM_ARRAY_TASK_ID, where it is set; else all)."
+            | Jobs _ -> "pairs at a time at most (default: as many as there are threads and memory for)."
+            | Memory _ -> "gigabytes of memory to take at most (default: three quarters of what there is)."
+            | Level _ ->
+                "pair (default): register, then write the group page; group: write the page from what is there."
+            | Force -> "do again what is done."
+
+/// A cohort to register.
+type CohortRequest =
+    {
+        /// Nothing where only the page is made.
+        Source: string option
+        Output: string
+        Template: string option
+        /// The template's label map and mask.
+        FixedLabels: string option
+        FixedMask: string option
+        Treatment: Treatment
+        Outputs: CohortOutputs
+        Shard: CohortShard
+        Jobs: int
+        MemoryBytes: int64
+        Force: bool
+    }
+
+let private words =
+    [
+        "moved", CohortOutputs.Moved
+        "transform", CohortOutputs.Transform
+        "inverse", CohortOutputs.Inverse
+        "labels", CohortOutputs.Labels
+        "points", CohortOutputs.Points
+        "picture", CohortOutputs.Picture
+        "report", CohortOutputs.Report
+        "all", CohortOutputs.Standard ||| CohortOutputs.Report
+        "none", CohortOutputs.None
+    ]
+
+/// What --write says.
+let outputs (text: string option) : Result<CohortOutputs, string> =
+    match text with
+    | None -> Ok CohortOutputs.Standard
+    | Some text ->
+        text.Split ','
+        |> List.ofArray
+        |> List.traverseResultM (fun word ->
+            match words |> List.tryFind (fun (known, _) -> known = word.Trim().ToLowerInvariant()) with
+            | Some(_, flag) -> Ok flag
+            | None ->
+                Error
+                    $"--write {text}: '{word}' is unknown; {Ldr.Suggestion.among (List.map fst words) word}")
+        |> Result.map (List.fold (|||) CohortOutputs.None)
+
+let private number (name: string) : int option =
+    match Int32.TryParse(Environment.GetEnvironmentVariable name) with
+    | true, value -> Some value
+    | _ -> None
+
+/// The place of this task in a Slurm job array.
+let private ofSlurm () : CohortShard option =
+    match number "SLURM_ARRAY_TASK_ID", number "SLURM_ARRAY_TASK_MIN", number "SLURM_ARRAY_TASK_MAX" with
+    | Some id, Some least, Some most ->
+        let step = number "SLURM_ARRAY_TASK_STEP" |> Option.defaultValue 1 |> max 1
+        Some(CohortShard((id - least) / step + 1, (most - least) / step + 1))
+    | _ -> None
+
+/// What --shard or Slurm says.
+let shard (text: string option) : Result<CohortShard, string> =
+    match text with
+    | None -> Ok(ofSlurm () |> Option.defaultValue CohortShard.Whole)
+    | Some text ->
+        match text.Split '/' |> Array.map Int32.TryParse with
+        | [| true, index; true, count |] when index >= 1 && index <= count -> Ok(CohortShard(index, count))
+        | _ -> Error $"--shard {text}: give two numbers such as 3/8: the third of eight"
+
+/// What --jobs and --memory say: a count or 0, bytes or 0.
+let limits (jobs: int option) (gigabytes: float option) : Result<int * int64, string> =
+    match jobs, gigabytes with
+    | Some n, _ when n < 1 -> Error "--jobs: give a whole number above 0"
+    | _, Some g when not (g > 0.0 && g < 1e6) -> Error "--memory: give gigabytes, a number above 0"
+    | _ -> Ok(defaultArg jobs 0, int64 (defaultArg gigabytes 0.0 * 1e9))
+
+let options
+    (r: ParseResults<Arguments>)
+    (pair: ParseResults<RegisterArguments.Arguments>)
+    : Result<CohortRequest, string> =
+    result {
+        let! output = Usage.need "--output" (r.TryGetResult Output)
+        let isGroup = r.TryGetResult Level = Some Group
+
+        let! source =
+            if isGroup then
+                Ok None
+            else
+                Usage.need "SOURCE (a table, a folder of scans or a data set)" (r.TryGetResult Source)
+                |> Result.map Some
+
+        let template = r.TryGetResult Template
+
+        for name, given in
+            [
+                "--fixed-labels", pair.Contains Fixed_Labels
+                "--fixed-mask", pair.Contains Fixed_Mask
+            ] do
+            do! Usage.refuseIf (given && template.IsNone) $"{name} is of --template; name these files in a table"
+
+        let! treatment = RegisterArguments.treatment (Some "none") pair
+        let! outputs = outputs (r.TryGetResult Write)
+        let! shard = shard (r.TryGetResult Shard)
+        let! jobs, memory = limits (r.TryGetResult Jobs) (r.TryGetResult Memory)
+
+        return
+            {
+                Source = source
+                Output = output
+                Template = template
+                FixedLabels = pair.TryGetResult Fixed_Labels
+                FixedMask = pair.TryGetResult Fixed_Mask
+                Treatment = treatment
+                Outputs = outputs
+                Shard = shard
+                Jobs = jobs
+                MemoryBytes = memory
+                Force = r.Contains Force
+            }
+    }

@@ -1,0 +1,171 @@
+using System.Text.Json;
+using Ldr.Runtime.Formats;
+using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Metrics;
+using Ldr.Runtime.Registration;
+using Ldr.Runtime.Registration.Quality;
+using Ldr.Runtime.Reports;
+using Ldr.Runtime.Transforms;
+
+namespace Ldr.Runtime.Groups;
+
+/// <summary>What there is to tell of a registered pair.</summary>
+internal sealed record PairFindings(CohortPair Pair, RegistrationResult Result)
+{
+    /// <summary>Role, path and digest of what was read.</summary>
+    internal required IReadOnlyList<(string Role, string File, string Digest)> Inputs { get; init; }
+
+    /// <summary>What decided the result.</summary>
+    internal required IReadOnlyDictionary<string, string> Settings { get; init; }
+
+    /// <summary>The files that were written, by their key.</summary>
+    internal required IReadOnlyDictionary<string, string> Written { get; init; }
+
+    /// <summary>How well each label agrees after the initial alignment and in the end; empty without labels of both scans.</summary>
+    internal IReadOnlyList<(OverlapMeasure Before, OverlapMeasure After)> Labels { get; init; } = [];
+
+    /// <summary>Mean distance of the landmarks, mm; null without landmarks of both scans.</summary>
+    internal (double BeforeMm, double AfterMm)? Landmarks { get; init; }
+
+    /// <summary>How far the written inverse is from undoing the transform.</summary>
+    internal InverseConsistency? Inverse { get; init; }
+}
+
+/// <summary>The file <c>result.json</c> of a pair.</summary>
+internal static class PairResult
+{
+    /// <summary>The version of the program that registers.</summary>
+    internal static string Version => typeof(PairResult).Assembly.GetName().Version?.ToString(3) ?? string.Empty;
+
+    /// <summary>Writes it, atomically.</summary>
+    /// <exception cref="InvalidFileException">The file cannot be written there.</exception>
+    internal static void Write(string path, PairFindings found) => JsonText.Write(path, json =>
+    {
+        RegistrationResult result = found.Result;
+        RegistrationQuality quality = result.Quality;
+        json.WriteString("id", found.Pair.Id);
+        json.WriteString("verdict", quality.Verdict.Word());
+        json.Texts("reasons", quality.Reasons);
+        foreach ((string key, string name) in found.Written)
+        {
+            json.WriteString(key, name);
+        }
+
+        foreach ((string key, double number) in QualityNumbers.Of(quality))
+        {
+            json.Number(key, number);
+        }
+
+        json.Texts("outside_training", quality.OutsideTraining);
+        Measured(json, found);
+        json.WriteString("initial_alignment", result.StartedBy.ToString().ToLowerInvariant());
+        json.WriteBoolean("network_left_out", result.NetworkLeftOut);
+        json.Numbers("affine", result.Initial.ToRows());
+        Stages(json, result);
+        (Grid coarse, byte[] values) = PairPicture.Coarse(result, 1);
+        json.WriteStartObject("coarse");
+        json.Numbers("size", [coarse.Nx, coarse.Ny, coarse.Nz]);
+        json.WriteBase64String("values", values);
+        json.WriteEndObject();
+        json.WriteStartObject("inputs");
+        foreach ((string role, string file, string digest) in found.Inputs)
+        {
+            json.WriteStartObject(role);
+            json.WriteString("path", file);
+            json.WriteString("sha256", digest);
+            json.WriteEndObject();
+        }
+
+        json.WriteEndObject();
+        json.WriteStartObject("options");
+        foreach ((string key, string value) in found.Settings)
+        {
+            json.WriteString(key, value);
+        }
+
+        json.WriteEndObject();
+        json.WriteString("version", Version);
+    });
+
+    /// <summary>Whether a pair is done: with the same inputs and settings, and its files are there.</summary>
+    /// <returns>Its verdict; null where it is not done.</returns>
+    internal static string? VerdictOf(
+        string path, IReadOnlyList<(string Role, string File, string Digest)> inputs, IReadOnlyDictionary<string, string> settings)
+    {
+        using JsonDocument? document = JsonText.TryRead(path);
+        if (document is null)
+        {
+            return null;
+        }
+
+        JsonElement root = document.RootElement;
+        Dictionary<string, string> digests = inputs.ToDictionary(input => input.Role, input => input.Digest);
+        bool same = JsonText.Same(root, "options", settings, value => value.GetString())
+            && JsonText.Same(root, "inputs", digests, value => value.TryGetProperty("sha256", out JsonElement sum) ? sum.GetString() : null);
+        string folder = Path.GetDirectoryName(path)!;
+        bool there = GroupRow.FileKeys.All(key =>
+            !root.TryGetProperty(key, out JsonElement name) || File.Exists(Path.Combine(folder, name.GetString() ?? string.Empty)));
+        return same && there && root.TryGetProperty("verdict", out JsonElement verdict) ? verdict.GetString() : null;
+    }
+
+    private static void Measured(Utf8JsonWriter json, PairFindings found)
+    {
+        if (found.Labels.Count > 0)
+        {
+            json.WriteStartObject("labels");
+            json.Number("dice_before", found.Labels.Average(label => label.Before.Dice));
+            json.Number("dice", found.Labels.Average(label => label.After.Dice));
+            json.WriteStartArray("per_label");
+            foreach ((OverlapMeasure before, OverlapMeasure after) in found.Labels)
+            {
+                json.WriteStartObject();
+                json.WriteNumber("label", after.Label);
+                json.Number("dice_before", before.Dice);
+                json.Number("dice", after.Dice);
+                json.WriteEndObject();
+            }
+
+            json.WriteEndArray();
+            json.WriteEndObject();
+        }
+
+        if (found.Landmarks is (double before2, double after2))
+        {
+            json.Number("tre_before_mm", before2);
+            json.Number("tre_mm", after2);
+        }
+
+        if (found.Inverse is InverseConsistency inverse)
+        {
+            json.Number("inverse_residual_mean_mm", inverse.MeanMm);
+            json.Number("inverse_residual_max_mm", inverse.MaxMm);
+        }
+    }
+
+    private static void Stages(Utf8JsonWriter json, RegistrationResult result)
+    {
+        if (result.Refined is Refined refined)
+        {
+            json.Number("local_correlation_before", refined.Before);
+            json.Number("local_correlation_after", refined.After);
+            json.WriteNumber("refinement_steps", refined.Steps);
+        }
+
+        if (result.Unfolded is Unfolded unfolded)
+        {
+            json.Number("folded_percent_before", unfolded.FoldedBeforePercent);
+            json.Number("diffeomorphic_change_mean_mm", unfolded.Fit.MeanChangeMm);
+            json.Number("diffeomorphic_change_max_mm", unfolded.Fit.MaxChangeMm);
+        }
+
+        RegistrationTimes times = result.Times;
+        json.WriteStartObject("milliseconds");
+        json.Number("affine", times.Alignment.TotalMilliseconds);
+        json.Number("network", times.Network.TotalMilliseconds);
+        json.Number("refinement", times.Refinement.TotalMilliseconds);
+        json.Number("warp", times.Warp.TotalMilliseconds);
+        json.Number("check", result.Quality.Elapsed.TotalMilliseconds);
+        json.Number("total", times.Total.TotalMilliseconds);
+        json.WriteEndObject();
+    }
+}
