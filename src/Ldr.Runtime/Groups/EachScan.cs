@@ -34,4 +34,22 @@ internal static class EachScan
 
         return results;
     }
+
+    /// <summary>
+    /// Adds up what is made of each scan, in the order of the scans: no sum depends on the threads, and no more is in memory than
+    /// what they work on.
+    /// </summary>
+    internal static void Fold<T>(int count, int threads, CancellationToken cancellation, Func<int, T> work, Action<int, T> add)
+    {
+        int batch = 2 * (threads == 0 ? Threads.Most : threads);
+        for (int start = 0; start < count; start += batch)
+        {
+            int first = start;
+            T[] made = Run(Math.Min(batch, count - start), threads, cancellation, i => work(first + i));
+            for (int i = 0; i < made.Length; i++)
+            {
+                add(start + i, made[i]);
+            }
+        }
+    }
 }

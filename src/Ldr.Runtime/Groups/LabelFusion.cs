@@ -23,8 +23,8 @@ public sealed record FusionOptions
     /// <summary>The method.</summary>
     public FusionMethod Method { get; init; } = FusionMethod.Joint;
 
-    /// <summary>Half the side of the patches that are compared, voxels.</summary>
-    public int PatchRadius { get; init; } = 2;
+    /// <summary>Half the side of the patches that are compared, voxels; null: 2.5 mm, but at least one voxel.</summary>
+    public int? PatchRadius { get; init; }
 
     /// <summary>How far an atlas's patch may lie from the voxel, voxels along each axis: mends small errors of the registration.</summary>
     public int SearchRadius { get; init; } = 1;
@@ -37,6 +37,10 @@ public sealed record FusionOptions
 
     /// <summary>How many threads at most; 0 for all. The result does not depend on it.</summary>
     public int Threads { get; init; }
+
+    /// <summary>Half the side of the patches on a grid, voxels.</summary>
+    internal int RadiusOn(Grid grid) =>
+        PatchRadius ?? Math.Clamp((int)Math.Round(2.5 / Math.Cbrt(Math.Abs(grid.VoxelToWorld.Determinant))), 1, 3);
 }
 
 /// <summary>An atlas that lies on the target: scan and labels on the target's grid.</summary>
@@ -155,8 +159,8 @@ public static class LabelFusion
             throw new ArgumentException("an atlas lies on another grid than the target", nameof(atlases));
         }
 
-        ArgumentOutOfRangeException.ThrowIfNegative(options.PatchRadius);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(options.PatchRadius, 10);
+        ArgumentOutOfRangeException.ThrowIfNegative(options.PatchRadius ?? 0);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(options.PatchRadius ?? 0, 10);
         ArgumentOutOfRangeException.ThrowIfNegative(options.SearchRadius);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(options.SearchRadius, 3);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(options.Alpha);

@@ -14,6 +14,7 @@ internal sealed class PatchFusion
     private readonly Grid grid;
     private readonly PatchSearch search;
     private readonly int n;
+    private readonly int radius;
     private readonly int[] patch;
     private readonly float[][] weights;
 
@@ -23,7 +24,8 @@ internal sealed class PatchFusion
         this.search = search;
         this.n = n;
         grid = search.Grid;
-        patch = search.Offsets(options.PatchRadius);
+        radius = options.RadiusOn(grid);
+        patch = search.Offsets(radius);
         weights = [.. Enumerable.Range(0, n).Select(_ => new float[grid.Count])];
     }
 
@@ -32,13 +34,13 @@ internal sealed class PatchFusion
         Volume target, Volume[] scans, int[] labels, ushort[][] places, FusionOptions options, CancellationToken cancellation)
     {
         // A border of repeated voxels, so that no patch is cut off.
-        Border border = new(target.Grid, options.PatchRadius + options.SearchRadius);
+        Border border = new(target.Grid, options.RadiusOn(target.Grid) + options.SearchRadius);
         ushort[][] around = [.. places.Select(border.Add)];
         bool[] open = OpenVoxels(border.Grid, around, options.SearchRadius);
         PatchSearch search = new(border.Grid, border.Add(target.Values), options, cancellation);
         search.Run([.. scans.Select(scan => border.Add(scan.Values))]);
         PatchFusion fusion = new(search, scans.Length, options);
-        fusion.Weigh(Dilated(border.Grid, open, options.PatchRadius), cancellation);
+        fusion.Weigh(Dilated(border.Grid, open, fusion.radius), cancellation);
         return fusion.Vote(border, labels, around, open);
     }
 
@@ -88,7 +90,7 @@ internal sealed class PatchFusion
     private void Weigh(bool[] wanted, CancellationToken cancellation)
     {
         int width = (patch.Length + Vector<float>.Count - 1) / Vector<float>.Count * Vector<float>.Count;
-        int margin = options.PatchRadius + options.SearchRadius;
+        int margin = radius + options.SearchRadius;
         Slices.ForEach(grid, options.Threads, z =>
         {
             cancellation.ThrowIfCancellationRequested();

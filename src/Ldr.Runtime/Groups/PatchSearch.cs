@@ -15,6 +15,7 @@ internal sealed class PatchSearch
     private readonly FusionOptions options;
     private readonly CancellationToken cancellation;
     private readonly Scan target;
+    private readonly int radius;
     private Scan[] atlases = [];
 
     internal PatchSearch(Grid grid, float[] target, FusionOptions options, CancellationToken cancellation)
@@ -22,7 +23,8 @@ internal sealed class PatchSearch
         Grid = grid;
         this.options = options;
         this.cancellation = cancellation;
-        this.target = Scan.Of(grid, target, options.PatchRadius);
+        radius = options.RadiusOn(grid);
+        this.target = Scan.Of(grid, target, radius);
         Moves = [.. Offsets(options.SearchRadius).OrderBy(Distance)];
     }
 
@@ -62,7 +64,7 @@ internal sealed class PatchSearch
         {
             Parallel.For(0, scans.Length, new ParallelOptions { MaxDegreeOfParallelism = most }, i =>
             {
-                atlases[i] = Scan.Of(Grid, scans[i], options.PatchRadius);
+                atlases[i] = Scan.Of(Grid, scans[i], radius);
                 Shifts[i] = Best(atlases[i]);
             });
         }
@@ -108,7 +110,7 @@ internal sealed class PatchSearch
 
         float[] most = new float[best.Length];
         float[] products = new float[best.Length];
-        BoxMean box = new(Grid, options.PatchRadius, 1);
+        BoxMean box = new(Grid, radius, 1);
         Array.Fill(most, float.NegativeInfinity);
         for (int move = 0; move < Moves.Length; move++)
         {
