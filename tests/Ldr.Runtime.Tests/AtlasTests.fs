@@ -30,10 +30,15 @@ let private constant (grid: Grid) (value: float32) =
 
 let private noise (seed: int) (grid: Grid) =
     let random = Random seed
-    let normal () = sqrt (-2.0 * log (1.0 - random.NextDouble())) * cos (2.0 * Math.PI * random.NextDouble())
+
+    let normal () =
+        sqrt (-2.0 * log (1.0 - random.NextDouble()))
+        * cos (2.0 * Math.PI * random.NextDouble())
+
     Array.init (int grid.Count) (fun _ -> float32 (normal ()))
 
-let private plus (share: float32) (a: float32[]) (b: float32[]) = Array.map2 (fun x y -> x + share * y) a b
+let private plus (share: float32) (a: float32[]) (b: float32[]) =
+    Array.map2 (fun x y -> x + share * y) a b
 
 let private fuse (method: FusionMethod) (target: Volume) (atlases: (Volume * Volume) list) =
     LabelFusion.Fuse(
@@ -66,7 +71,8 @@ let tests =
         "atlases"
         [
             test "weights of independent errors are their inverses" {
-                weightsOf (array2D [ [ 1.0; 0.0 ]; [ 0.0; 3.0 ] ]) |> near 1e-12 [| 0.75; 0.25 |]
+                weightsOf (array2D [ [ 1.0; 0.0 ]; [ 0.0; 3.0 ] ])
+                |> near 1e-12 [| 0.75; 0.25 |]
             }
 
             test "atlases that are wrong together share a vote" {
@@ -87,16 +93,29 @@ let tests =
                 let grid = Grid(3, 1, 1, Affine.Scaling(2.0, 1.0, 1.0))
                 let map (values: float32 list) = Volume(grid, Array.ofList values)
                 let maps = [ [ 5f; 1000f; 0f ]; [ 7f; 1000f; 0f ]; [ 7f; 3f; 0f ]; [ 5f; 0f; 9f ] ]
-                let fused = fuse FusionMethod.Majority (map [ 0f; 1f; 2f ]) [ for m in maps -> map m, map m ]
+
+                let fused =
+                    fuse FusionMethod.Majority (map [ 0f; 1f; 2f ]) [ for m in maps -> map m, map m ]
+
                 Expect.equal fused.Labels.Values [| 5f; 1000f; 0f |] "5 and 7 have two votes each"
                 Expect.equal fused.Labels.StoredAs VoxelType.Int16 "1000 takes two bytes"
                 Expect.equal fused.Disagreement.Values [| 0.5f; 0.5f; 0.25f |] "the share of other labels"
                 Expect.equal (fused.Probabilities.Of(7).Values) [| 0.5f; 0f; 0f |] "two of four"
-                let volumes = [ for v in fused.Probabilities.Volumes() -> v.Label, v.Voxels, v.Mm3, v.ExpectedMm3 ]
+
+                let volumes =
+                    [
+                        for v in fused.Probabilities.Volumes() -> v.Label, v.Voxels, v.Mm3, v.ExpectedMm3
+                    ]
 
                 Expect.equal
                     volumes
-                    [ 3, 0L, 0.0, 0.5; 5, 1L, 2.0, 1.0; 7, 0L, 0.0, 1.0; 9, 0L, 0.0, 0.5; 1000, 1L, 2.0, 1.0 ]
+                    [
+                        3, 0L, 0.0, 0.5
+                        5, 1L, 2.0, 1.0
+                        7, 0L, 0.0, 1.0
+                        9, 0L, 0.0, 0.5
+                        1000, 1L, 2.0, 1.0
+                    ]
                     "voxels are of 2 mm³"
             }
 
@@ -106,7 +125,10 @@ let tests =
                 let other = Volume(grid, noise 2 grid)
                 let map = constant grid
                 let atlases = [ other, map 7f; other, map 7f; target, map 5f ]
-                let at method = (fuse method target atlases).Labels.Values[middle]
+
+                let at method =
+                    (fuse method target atlases).Labels.Values[middle]
+
                 Expect.equal (at FusionMethod.Majority) 7f "two of three"
                 Expect.equal (at FusionMethod.Weighted) 5f "weighted by similarity"
                 Expect.equal (at FusionMethod.Joint) 5f "joint"
@@ -115,11 +137,17 @@ let tests =
             test "three copies of one error do not outvote two errors of their own" {
                 let grid = gridOf 13 13 13
                 let truth = noise 1 grid
-                let wrong seed = Volume(grid, plus 0.7f truth (noise seed grid))
+
+                let wrong seed =
+                    Volume(grid, plus 0.7f truth (noise seed grid))
+
                 let map = constant grid
                 let copies = List.replicate 3 (wrong 2, map 7f)
                 let atlases = copies @ [ wrong 3, map 5f; wrong 4, map 5f ]
-                let at method = (fuse method (Volume(grid, truth)) atlases).Labels.Values[middle]
+
+                let at method =
+                    (fuse method (Volume(grid, truth)) atlases).Labels.Values[middle]
+
                 Expect.equal (at FusionMethod.Weighted) 7f "errors count as independent"
                 Expect.equal (at FusionMethod.Joint) 5f "the copies share their vote"
             }
@@ -132,12 +160,15 @@ let tests =
                 let moved (values: float32[]) =
                     Array.init values.Length (fun i -> values[max 0 (i - step)])
 
-                let half = Array.init target.Values.Length (fun i -> if i / step >= 6 then 4f else 2f)
+                let half =
+                    Array.init target.Values.Length (fun i -> if i / step >= 6 then 4f else 2f)
 
                 let fused =
                     LabelFusion.Fuse(
                         target,
-                        [| RegisteredAtlas(Volume(grid, moved target.Values), Volume(grid, moved half)) |],
+                        [|
+                            RegisteredAtlas(Volume(grid, moved target.Values), Volume(grid, moved half))
+                        |],
                         FusionOptions(PatchRadius = 1)
                     )
 
@@ -156,7 +187,12 @@ let tests =
                             scan, Volume(labels.Grid, labels.Values |> Array.map (fun v -> v * 301f))
                     ]
 
-                let known = [ for _, labels in atlases do yield! labels.Values ] |> set
+                let known =
+                    [
+                        for _, labels in atlases do
+                            yield! labels.Values
+                    ]
+                    |> set
 
                 for method in [ FusionMethod.Majority; FusionMethod.Weighted; FusionMethod.Joint ] do
                     let run threads =
@@ -187,10 +223,15 @@ let tests =
             test "mutual information is that of a coin, and 0 of two coins" {
                 let grid = gridOf 10 10 10
                 // 20 voxels are dark surround.
-                let content value i = if i < 20 then 0f else float32 (5 + value i)
+                let content value i =
+                    if i < 20 then 0f else float32 (5 + value i)
+
                 let coin = Array.init 1000 (content (fun i -> i % 2))
                 let other = Array.init 1000 (content (fun i -> i / 2 % 2))
-                let of_ a b = AtlasChoice.MutualInformation(Volume(grid, a), Volume(grid, b))
+
+                let of_ a b =
+                    AtlasChoice.MutualInformation(Volume(grid, a), Volume(grid, b))
+
                 Expect.floatClose Accuracy.high (of_ coin coin) 1.0 "one bit"
                 Expect.floatClose Accuracy.high (of_ coin other) 0.0 "none"
             }
@@ -203,10 +244,18 @@ let tests =
                     AtlasSegmenter(new Registrar()).Segment(target, [| for i in 0..4 -> atlas i |], options)
 
                 Expect.equal result.Atlases[0].Name "a2" "the same scan"
-                Expect.equal [ for a in result.Atlases -> a.IsUsed ] [ true; true; false; false; false ] "two of five"
+
+                Expect.equal
+                    [ for a in result.Atlases -> a.IsUsed ]
+                    [ true; true; false; false; false ]
+                    "two of five"
+
                 Expect.isNull result.Atlases[3].Quality "not registered"
                 let labels = Overlap.Labels truth
-                let dice = Overlap.Measure(result.Fused.Labels, truth, labels) |> Seq.averageBy _.Dice
+
+                let dice =
+                    Overlap.Measure(result.Fused.Labels, truth, labels) |> Seq.averageBy _.Dice
+
                 Expect.isGreaterThan dice 0.85 "the labels of the target"
             }
 
@@ -217,20 +266,23 @@ let tests =
 
                 Expect.throwsT<OperationCanceledException>
                     (fun () ->
-                        AtlasSegmenter(new Registrar()).Segment(target, [| atlas 1 |], quick, null, stop.Token)
+                        AtlasSegmenter(new Registrar())
+                            .Segment(target, [| atlas 1 |], quick, null, stop.Token)
                         |> ignore)
                     "stopped"
             }
 
             testInFolder "an atlas whose labels lie elsewhere is refused by its name" (fun folder ->
                 let scan, labels = Anatomy.subject anatomy 0
-                let moved = Volume(Grid(20, 22, 18, Affine.Translation(5.0, 0.0, 0.0)), labels.Values)
+
+                let moved =
+                    Volume(Grid(20, 22, 18, Affine.Translation(5.0, 0.0, 0.0)), labels.Values)
+
                 scan.Write(folder </> "scan.nii.gz")
                 moved.Write(folder </> "labels.nii.gz")
                 let one = Atlas.OfFiles("odd", folder </> "scan.nii.gz", folder </> "labels.nii.gz")
 
-                let error =
-                    Expect.throwsC (fun () -> one.ReadLabels scan |> ignore) id
+                let error = Expect.throwsC (fun () -> one.ReadLabels scan |> ignore) id
 
                 Expect.stringContains error.Message "odd: its label map lies on another grid" "named")
 
@@ -238,7 +290,12 @@ let tests =
                 let table = folder </> "t.csv"
                 File.WriteAllText(table, "id,scan,labels,weight,age\na,x.nii,l.nii,0.5,3\n,y.nii,,,\n")
                 let scans = ScanTable.Read table
-                Expect.equal [ for s in scans -> s.Name, s.Weight ] [ "a", 0.5; "y", 1.0 ] "names and weights"
+
+                Expect.equal
+                    [ for s in scans -> s.Name, s.Weight ]
+                    [ "a", 0.5; "y", 1.0 ]
+                    "names and weights"
+
                 Expect.equal scans[0].Labels (folder </> "l.nii") "a path"
                 Expect.isNull scans[1].Labels "none"
                 File.WriteAllText(table, "scan\nx.nii\nx.nii\n")

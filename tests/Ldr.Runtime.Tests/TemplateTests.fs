@@ -29,7 +29,7 @@ let private anatomy =
 /// A push along an axis in the middle of the scan, in voxels; 0 at the border.
 let private push (grid: Grid) axis (size: float) =
     let n = int grid.Count
-    let vectors = Array.zeroCreate<float32> (3 * n)
+    let vectors = Array.zeroCreate<float32>(3 * n)
 
     for i in 0 .. n - 1 do
         let bump at count =
@@ -43,9 +43,16 @@ let private push (grid: Grid) axis (size: float) =
 
 let private centre (labels: Volume) (label: int) =
     let grid = labels.Grid
-    let at = [| for i in 0 .. labels.Values.Length - 1 do if labels.Values[i] = float32 label then i |]
 
-    let mean (coordinate: int -> int) = at |> Array.averageBy (fun i -> float (coordinate i))
+    let at =
+        [|
+            for i in 0 .. labels.Values.Length - 1 do
+                if labels.Values[i] = float32 label then
+                    i
+        |]
+
+    let mean (coordinate: int -> int) =
+        at |> Array.averageBy (fun i -> float (coordinate i))
 
     grid.VoxelToWorld.Apply(
         mean (fun i -> i % grid.Nx),
@@ -91,68 +98,102 @@ let tests =
         "template"
         [
             test "the mean stretch does not see turns, and is geometric" {
-                let turn = Affine.FromRows(0.0, -1.0, 0.0, 7.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+                let turn =
+                    Affine.FromRows(0.0, -1.0, 0.0, 7.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
                 let maps = [| Affine.Scaling(4.0, 1.0, 1.0).Then turn; Affine.Identity |]
                 let mean = MeanStretch.Of(maps, [| 1.0; 1.0 |], struct (0.0, 0.0, 0.0))
                 Expect.isTrue (mean.IsCloseTo(Affine.Scaling(2.0, 1.0, 1.0), 1e-9)) $"{mean}"
                 let weighted = MeanStretch.Of(maps, [| 1.0; 3.0 |], struct (0.0, 0.0, 0.0))
                 Expect.isTrue (weighted.IsCloseTo(Affine.Scaling(sqrt 2.0, 1.0, 1.0), 1e-9)) $"{weighted}"
-                let sheared = Affine.FromRows(1.0, 0.3, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+                let sheared =
+                    Affine.FromRows(1.0, 0.3, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
                 let alone = MeanStretch.Of([| sheared |], [| 2.0 |], struct (1.0, 2.0, 3.0))
                 // SᵀS = LᵀL.
-                Expect.floatClose Accuracy.high (alone[0, 0] * alone[0, 0] + alone[1, 0] * alone[1, 0]) 1.0 "first column"
-                Expect.floatClose Accuracy.high (alone[0, 1] * alone[0, 0] + alone[1, 1] * alone[1, 0]) 0.3 "product"
+                Expect.floatClose
+                    Accuracy.high
+                    (alone[0, 0] * alone[0, 0] + alone[1, 0] * alone[1, 0])
+                    1.0
+                    "first column"
+
+                Expect.floatClose
+                    Accuracy.high
+                    (alone[0, 1] * alone[0, 0] + alone[1, 1] * alone[1, 0])
+                    0.3
+                    "product"
             }
 
             test "the mean of deformations is that of their velocities" {
                 let grid = gridOf 32 32 32
                 let velocity = push grid 0 3.0
-                let field s = StationaryVelocity.Exponential(push grid 0 (3.0 * s))
+
+                let field s =
+                    StationaryVelocity.Exponential(push grid 0 (3.0 * s))
 
                 let mean (shares: float list) (weights: float list) =
                     let fields = shares |> List.map field |> Array.ofList
 
                     MeanDeformation
-                        .Velocity(fields.Length, (fun i -> fields[i]), Array.ofList weights, grid, 0, CancellationToken.None)
-                        .ResampleTo grid
+                        .Velocity(
+                            fields.Length,
+                            (fun i -> fields[i]),
+                            Array.ofList weights,
+                            grid,
+                            0,
+                            CancellationToken.None
+                        )
+                        .ResampleTo
+                        grid
 
                 let off share (found: DisplacementField) =
-                    Array.map2 (fun v f -> abs (share * v - f)) velocity.Vectors found.Vectors |> Array.max
+                    Array.map2 (fun v f -> abs (share * v - f)) velocity.Vectors found.Vectors
+                    |> Array.max
 
                 Expect.isLessThan (mean [ 1.0; -1.0 ] [ 1.0; 1.0 ] |> off 0f) 0.08f "there and back"
                 Expect.isLessThan (mean [ 1.0; 0.0 ] [ 3.0; 1.0 ] |> off 0.75f) 0.12f "three to one"
             }
 
-            testInFolder "copies that are deformed both ways give the scan back, whatever they begin with" (fun folder ->
-                let labels, scans = four folder
-                let options = TemplateOptions(Rounds = 2, Start = scans[0].Image)
-                let result = build options scans (folder </> "t")
-                Expect.equal result.Scans 4 "scans"
-                Expect.isLessThan result.Rounds[2].MeanDeformationMm 0.15 "little is left to take away"
-                let found = Volume.Read(folder </> "t" </> "labels.nii.gz")
-                let first = Volume.Read(nonNull scans[0].Labels)
+            testInFolder
+                "copies that are deformed both ways give the scan back, whatever they begin with"
+                (fun folder ->
+                    let labels, scans = four folder
+                    let options = TemplateOptions(Rounds = 2, Start = scans[0].Image)
+                    let result = build options scans (folder </> "t")
+                    Expect.equal result.Scans 4 "scans"
+                    Expect.isLessThan result.Rounds[2].MeanDeformationMm 0.15 "little is left to take away"
+                    let found = Volume.Read(folder </> "t" </> "labels.nii.gz")
+                    let first = Volume.Read(nonNull scans[0].Labels)
 
-                let off (map: Volume) =
-                    [ for label in Overlap.Labels labels -> distance (centre map label) (centre labels label) ]
-                    |> List.average
+                    let off (map: Volume) =
+                        [
+                            for label in Overlap.Labels labels ->
+                                distance (centre map label) (centre labels label)
+                        ]
+                        |> List.average
 
-                Expect.isGreaterThan (off first) 0.8 "the start is biased"
-                Expect.isLessThan (off found) 0.35 "the template is not"
+                    Expect.isGreaterThan (off first) 0.8 "the start is biased"
+                    Expect.isLessThan (off found) 0.35 "the template is not"
 
-                Expect.isGreaterThan
-                    result.Rounds[2].Sharpness
-                    result.Rounds[0].Sharpness
-                    "sharper than the affine average"
+                    Expect.isGreaterThan
+                        result.Rounds[2].Sharpness
+                        result.Rounds[0].Sharpness
+                        "sharper than the affine average"
 
-                // Both ways, there and back.
-                let there = DisplacementField.Read(folder </> "t" </> "scans" </> "s1" </> "transform.nii.gz")
-                let back = DisplacementField.Read(folder </> "t" </> "scans" </> "s1" </> "inverse.nii.gz")
-                let grid = there.Grid
-                let struct (x, y, z) = grid.Centre
-                let struct (mx, my, mz) = there.MapPoint(x, y, z)
-                Expect.isLessThan (distance (back.MapPoint(mx, my, mz)) (struct (x, y, z))) 0.1 "mm"
-                let page = File.ReadAllText(folder </> "t" </> "template.html")
-                Expect.equal (page.Split("<img").Length - 1) 3 "a picture of each round")
+                    // Both ways, there and back.
+                    let there =
+                        DisplacementField.Read(folder </> "t" </> "scans" </> "s1" </> "transform.nii.gz")
+
+                    let back =
+                        DisplacementField.Read(folder </> "t" </> "scans" </> "s1" </> "inverse.nii.gz")
+
+                    let grid = there.Grid
+                    let struct (x, y, z) = grid.Centre
+                    let struct (mx, my, mz) = there.MapPoint(x, y, z)
+                    Expect.isLessThan (distance (back.MapPoint(mx, my, mz)) (struct (x, y, z))) 0.1 "mm"
+                    let page = File.ReadAllText(folder </> "t" </> "template.html")
+                    Expect.equal (page.Split("<img").Length - 1) 3 "a picture of each round")
 
             testInFolder "a run that is stopped anywhere goes on to the same files" (fun folder ->
                 let _, scans = four folder
@@ -205,11 +246,17 @@ let tests =
             testInFolder "a folder that was begun with something else is refused" (fun folder ->
                 let _, scans = four folder
                 let output = folder </> "t"
-                let options rounds = TemplateOptions(Rounds = rounds, Registration = quick.Registration)
+
+                let options rounds =
+                    TemplateOptions(Rounds = rounds, Registration = quick.Registration)
+
                 build (options 0) scans output |> ignore
                 let error = Expect.throwsC (fun () -> build (options 1) scans output |> ignore) id
                 Expect.stringContains error.Message "was begun with other scans or options" "said"
-                Expect.throwsT<ArgumentException> (fun () -> build quick scans[..0] output |> ignore) "one scan")
+
+                Expect.throwsT<ArgumentException>
+                    (fun () -> build quick scans[..0] output |> ignore)
+                    "one scan")
 
             test "a robust mean is not drawn by one scan that is far off" {
                 let grid = gridOf 1 1 1

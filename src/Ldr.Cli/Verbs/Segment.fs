@@ -85,10 +85,16 @@ let private atlases (o: Request) : Result<TemplateScan list, Error> =
         let target = FileNode.RealPath o.Target
 
         match scans |> List.filter (fun scan -> not (isNull scan.Labels)) with
-        | [] -> return! Error(BadFile(o.Atlases, "has no label map", "give a table with the columns scan and labels"))
+        | [] ->
+            return!
+                Error(BadFile(o.Atlases, "has no label map", "give a table with the columns scan and labels"))
         | labelled ->
             match labelled |> List.filter (fun scan -> FileNode.RealPath scan.Image <> target) with
-            | [] -> return! Error(BadFile(o.Atlases, "holds no atlas but the target", "give labelled scans of others"))
+            | [] ->
+                return!
+                    Error(
+                        BadFile(o.Atlases, "holds no atlas but the target", "give labelled scans of others")
+                    )
             | others -> return others
     }
 
@@ -120,7 +126,12 @@ let private write (o: Request) (fused: FusedLabels) (volumes: StructureVolume se
     fused.Labels.Write o.Output
 
 let private said (o: Request) (result: Segmentation) (volumes: StructureVolume list) : Said =
-    let used = [ for atlas in result.Atlases do if atlas.IsUsed then atlas ]
+    let used =
+        [
+            for atlas in result.Atlases do
+                if atlas.IsUsed then
+                    atlas
+        ]
 
     let failed =
         [
@@ -132,12 +143,15 @@ let private said (o: Request) (result: Segmentation) (volumes: StructureVolume l
     let present = volumes |> List.filter (fun volume -> volume.Voxels > 0L)
 
     { Said.lines
-          [ $"{o.Output}: {present.Length} structures from {used.Length} of {result.Atlases.Count} atlases" ]
+          [
+              $"{o.Output}: {present.Length} structures from {used.Length} of {result.Atlases.Count} atlases"
+          ]
           (Json.object
               [
                   "atlases", Json.texts [ for atlas in used -> atlas.Name ]
                   "output", Json.text o.Output
-                  "volumes_mm3", Json.object [ for volume in volumes -> string volume.Label, Json.number volume.Mm3 ]
+                  "volumes_mm3",
+                  Json.object [ for volume in volumes -> string volume.Label, Json.number volume.Mm3 ]
                   "left_out", Json.texts failed
                   "verdict", Json.text (result.Verdict.Word())
               ]) with
@@ -160,7 +174,10 @@ let private segment
         use stop = new Stopping()
 
         try
-            let read = [| for atlas in atlases -> Atlas.OfFiles(atlas.Name, atlas.Image, nonNull atlas.Labels) |]
+            let read =
+                [|
+                    for atlas in atlases -> Atlas.OfFiles(atlas.Name, atlas.Image, nonNull atlas.Labels)
+                |]
 
             let options =
                 SegmentationOptions(
@@ -170,7 +187,8 @@ let private segment
                 )
 
             let result =
-                AtlasSegmenter(registrar).Segment(target, read, options, progress context.Speaker, stop.Token)
+                AtlasSegmenter(registrar)
+                    .Segment(target, read, options, progress context.Speaker, stop.Token)
 
             context.Speaker.Progress.Close()
             let volumes = List.ofSeq (result.Fused.Probabilities.Volumes())
@@ -199,7 +217,11 @@ let parse (r: ParseResults<Arguments>) : Result<Call, string> =
         let! target = Usage.need "--target" (r.TryGetResult Target)
         let! output = Usage.need "--output" (r.TryGetResult Output)
         let nearest = r.TryGetResult Nearest
-        do! Usage.refuseIf (nearest |> Option.exists (fun n -> n < 1)) "--nearest: give a whole number above 0"
+
+        do!
+            Usage.refuseIf
+                (nearest |> Option.exists (fun n -> n < 1))
+                "--nearest: give a whole number above 0"
 
         let request =
             {

@@ -31,7 +31,8 @@ type Arguments =
             | Scans _ -> $"scans, or {ScanSource.usage}."
             | Output _ ->
                 "write here: template.nii.gz, template.html, each scan's transform both ways, label probabilities. Run again, what is done is skipped."
-            | Rounds _ -> "rounds of registering all scans to the average (default: 4; 0: the affine average)."
+            | Rounds _ ->
+                "rounds of registering all scans to the average (default: 4; 0: the affine average)."
             | Start _ ->
                 "begin with this scan: the template has its grid and its pose (default: the pose of the first scan, and a grid that holds all)."
             | Model _ -> "register by a model: its file, or its name in models/ (default: none)."
@@ -64,7 +65,11 @@ let private scans (o: Request) : Result<TemplateScan list, Error> =
         | _ when scans.Length < 2 ->
             return! Error(BadFile(o.Sources.Head, "is one scan", "a template is made of two or more"))
         | Some weights when weights.Length <> scans.Length ->
-            return! Error(BadInput $"--weights: {weights.Length} numbers for {scans.Length} scans; give one for each")
+            return!
+                Error(
+                    BadInput
+                        $"--weights: {weights.Length} numbers for {scans.Length} scans; give one for each"
+                )
         | Some weights ->
             let weigh (scan: TemplateScan) (weight: float) =
                 TemplateScan(scan.Name, scan.Image, Labels = scan.Labels, Mask = scan.Mask, Weight = weight)
@@ -122,7 +127,10 @@ let private said (result: TemplateResult) : Said =
                   "last_mean_deformation_mm", Json.number last.MeanDeformationMm
                   "sharpness", Json.number last.Sharpness
               ]) with
-        Remarks = [ for name in last.LeftOut -> $"{name}: its registration failed; it is not in the average" ]
+        Remarks =
+            [
+                for name in last.LeftOut -> $"{name}: its registration failed; it is not in the average"
+            ]
     }
 
 let private build

@@ -25,7 +25,9 @@ let private isDescribed (source: string) =
 let private ofFolder (folder: string) : TemplateScan list =
     Directory.EnumerateFiles folder
     |> Seq.map Path.GetFullPath
-    |> Seq.filter (fun file -> ImageFile.CanWrite file && not ((nonNull (Path.GetFileName file)).StartsWith '.'))
+    |> Seq.filter (fun file ->
+        ImageFile.CanWrite file
+        && not ((nonNull (Path.GetFileName file)).StartsWith '.'))
     |> Seq.sortWith (fun a b -> String.CompareOrdinal(a, b))
     |> Seq.map (fun file -> TemplateScan("", file))
     |> List.ofSeq
@@ -63,6 +65,8 @@ let read (sources: string list) : Result<TemplateScan list, Error> =
         if scans.IsEmpty then
             return! Error(BadFile(List.head sources, "holds no scan", $"name scans, or {usage}"))
         else
-            let! named = Error.guard (fun () -> ScanTable.Named(List.head sources, Array.ofList scans))
+            let! named =
+                Error.guard (fun () -> ScanTable.Named(List.head sources, Array.ofList scans))
+
             return List.ofSeq named
     }
