@@ -61,23 +61,28 @@ let private centre (labels: Volume) (label: int) =
     )
 
 /// Copies of one scan, deformed by these velocities, with labels.
-let private copies (folder: string) (velocities: DisplacementField list) =
+let private copies (folder: string) (velocities: DisplacementField list) : Volume * TemplateScan[] =
     let scan, labels = Anatomy.subject anatomy 0
 
     let one i velocity =
         let field = StationaryVelocity.Exponential velocity
         Warp.Linear(scan, field).Write(folder </> $"s{i}.nii.gz")
         Warp.Nearest(labels, field).Write(folder </> $"l{i}.nii.gz")
-        TemplateScan($"s{i}", folder </> $"s{i}.nii.gz", Labels = folder </> $"l{i}.nii.gz")
+        TemplateScan($"s{i}", folder </> $"s{i}.nii.gz", Labels = (folder </> $"l{i}.nii.gz"))
 
     labels, Array.ofList (List.mapi one velocities)
 
-let private four (folder: string) =
+let private four (folder: string) : Volume * TemplateScan[] =
     let grid = (fst (Anatomy.subject anatomy 0)).Grid
     copies folder [ push grid 0 2.0; push grid 0 -2.0; push grid 1 2.0; push grid 1 -2.0 ]
 
 let private build (options: TemplateOptions) (scans: TemplateScan[]) (output: string) =
     TemplateBuilder(new Registrar()).Build(scans, output, options)
+
+let private readField (file: string) : DisplacementField =
+    match TransformFile.Read file with
+    | :? Transform.Dense as dense -> dense.Field
+    | _ -> failtest $"{file} holds no field"
 
 let private quick =
     TemplateOptions(Rounds = 1, Registration = RegistrationOptions(Refinement = RefinementOptions(Steps = 3)))
@@ -163,8 +168,8 @@ let tests =
                     let result = build options scans (folder </> "t")
                     Expect.equal result.Scans 4 "scans"
                     Expect.isLessThan result.Rounds[2].MeanDeformationMm 0.15 "little is left to take away"
-                    let found = Volume.Read(folder </> "t" </> "labels.nii.gz")
-                    let first = Volume.Read(nonNull scans[0].Labels)
+                    let found = ImageFile.Read(folder </> "t" </> "labels.nii.gz")
+                    let first = ImageFile.Read(nonNull scans[0].Labels)
 
                     let off (map: Volume) =
                         [
@@ -182,11 +187,9 @@ let tests =
                         "sharper than the affine average"
 
                     // Both ways, there and back.
-                    let there =
-                        DisplacementField.Read(folder </> "t" </> "scans" </> "s1" </> "transform.nii.gz")
+                    let there = readField (folder </> "t" </> "scans" </> "s1" </> "transform.nii.gz")
 
-                    let back =
-                        DisplacementField.Read(folder </> "t" </> "scans" </> "s1" </> "inverse.nii.gz")
+                    let back = readField (folder </> "t" </> "scans" </> "s1" </> "inverse.nii.gz")
 
                     let grid = there.Grid
                     let struct (x, y, z) = grid.Centre
@@ -199,16 +202,16 @@ let tests =
                 let _, scans = four folder
                 build quick scans (folder </> "whole") |> ignore
                 let whole = contents (folder </> "whole")
-                let mutable stops = 0
+                let stops = ref 0
 
                 let rec go reports =
                     use stop = new CancellationTokenSource()
-                    let mutable left = reports
+                    let left = ref reports
 
                     let progress =
                         { new IProgress<TemplateProgress> with
                             member _.Report _ =
-                                if Interlocked.Decrement(&left) <= 0 then
+                                if Interlocked.Decrement left <= 0 then
                                     stop.Cancel()
                         }
 
@@ -217,11 +220,11 @@ let tests =
                             .Build(scans, folder </> "parts", quick, progress, stop.Token)
                         |> ignore
                     with :? OperationCanceledException ->
-                        stops <- stops + 1
+                        stops.Value <- stops.Value + 1
                         go (reports + 1)
 
                 go 2
-                Expect.isGreaterThan stops 3 "it was stopped"
+                Expect.isGreaterThan stops.Value 3 "it was stopped"
                 same whole (contents (folder </> "parts")))
 
             testInFolder "two processes on one folder make the same files" (fun folder ->
