@@ -8,6 +8,7 @@ open System.Text.Json.Nodes
 open Expecto
 open Ldr
 open Ldr.Runtime.Formats
+open Ldr.Runtime.Geometry
 open Ldr.TestKit
 open Ldr.TestKit.Helpers
 open Ldr.TestKit.Process
@@ -16,21 +17,26 @@ open Ldr.Cli.Tests.Browser
 let private anatomy (size: int * int * int) =
     {
         Size = size
-        Subjects = 9
+        Subjects = 1
         Structures = 3
         Deformation = 1.0
         Noise = 0.01
         Seed = 8
     }
 
-/// A folder of eight scans, and a template beside it.
+/// A folder of eight scans, and a template beside it that they resemble: their verdicts are good.
 let private scene (size: int * int * int) (folder: string) =
     Directory.CreateDirectory(folder </> "scans") |> ignore
+    let template, _ = Anatomy.subject (anatomy size) 0
+    template.Write(folder </> "template.nii.gz")
+    let random = Random 1
 
-    for i in 0..8 do
-        let scan, _ = Anatomy.subject (anatomy size) i
-        let name = if i = 0 then "template.nii.gz" else $"scans/s{i}.nii.gz"
-        scan.Write(folder </> name)
+    for i in 1..8 do
+        let values =
+            template.Values
+            |> Array.map (fun v -> v + 0.02f * float32 (random.NextDouble()))
+
+        Volume(template.Grid, values).Write(folder </> $"scans/s{i}.nii.gz")
 
 let private cohortWith (steps: int) (folder: string) (output: string) =
     [
@@ -104,7 +110,12 @@ let private writeResults (output: string) (count: int) =
     for i in 0 .. count - 1 do
         let pair = output </> $"sub-{i:D4}"
         Directory.CreateDirectory pair |> ignore
-        let detail = if i % 2000 = 1234 then 0.3 else 0.8 + 0.02 * random.NextDouble()
+
+        let detail =
+            if i % 2000 = 1234 then
+                0.3
+            else
+                0.8 + 0.02 * random.NextDouble()
 
         let more =
             Ldr.Runtime.Registration.Quality.QualityNumbers.Keys
@@ -124,39 +135,44 @@ let tests =
     testList
         "cohort"
         [
-            testInFolder "killed at random moments, a cohort ends with the files of an unbroken one" (fun folder ->
-                scene (40, 44, 36) folder
-                let whole = ldr (cohort folder "whole")
-                Expect.equal whole.Code 0 whole.Errors
-                let random = Random 2
-                let mutable midway = 0
+            testInFolder
+                "killed at random moments, a cohort ends with the files of an unbroken one"
+                (fun folder ->
+                    scene (40, 44, 36) folder
+                    let whole = ldr (cohort folder "whole")
+                    Expect.equal whole.Code 0 whole.Errors
+                    let random = Random 2
+                    let mutable midway = 0
 
-                for _ in 1..8 do
-                    use running = start "dotnet" (program :: cohort folder "broken")
-                    running.StandardOutput.ReadToEndAsync() |> ignore
-                    running.StandardError.ReadToEndAsync() |> ignore
-                    running.WaitForExit(random.Next(250, 900)) |> ignore
-                    running.Kill()
-                    running.WaitForExit()
+                    for _ in 1..8 do
+                        use running = start "dotnet" (program :: cohort folder "broken")
+                        running.StandardOutput.ReadToEndAsync() |> ignore
+                        running.StandardError.ReadToEndAsync() |> ignore
+                        running.WaitForExit(random.Next(250, 900)) |> ignore
+                        running.Kill()
+                        running.WaitForExit()
 
-                    if
-                        Directory.Exists(folder </> "broken")
-                        && not (File.Exists(folder </> "broken" </> "group.html"))
-                    then
-                        midway <- midway + 1
+                        if
+                            Directory.Exists(folder </> "broken")
+                            && not (File.Exists(folder </> "broken" </> "group.html"))
+                        then
+                            midway <- midway + 1
 
-                Expect.isGreaterThan midway 1 "kills in between"
-                let ended = ldr (cohort folder "broken" @ [ "--json" ])
-                Expect.equal ended.Code 0 ended.Errors
-                Expect.equal (number (answer ended) "pairs") 8 "pairs"
-                same (contents (folder </> "whole")) (contents (folder </> "broken")))
+                    Expect.isGreaterThan midway 1 "kills in between"
+                    let ended = ldr (cohort folder "broken" @ [ "--json" ])
+                    Expect.equal ended.Code 0 ended.Errors
+                    Expect.equal (number (answer ended) "pairs") 8 "pairs"
+                    same (contents (folder </> "whole")) (contents (folder </> "broken")))
 
             testInFolder "the exit code tells how a cohort is, also of what was done before" (fun folder ->
                 scene (16, 18, 14) folder
                 let first = ldr (cohort folder "out" @ [ "--json" ])
                 Expect.equal first.Code 0 first.Errors
                 Expect.equal (number (answer first) "done") 8 "done"
-                let noise = randomVolume (Random 1) (ImageFile.ReadGrid(folder </> "template.nii.gz"))
+
+                let noise =
+                    randomVolume (Random 1) (ImageFile.ReadGrid(folder </> "template.nii.gz"))
+
                 noise.Write(folder </> "scans" </> "noise.nii.gz")
                 let second = ldr (cohort folder "out" @ [ "--json" ])
                 Expect.equal second.Code 3 "a verdict is failed"
@@ -224,7 +240,9 @@ let tests =
                 Directory.CreateDirectory anat |> ignore
                 File.Copy(folder </> "scans" </> "s1.nii.gz", anat </> "sub-01_ses-a_T1w.nii.gz")
                 File.WriteAllText(folder </> "bids" </> "dataset_description.json", """{"Name": "x"}""")
-                let bids level = [ "bids"; folder </> "bids"; folder </> "out"; level ]
+
+                let bids level =
+                    [ "bids"; folder </> "bids"; folder </> "out"; level ]
 
                 let made =
                     ldr (
@@ -249,14 +267,23 @@ let tests =
                     "names"
 
                 let description =
-                    (nonNull (JsonNode.Parse(File.ReadAllText(folder </> "out" </> "dataset_description.json"))))
+                    (nonNull (
+                        JsonNode.Parse(File.ReadAllText(folder </> "out" </> "dataset_description.json"))
+                    ))
 
                 Expect.equal (string description["DatasetType"]) "derivative" "description"
                 let group = ldr (bids "group" @ [ "--json" ])
                 Expect.equal (number (answer group) "pairs") 1 "the group's page"
-                let nobody = ldr (bids "participant" @ [ "--participant-label"; "09"; "--template"; "t.nii" ])
+
+                let nobody =
+                    ldr (bids "participant" @ [ "--participant-label"; "09"; "--template"; "t.nii" ])
+
                 Expect.equal nobody.Code 1 "exit code"
-                Expect.stringContains nobody.Errors "holds no scan of sub-09" "a participant that is not there")
+
+                Expect.stringContains
+                    nobody.Errors
+                    "holds no scan of sub-09"
+                    "a participant that is not there")
 
             testInFolder "the descriptor for Boutiques is that of the program's options" (fun _ ->
                 let printed = ldr [ "bids"; "--boutiques" ]
@@ -264,7 +291,11 @@ let tests =
                 if Environment.GetEnvironmentVariable "LDR_GOLDEN" = "write" then
                     File.WriteAllText(descriptorFile, printed.Output)
 
-                Expect.equal printed.Output (File.ReadAllText descriptorFile) "docs/reference/bids.boutiques.json"
+                Expect.equal
+                    printed.Output
+                    (File.ReadAllText descriptorFile)
+                    "docs/reference/bids.boutiques.json"
+
                 let node = (nonNull (JsonNode.Parse printed.Output))
                 let line = string node["command-line"]
 
@@ -274,8 +305,12 @@ let tests =
                 let ofName name =
                     node["inputs"].AsArray() |> Seq.find (fun input -> string input["id"] = name)
 
-                Expect.equal (string (ofName "out_dir")["optional"]) "false" "what must be given"
-                Expect.equal (string (ofName "refine")["integer"]) "true" "options of register are there, typed")
+                Expect.equal (string ((ofName "out_dir")["optional"])) "false" "what must be given"
+
+                Expect.equal
+                    (string ((ofName "refine")["integer"]))
+                    "true"
+                    "options of register are there, typed")
 
             testInFolder "5,000 pairs open within two seconds, sort, and ask no server" (fun folder ->
                 writeResults folder 5000
@@ -290,7 +325,10 @@ let tests =
                         "String(performance.timing.domContentLoadedEventEnd - performance.timing.navigationStart)"
 
                 Expect.isLessThan (float opened) 2000.0 "milliseconds"
-                let shown selector = browser.Evaluate $"document.querySelector('{selector}').textContent"
+
+                let shown selector =
+                    browser.Evaluate $"document.querySelector('{selector}').textContent"
+
                 Expect.equal (shown ".pair .id") "sub-1234" "an outlier is first"
                 Expect.stringContains (shown ".pair .reason") "Detail 0.300" "and says why"
                 Expect.equal (shown "#shown") "5000 of 5000 pairs" "all are there"

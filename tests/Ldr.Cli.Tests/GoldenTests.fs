@@ -453,6 +453,7 @@ let private writeScene (folder: string) =
     text "points.csv" "x_ras,y_ras,z_ras\n4,5,6\n10,12,8\n"
     text "voxels.csv" "x_voxel,y_voxel,z_voxel\n4,5,6\n10,12,8\n"
     text "bare.csv" "x,y,z\n4,5,6\n"
+
     text
         "pairs.csv"
         "id,fixed,moving,labels,fixed_labels,age\nnear,fixed.nii.gz,moving.nii.gz,moving-labels.nii.gz,fixed-labels.nii.gz,40\nbad,fixed.nii.gz,text.nii.gz,,,50\nfar,fixed.nii.gz,noise.nii.gz,,,60\n"

@@ -75,6 +75,12 @@ let private checks: Map<string, string -> Outcome -> unit> =
                     for ending in [ "-moved.nii.gz"; "-field.nii.gz"; ".html" ] do
                         file folder $"register/{name}{ending}" |> ignore
 
+            "cohort.fsx",
+            fun folder outcome ->
+                Expect.stringContains outcome.Output "6 done, 0 skipped" "the pairs"
+                file folder "cohort/group.html" |> ignore
+                file folder "cohort/s3/moved.nii.gz" |> ignore
+
             "own-loss.fsx",
             fun folder outcome ->
                 match rows outcome with

@@ -144,6 +144,29 @@ let private kernelTests =
                         [ false; true; false ]
                         [ image 3 shape; image 4 shape; weights ]))
 
+        for shape in [ [ 2L; 1L; 12L; 14L; 18L ]; [ 1L; 1L; 3L; 5L; 7L ]; [ 3L; 1L; 32L; 33L; 35L ] ] do
+            testCase
+                $"correlation is libtorch's, {shape}"
+                (scoped (fun () ->
+                    let weights = (image 5 shape).round()
+
+                    agrees
+                        1e-4
+                        (fun i -> Similarity.correlation (Some i[2]) i[0] i[1])
+                        [ false; true; false ]
+                        [ image 3 shape; image 4 shape; weights ]))
+
+        testCase
+            "the correlation of flat images is 0, and so is its gradient"
+            (scoped (fun () ->
+                let shape = [ 2L; 1L; 6L; 7L; 8L ]
+                let moved = (torch.ones (Array.ofList shape) * 3.0).requires_grad_ true
+                let weights = torch.ones (Array.ofList shape)
+                let correlation = Similarity.correlation (Some weights) (image 3 shape) moved
+                correlation.sum().backward()
+                Expect.allEqual (numbers correlation) 0.0 "correlation"
+                Expect.allEqual (numbers (nonNull moved.grad)) 0.0 "gradient"))
+
         testCase
             "Adam moves as libtorch's does"
             (scoped (fun () ->
@@ -168,42 +191,53 @@ let private kernelTests =
 
 /// Whole networks: the gradients of a loss by all parameters, through affine stages, cascades, flows and warps.
 let private networkTests =
-    let student kind stages =
+    let student affine kind stages =
         Architecture.Cascade
             {
-                Affine = Some(AffineLight 4)
+                Affine = affine
                 Stages = stages
                 Stage = kind (widths [ 8; 8; 16; 16 ] [ 16; 8; 8 ])
             }
 
+    // Smooth images: a warp's derivative jumps where a place crosses from voxel to voxel.
+    let image seed =
+        (Field.double (single seed (0.0, 1.0) [ 2L; 3L; 16L; 16L; 16L ])).narrow(1L, 0L, 1L)
+
+    let gradientless (network: Network) =
+        (network.Predict(image 1, image 2)).Moved
+
     let gradients (dtype: torch.ScalarType) (network: Network) =
         network.``to`` dtype |> ignore
-
-        // Smooth images: a warp's derivative jumps where a place crosses from voxel to voxel.
-        let image seed =
-            (Field.double (single seed (0.0, 1.0) [ 2L; 3L; 16L; 16L; 16L ])).narrow(1L, 0L, 1L).``to`` dtype
-
-        let f, m = image 1, image 2
+        let f, m = (image 1).``to`` dtype, (image 2).``to`` dtype
         network.zero_grad ()
         let prediction = network.Predict(f, m)
-        ((prediction.Moved - f).square().mean() + prediction.Field.square().mean()).backward()
+        let own = prediction.StageFields |> List.map (fun field -> field.square().mean())
+
+        ((prediction.Moved - f).square().mean()
+         + prediction.Field.square().mean()
+         + List.reduce (+) own)
+            .backward()
 
         [
-            for struct (name, parameter) in network.named_parameters () ->
+            "moved", prediction.Moved.detach().clone()
+            "field", prediction.Field.detach().clone()
+            for struct (name, parameter) in network.named_parameters () do
                 name, (nonNull parameter.grad).clone()
         ]
 
     [
-        for name, kind, stages in
+        for name, affine, kind, stages in
             [
-                "ldr-half", Stage.LdrHalf, 2
-                "ldr-velocity", Stage.LdrVelocity, 2
-                "ldr", Stage.Ldr, 1
+                "affine-light and 2 × ldr-half", Some(AffineLight 4), Stage.LdrHalf, 2
+                "affine-light and 2 × ldr-velocity", Some(AffineLight 4), Stage.LdrVelocity, 2
+                "affine-light and 1 × ldr", Some(AffineLight 4), Stage.Ldr, 1
+                "3 × ldr", None, Stage.Ldr, 3
+                "1 × ldr-velocity", None, Stage.LdrVelocity, 1
             ] do
             testCase
-                $"affine-light and {stages} × {name}: all gradients are libtorch's"
+                $"{name}: all gradients are libtorch's"
                 (scoped (fun () ->
-                    use network = Network.create (Seed.ofInt 3) (student kind stages)
+                    use network = Network.create (Seed.ofInt 3) (student affine kind stages)
                     loud network
                     let own = gradients torch.float32 network
                     let single = OwnKernels.without (fun () -> gradients torch.float32 network)
@@ -217,6 +251,36 @@ let private networkTests =
                             distance
                             (1e-4 + 3.0 * usual)
                             $"{name}: {distance}; libtorch {usual}"))
+
+        testCase
+            "whole cascades: the same to the last bit for any number of threads, and without a history"
+            (scoped (fun () ->
+                let before = torch.get_num_threads ()
+
+                use network =
+                    Network.create (Seed.ofInt 3) (student (Some(AffineLight 4)) Stage.LdrVelocity 2)
+
+                loud network
+
+                let by threads =
+                    torch.set_num_threads threads
+
+                    try
+                        gradients torch.float32 network
+                    finally
+                        torch.set_num_threads before
+
+                let one = by 1
+
+                for threads in [ 2; 3 ] do
+                    for (name, a), (_, b) in List.zip one (by threads) do
+                        // The affine heads are libtorch's.
+                        if name.StartsWith "stage" then
+                            Expect.equal (numbers a) (numbers b) $"{name}, {threads} threads"
+
+                use _ = torch.no_grad ()
+                let again = gradientless network
+                Expect.equal (numbers again) (numbers (snd one.Head)) "moved, without a history"))
 
         testCase
             "the same to the last bit for any number of threads"

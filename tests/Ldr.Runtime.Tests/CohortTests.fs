@@ -30,8 +30,7 @@ let private anatomy =
 
 /// A folder of six scans with labels, and a template.
 let private scene (folder: string) : CohortPair list =
-    let write name (volume: Volume) =
-        volume.Write(folder </> name)
+    let write name (volume: Volume) = volume.Write(folder </> name)
 
     for i in 0..6 do
         let scan, labels = Anatomy.subject anatomy i
@@ -39,7 +38,8 @@ let private scene (folder: string) : CohortPair list =
         write $"l{i}.nii.gz" labels
 
     let scan i =
-        CohortScan(folder </> $"s{i}.nii.gz", Labels = folder </> $"l{i}.nii.gz")
+        let image, labels = folder </> $"s{i}.nii.gz", folder </> $"l{i}.nii.gz"
+        CohortScan(image, Labels = labels)
 
     [ for i in 1..6 -> CohortPair($"s{i}", scan 0, scan i) ]
 
@@ -107,7 +107,10 @@ let private resuming =
             Expect.equal (counts (run quick out pairs)) (1, 5, 0) "the changed one"
             File.Delete(out </> "s4" </> "moved.nii.gz")
             Expect.equal (counts (run quick out pairs)) (1, 5, 0) "the one whose file is gone"
-            let other = CohortOptions(Registration = quick.Registration, Outputs = CohortOutputs.Moved, Jobs = 1)
+
+            let other =
+                CohortOptions(Registration = quick.Registration, Outputs = CohortOutputs.Moved, Jobs = 1)
+
             Expect.equal (counts (run other out pairs)) (6, 0, 0) "other options"
 
             Expect.equal
@@ -116,11 +119,7 @@ let private resuming =
                 "what the options no longer ask for is gone"
 
             let forced =
-                CohortOptions(
-                    Registration = quick.Registration,
-                    Outputs = CohortOutputs.Moved,
-                    Force = true
-                )
+                CohortOptions(Registration = quick.Registration, Outputs = CohortOutputs.Moved, Force = true)
 
             Expect.equal (counts (run forced out pairs)) (6, 0, 0) "forced")
 
@@ -140,7 +139,16 @@ let private resuming =
                 "its note, and nothing else"
 
             let group = GroupPage.Write out
-            Expect.equal (group.Pairs[0].Row.Id, group.Pairs[0].Row.Verdict) ("s3", "unusable") "it comes first"
+
+            Expect.equal
+                (group.Pairs[0].Row.Id, group.Pairs[0].Row.Verdict)
+                ("s3", "unusable")
+                "it comes first"
+
+            File.Delete(folder </> "s3.nii.gz")
+            Directory.Delete(out </> "s3", true)
+            Expect.stringContains (run quick out pairs).Unusable[0].Problem "does not exist" "a missing scan"
+            Expect.isTrue (File.Exists(out </> "s3" </> "problem.json")) "is noted too"
             File.WriteAllBytes(folder </> "s3.nii.gz", good)
             Expect.equal (counts (run quick out pairs)) (1, 5, 0) "mended"
             Expect.isFalse (File.Exists(out </> "s3" </> "problem.json")) "the note is gone")
@@ -153,7 +161,12 @@ let private resuming =
 
             for i in 1..2 do
                 let shard =
-                    CohortOptions(Registration = quick.Registration, Jobs = 1, Threads = 1, Shard = CohortShard(i, 2))
+                    CohortOptions(
+                        Registration = quick.Registration,
+                        Jobs = 1,
+                        Threads = 1,
+                        Shard = CohortShard(i, 2)
+                    )
 
                 Expect.equal (counts (run shard parts pairs)) (3, 0, 0) $"shard {i}"
 
@@ -170,7 +183,14 @@ let private resuming =
 
             Expect.throwsT<OperationCanceledException>
                 (fun () ->
-                    Cohort.Run(Array.ofList pairs, stopped, (fun _ -> new Registrar()), quick, afterTwo, stop.Token)
+                    Cohort.Run(
+                        Array.ofList pairs,
+                        stopped,
+                        (fun _ -> new Registrar()),
+                        quick,
+                        afterTwo,
+                        stop.Token
+                    )
                     |> ignore)
                 "it stops"
 
@@ -203,7 +223,7 @@ let private resuming =
             gate.Enter(500L, CancellationToken.None)
             gate.Leave 500L
             gate.Enter(60L, CancellationToken.None)
-            use stop = new CancellationTokenSource 200
+            use stop = new CancellationTokenSource(200)
             Expect.throwsT<OperationCanceledException> (fun () -> gate.Enter(60L, stop.Token)) "too much"
             gate.Enter(40L, CancellationToken.None)
             gate.Leave 60L
@@ -220,15 +240,21 @@ let private measures =
             File.WriteAllText(folder </> "p.csv", "name,x_lps,y_lps,z_lps\na,-8,-9,7\n")
 
             let scan (of': CohortScan) (landmarks: string) =
-                CohortScan(of'.Image, Labels = of'.Labels, Landmarks = folder </> landmarks)
+                let file = folder </> landmarks
+                CohortScan(of'.Image, Labels = of'.Labels, Landmarks = file)
+
+            let points = folder </> "p.csv"
 
             let pair =
-                CohortPair("one", scan pair.Fixed "f.csv", scan pair.Moving "m.csv", Points = folder </> "p.csv")
+                CohortPair("one", scan pair.Fixed "f.csv", scan pair.Moving "m.csv", Points = points)
 
             let still =
                 CohortOptions(
                     Registration =
-                        RegistrationOptions(Prealignment = Prealignment.World, Refinement = RefinementOptions.None)
+                        RegistrationOptions(
+                            Prealignment = Prealignment.World,
+                            Refinement = RefinementOptions.None
+                        )
                 )
 
             let out = folder </> "out"
@@ -236,13 +262,19 @@ let private measures =
             let result = json (out </> "one" </> "result.json")
             Expect.equal (result["tre_before_mm"].GetValue<float>()) 2.0 "landmarks 2 mm apart"
             Expect.equal (result["tre_mm"].GetValue<float>()) 2.0 "and nothing moved"
-            let labels i = Volume.Read(folder </> $"l{i}.nii.gz")
+
+            let labels i =
+                ImageFile.Read(folder </> $"l{i}.nii.gz")
 
             let dice =
                 Overlap.Measure(labels 0, labels 1, [| 1; 2; 3 |]) |> Seq.averageBy _.Dice
 
             Expect.floatClose Accuracy.low (result["labels"].["dice"].GetValue<float>()) dice "Dice"
-            Expect.equal (result["inputs"].["points"].["path"].GetValue<string>()) (folder </> "p.csv") "inputs"
+
+            Expect.equal
+                (result["inputs"].["points"].["path"].GetValue<string>())
+                (folder </> "p.csv")
+                "inputs"
 
             Expect.equal
                 (File.ReadAllText(out </> "one" </> "points.csv"))
@@ -251,7 +283,11 @@ let private measures =
 
             File.WriteAllText(folder </> "m.csv", "x_ras,y_ras,z_ras\n8,9,9\n")
             let summary = run still out [ pair ]
-            Expect.stringContains summary.Unusable[0].Problem "has 1 landmarks" "as many landmarks are wanted")
+
+            Expect.stringContains
+                summary.Unusable[0].Problem
+                "has 1 landmarks"
+                "as many landmarks are wanted")
 
         test "a point ends where it would end alone, whatever its neighbours in a row need" {
             let random = Random 3
@@ -273,12 +309,18 @@ let private measures =
             let bytes = stream.ToArray()
 
             Expect.equal
-                (Convert.ToHexString bytes[.. 25])
-                "89504E470D0A1A0A0000000D49484452000000040000000308 00".Replace(" ", "")[.. 51]
+                (Convert.ToHexString bytes[..25])
+                "89504E470D0A1A0A0000000D4948445200000004000000030800"
                 "signature and header"
 
-            Expect.equal (Convert.ToHexString bytes[bytes.Length - 12 ..]) "0000000049454E44AE426082" "the end"
-            let length = int (Buffers.Binary.BinaryPrimitives.ReadInt32BigEndian(bytes.AsSpan 33))
+            Expect.equal
+                (Convert.ToHexString bytes[bytes.Length - 12 ..])
+                "0000000049454E44AE426082"
+                "the end"
+
+            let length =
+                Buffers.Binary.BinaryPrimitives.ReadInt32BigEndian(ReadOnlySpan(bytes, 33, 4))
+
             use packed = new MemoryStream(bytes, 41, length)
             use zlib = new ZLibStream(packed, CompressionMode.Decompress)
             use plain = new MemoryStream()
@@ -376,13 +418,18 @@ let private rows (count: int) =
                                 "mean_displacement_mm", 5.0 + random.NextDouble()
                             ]
                     ),
-                Files = Dictionary(),
+                Files = Dictionary<string, string>(),
                 Result = "result.json"
             )
     ]
 
-let private spoilt (id: string) (verdict: string) (change: Dictionary<string, float> -> unit) (row: GroupRow) =
-    let numbers = Dictionary row.Numbers
+let private spoilt
+    (id: string)
+    (verdict: string)
+    (change: Dictionary<string, float> -> unit)
+    (row: GroupRow)
+    =
+    let numbers = Dictionary<string, float>(row.Numbers)
     change numbers
 
     GroupRow(
@@ -391,7 +438,7 @@ let private spoilt (id: string) (verdict: string) (change: Dictionary<string, fl
         Verdict = verdict,
         Reasons = [||],
         Numbers = numbers,
-        Files = Dictionary(),
+        Files = Dictionary<string, string>(),
         Result = "result.json"
     )
 
@@ -400,23 +447,29 @@ let private outliers =
         test "outliers come first, with what stands out, in words" {
             let good = rows 30
 
-            let far =
-                spoilt "far" "ok" (fun n -> n["mean_displacement_mm"] <- 40.0) good.Head
+            let far = spoilt "far" "ok" (fun n -> n["mean_displacement_mm"] <- 40.0) good.Head
 
             let unlike = spoilt "unlike" "ok" (fun n -> n["detail_after"] <- 0.5) good.Head
             let high = spoilt "high" "ok" (fun n -> n["detail_after"] <- 0.99) good.Head
             let failed = spoilt "failed" "failed" ignore good.Head
-            let lacking = spoilt "lacking" "ok" (fun n -> n.Remove "detail_after" |> ignore) good.Head
-            let unusable = spoilt "unusable" "unusable" (fun n -> n.Clear()) good.Head
-            let group = GroupOutliers.Find(Array.ofList (good @ [ high; lacking; failed; far; unlike; unusable ]))
 
-            let order =
-                group.Pairs |> Seq.truncate 5 |> Seq.map _.Row.Id |> List.ofSeq
+            let lacking =
+                spoilt "lacking" "ok" (fun n -> n.Remove "detail_after" |> ignore) good.Head
+
+            let unusable = spoilt "unusable" "unusable" (fun n -> n.Clear()) good.Head
+
+            let group =
+                GroupOutliers.Find(Array.ofList (good @ [ high; lacking; failed; far; unlike; unusable ]))
+
+            let order = group.Pairs |> Seq.truncate 5 |> Seq.map _.Row.Id |> List.ofSeq
 
             Expect.equal order.Head "unusable" "what could not be registered"
 
             Expect.equal (set order.Tail) (set [ "far"; "unlike"; "failed"; "lacking" ]) "then the outliers"
-            let of' id = group.Pairs |> Seq.find (fun p -> p.Row.Id = id)
+
+            let of' id =
+                group.Pairs |> Seq.find (fun p -> p.Row.Id = id)
+
             Expect.stringStarts (of' "unlike").Reason "Detail 0.500, usually 0.8" "in words"
             Expect.stringEnds (of' "unlike").Reason "deviations below" "which side"
             Expect.equal (of' "lacking").Reason "Detail could not be measured" "a measure that is missing"
@@ -474,7 +527,12 @@ let private outliers =
             Expect.isFalse (page.Contains "<script>alert") "no text becomes code"
             Expect.isFalse (page.Contains "cohort <b>") "nor markup"
             let lines = File.ReadAllLines(out </> "group.tsv")
-            Expect.stringStarts lines[0] "id\tverdict\toutlier_score\toutlier_reason\tsimilarity_before" "columns"
+
+            Expect.stringStarts
+                lines[0]
+                "id\tverdict\toutlier_score\toutlier_reason\tsimilarity_before"
+                "columns"
+
             Expect.stringStarts lines[1] "x\tunusable\tn/a\t'=1+1" "no spreadsheet takes it for a formula"
 
             Expect.isFalse (Directory.GetFiles(out) |> Array.exists _.EndsWith(".claim")) "no claim is left")

@@ -32,16 +32,20 @@ let private valueKeys (field: PropertyInfo) : (string * (JsonNode | null)) list 
         [ pair "type" (Json.text "Number") ]
     elif FSharpType.IsUnion kind then
         let words =
-            [
-                for case in FSharpType.GetUnionCases kind -> case.Name.ToLowerInvariant()
-            ]
+            [ for case in FSharpType.GetUnionCases kind -> case.Name.ToLowerInvariant() ]
 
         [ pair "type" (Json.text "String"); pair "value-choices" (Json.texts words) ]
     else
         let isPath = [ "file"; "folder"; "bids_dir" ] |> List.contains field.Name
         [ pair "type" (Json.text (if isPath then "File" else "String")) ]
 
-let private input (name: string) (description: string) (optional: bool) (flag: string option) keys : JsonNode =
+let private input
+    (name: string)
+    (description: string)
+    (optional: bool)
+    (flag: string option)
+    keys
+    : JsonNode =
     Json.object
         [
             "id", Json.text (idOf name)

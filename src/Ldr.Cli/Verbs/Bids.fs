@@ -97,7 +97,8 @@ let private files (suffix: string) (template: string) (name: string) : PairFiles
 let private chosen (o: Options) (dataset: Dataset) : Result<Subject list, Error> =
     let hasSession (subject: Subject) =
         o.Sessions.IsEmpty
-        || subject.Name.Split '_' |> Array.exists (fun entity -> List.contains entity o.Sessions)
+        || subject.Name.Split '_'
+           |> Array.exists (fun entity -> List.contains entity o.Sessions)
 
     let missing =
         o.Participants
@@ -109,7 +110,8 @@ let private chosen (o: Options) (dataset: Dataset) : Result<Subject list, Error>
         match
             dataset.Subjects
             |> List.filter (fun s ->
-                hasSession s && (o.Participants.IsEmpty || List.contains s.Person o.Participants))
+                hasSession s
+                && (o.Participants.IsEmpty || List.contains s.Person o.Participants))
         with
         | [] -> Error(BadFile(o.Folder, "holds no scan of these sessions", "check --session-label"))
         | some -> Ok some
@@ -150,9 +152,7 @@ let private describe (o: Options) : Result<unit, Error> =
                         "DatasetType", Json.text "derivative"
                         "GeneratedBy",
                         Json.list
-                            [
-                                Json.object [ "Name", Json.text "ldr-fs"; "Version", Json.text version ]
-                            ]
+                            [ Json.object [ "Name", Json.text "ldr-fs"; "Version", Json.text version ] ]
                         "SourceDatasets",
                         Json.list
                             [
@@ -209,7 +209,8 @@ let private request
 
 let private options (r: ParseResults<Arguments>) (pair: ParseResults<RegisterArguments.Arguments>) =
     result {
-        let! folder, output, level = Usage.need "BIDS_DIR OUT_DIR LEVEL" (r.TryGetResult Folders)
+        let! folder, output, level =
+            Usage.need "BIDS_DIR OUT_DIR LEVEL" (r.TryGetResult Folders)
 
         let! template =
             match level with
@@ -220,8 +221,7 @@ let private options (r: ParseResults<Arguments>) (pair: ParseResults<RegisterArg
 
         let name =
             r.TryGetResult Template_Name
-            |> Option.defaultWith (fun () ->
-                template |> Option.map PairNames.Stem |> Option.defaultValue "")
+            |> Option.defaultWith (fun () -> template |> Option.map PairNames.Stem |> Option.defaultValue "")
             |> alphanumeric
 
         do! Usage.refuseIf (template.IsSome && name = "") "--template-name: give letters and digits"
@@ -240,7 +240,9 @@ let private options (r: ParseResults<Arguments>) (pair: ParseResults<RegisterArg
 /// The descriptor for Boutiques, as text.
 let boutiques () : string =
     let own =
-        ArgumentParser.Create<Arguments>(programName = "ldr-fs bids", checkStructure = false).GetArgumentCases()
+        ArgumentParser
+            .Create<Arguments>(programName = "ldr-fs bids", checkStructure = false)
+            .GetArgumentCases()
         |> List.filter (fun case -> case.Name.Value <> "--boutiques")
 
     let node =

@@ -16,32 +16,9 @@ module CsvForm =
 
     /// The fields of a line; quotes as in RFC 4180, no line breaks inside them.
     let private cellsOf (file: string) (number: int) (line: string) : Result<string list, Error> =
-        let cells = ResizeArray<string>()
-        let field = Text.StringBuilder()
-        let mutable quoted = false
-        let mutable i = 0
-
-        while i < line.Length do
-            let c = line[i]
-
-            if quoted && c = '"' && i + 1 < line.Length && line[i + 1] = '"' then
-                field.Append '"' |> ignore
-                i <- i + 1
-            elif c = '"' then
-                quoted <- not quoted
-            elif c = ',' && not quoted then
-                cells.Add(field.ToString())
-                field.Clear() |> ignore
-            else
-                field.Append c |> ignore
-
-            i <- i + 1
-
-        if quoted then
-            DataFiles.bad file $"line {number} has a quote that does not end" "end it on that line"
-        else
-            cells.Add(field.ToString())
-            cells |> Seq.map _.Trim() |> List.ofSeq |> Ok
+        match DelimitedText.Split(line, ',') with
+        | null -> DataFiles.bad file $"line {number} has a quote that does not end" "end it on that line"
+        | cells -> Ok(List.ofSeq cells)
 
     /// One end of a pair: the files of a scan.
     type private End =

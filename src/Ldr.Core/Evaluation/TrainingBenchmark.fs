@@ -161,8 +161,9 @@ module TrainingBenchmark =
                 for _ in 1..8 do
                     let profile = Collections.Generic.List()
                     graph.Profile <- profile
-                    graph.Forward(TensorMemory.start pairs, TensorMemory.start result, setting.Threads)
-                    graph.Backward(TensorMemory.start result, TensorMemory.start ofPairs, setting.Threads)
+                    graph.Forward(TrunkGraphs.pairMemory pairs, TensorMemory.start result, setting.Threads)
+                    let byPairs = TrunkGraphs.pairMemory ofPairs |> Nullable
+                    graph.Backward(TensorMemory.start result, byPairs, setting.Threads)
                     Array.ofSeq profile
             ]
             |> Benchmark.layersOf List.min

@@ -247,19 +247,15 @@ module Discrimination =
     let derivativeDistance (student: torch.Tensor) (teacher: torch.Tensor) : torch.Tensor =
         use scope = torch.NewDisposeScope()
 
-        let energy change (field: torch.Tensor) =
-            [ 2L; 3L; 4L ]
-            |> List.map (fun axis ->
-                let slope: torch.Tensor = field.diff (1L, axis) |> change
-                slope.square().sum within)
-            |> List.reduce (+)
-
-        let fromMean (slope: torch.Tensor) =
-            slope - slope.mean ([| 2L; 3L; 4L |], true)
+        let along axis =
+            let slope: torch.Tensor = teacher.detach().diff(1L, axis)
+            (slope - slope.mean ([| 2L; 3L; 4L |], true)).square().sum(within, true)
 
         let least =
             leastStrain * leastStrain * float (teacher.numel () / (3L * teacher.shape[0]))
 
-        let unit = (energy fromMean (teacher.detach ())).clamp_min(least.ToScalar())
+        let unit = (along 2L + along 3L + along 4L).clamp_min(least.ToScalar()).sqrt()
 
-        scope.MoveToOuter((energy id (student - teacher) / unit).mean())
+        // The mean over all numbers of half the squares.
+        let numbers = float (teacher.numel () / teacher.shape[0])
+        scope.MoveToOuter(Regularity.smoothness ((student - teacher) / unit) * (2.0 * numbers).ToScalar())

@@ -46,11 +46,8 @@ module SimilarityMeasure =
 module Similarity =
     let private within = [| 1L; 2L; 3L; 4L |]
 
-    /// Pearson's correlation of each sample, [N] in [−1, 1], with population (co)variances; images [N, C, Z, Y, X].
-    /// `mask` [N, 1, Z, Y, X], if any, holds weights ≥ 0. An image that is constant where it counts (whose deviation
-    /// is below 1e-5 of its mean) correlates 0 with everything, with gradient 0, and so does an empty mask.
-    /// `1 − correlation` is the reconstruction loss.
-    let correlation
+    /// `correlation` by tensors.
+    let private correlationByLibtorch
         (mask: torch.Tensor option)
         (fixedImage: torch.Tensor)
         (moved: torch.Tensor)
@@ -86,6 +83,27 @@ module Similarity =
         let covariance = mean (f / deviation fVariance * (m / deviation mVariance))
         let counted = flat.logical_not().``to`` covariance.dtype
         scope.MoveToOuter((covariance * counted).flatten())
+
+    /// Pearson's correlation of each sample, [N] in [−1, 1], with population (co)variances; images [N, C, Z, Y, X].
+    /// `mask` [N, 1, Z, Y, X], if any, holds weights ≥ 0. An image that is constant where it counts (whose deviation
+    /// is below 1e-5 of its mean) correlates 0 with everything, with gradient 0, and so does an empty mask.
+    /// `1 − correlation` is the reconstruction loss.
+    let correlation
+        (mask: torch.Tensor option)
+        (fixedImage: torch.Tensor)
+        (moved: torch.Tensor)
+        : torch.Tensor =
+        use scope = torch.NewDisposeScope()
+
+        let fits =
+            mask
+            |> Option.filter (fun weights -> CorrelationFunction.Fits(fixedImage, moved, weights))
+
+        scope.MoveToOuter(
+            match fits with
+            | Some weights -> CorrelationFunction.apply (EverywhereAtOnce, fixedImage, moved, weights)
+            | None -> correlationByLibtorch mask fixedImage moved
+        )
 
     /// The deviation of intensities, in [0, 1], below which a neighbourhood says little.
     let private faint = 0.03
@@ -159,14 +177,9 @@ module Similarity =
         let weight = mask |> Option.defaultWith (fun () -> torch.ones_like fixedImage)
 
         scope.MoveToOuter(
-            if LocalCorrelationFunction.Fits(fixedImage, moved, weight) then
-                let window =
-                    {
-                        Side = window
-                        Epsilon = Math.Pow(faint, 4.0)
-                    }
-
-                LocalCorrelationFunction.apply (window, fixedImage, moved, weight)
+            if CorrelationFunction.Fits(fixedImage, moved, weight) then
+                let place = InCubes(window, Math.Pow(faint, 4.0))
+                CorrelationFunction.apply (place, fixedImage, moved, weight)
             else
                 localByLibtorch window weight fixedImage moved
         )

@@ -113,6 +113,13 @@ type Composite(name: string, parts: Part list) as this =
             this.register_module (part.Name, part.Weights.Value)
 
 module Layer =
+    /// The parameters, in the order of the parts.
+    let parameters (layer: Layer) : torch.Tensor list =
+        [
+            for part in layer.Parts do
+                for key, _ in part.Shapes -> part.Weights.Value[key]
+        ]
+
     /// A parameter whose values depend on the seed alone, never on the global generator.
     let private draw (seed: Seed) (start: Start) fanIn (shape: int64[]) =
         use generator = new torch.Generator(uint64 (Seed.toInt64 seed), torch.CPU)

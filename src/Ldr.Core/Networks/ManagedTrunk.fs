@@ -70,6 +70,10 @@ module internal TrunkGraphs =
     let startOf (tensor: torch.Tensor option) =
         tensor |> Option.map TensorMemory.start |> Option.defaultValue NativePtr.nullPtr
 
+    /// Where pairs [N, 2, Z, Y, X] lie.
+    let pairMemory (pairs: torch.Tensor) =
+        PairMemory.Joined(TensorMemory.start pairs, nativeint ((TensorMemory.grid pairs).Count))
+
     /// Lends weights and biases.
     let lend (graph: TrainingGraph) (parameters: torch.Tensor list) =
         for layer, weight, bias in byLayer graph parameters do
@@ -92,7 +96,7 @@ type internal TrunkFunction() =
         let graph = TrunkGraphs.rent trunk pairs.shape
         TrunkGraphs.lend graph parameters
         let result = torch.empty (TrunkGraphs.resultShape trunk pairs.shape)
-        graph.Forward(TensorMemory.start pairs, TensorMemory.start result, torch.get_num_threads ())
+        graph.Forward(TrunkGraphs.pairMemory pairs, TensorMemory.start result, torch.get_num_threads ())
         graph, result
 
     /// The trunk of the pairs; with a history where anything wants a gradient.
@@ -138,7 +142,11 @@ type internal TrunkFunction() =
         TrunkGraphs.lend graph saved.Tail
         TrunkGraphs.lendGradients graph gradients
 
-        graph.Backward(TensorMemory.start whole, TrunkGraphs.startOf ofPairs, torch.get_num_threads ())
+        graph.Backward(
+            TensorMemory.start whole,
+            ofPairs |> Option.map TrunkGraphs.pairMemory |> Option.toNullable,
+            torch.get_num_threads ()
+        )
 
         TrunkGraphs.giveBack trunk saved.Head.shape graph
 
@@ -166,19 +174,13 @@ module internal ManagedTrunk =
 
     /// A layer that is a trunk, with the same parameters in the order of the trunk's layers.
     let wrap (trunk: Trunk) (layer: Layer) : Layer =
-        let parameters () =
-            [
-                for part in layer.Parts do
-                    for key, _ in part.Shapes -> part.Weights.Value[key]
-            ]
-
         { layer with
             RunInPlace = None
             IsScratch = false
             Run =
                 fun pairs ->
                     if fits trunk pairs then
-                        TrunkFunction.Run(trunk, pairs, parameters ())
+                        TrunkFunction.Run(trunk, pairs, Layer.parameters layer)
                     else
                         layer.Run pairs
         }

@@ -52,6 +52,9 @@ type Network internal (architecture: Architecture option, affine: AffineLayers o
     =
     inherit torch.nn.Module("network")
 
+    /// The stages, where our kernels can do all of them as one.
+    let managed = architecture |> Option.bind ManagedCascade.ofArchitecture
+
     do
         for stem in Option.toList affine do
             this.register_module ("affine", new Composite("affine", AffineLayers.parts stem))
@@ -71,14 +74,44 @@ type Network internal (architecture: Architecture option, affine: AffineLayers o
         Cascading.checkImages fixedImage movingImage
         NativeCalls.protect (fun () -> this.PredictUnprotected(fixedImage, movingImage))
 
-    member private _.PredictUnprotected(fixedImage: torch.Tensor, movingImage: torch.Tensor) : Prediction =
+    member private this.PredictUnprotected(fixedImage: torch.Tensor, movingImage: torch.Tensor) : Prediction =
         use scope = torch.NewDisposeScope()
-        let pairWith (moved: torch.Tensor) = torch.cat ([| fixedImage; moved |], 1L)
 
         let affine =
             affine
-            |> Option.map (fun stem -> AffineLayers.predict stem (pairWith movingImage))
+            |> Option.map (fun stem ->
+                AffineLayers.predict stem (torch.cat ([| fixedImage; movingImage |], 1L)))
 
+        let prediction =
+            match managed with
+            | Some stages when ManagedCascade.fits fixedImage movingImage ->
+                this.PredictManaged(stages, affine, fixedImage, movingImage)
+            | _ -> this.PredictByLayers(affine, fixedImage, movingImage)
+
+        for tensor in prediction.Field :: prediction.Moved :: prediction.StageFields do
+            scope.MoveToOuter tensor |> ignore
+
+        for w, b in Option.toList affine do
+            scope.MoveToOuter(w, b) |> ignore
+
+        prediction
+
+    /// All stages as one, by the kernels of `Ldr.Runtime`.
+    member private _.PredictManaged(managed, affine, fixedImage, movingImage) : Prediction =
+        let parameters = stages |> List.collect Layer.parameters
+
+        let result =
+            CascadeFunction.Run(managed, fixedImage, movingImage, affine, parameters)
+
+        {
+            Field = result.Field
+            Moved = result.Moved
+            StageFields = result.StageFields
+            Affine = affine
+        }
+
+    /// Stage by stage.
+    member private _.PredictByLayers(affine, fixedImage, movingImage) : Prediction =
         let total = Cascading.total fixedImage affine
         let start = total None
 
@@ -88,8 +121,8 @@ type Network internal (architecture: Architecture option, affine: AffineLayers o
             else
                 movingImage.alias ()
 
-        let advance (deformation, _, moved, fields) (stage: Layer) =
-            let field = stage.Run(pairWith moved)
+        let advance (deformation, _, moved: torch.Tensor, fields) (stage: Layer) =
+            let field = stage.Run(torch.cat ([| fixedImage; moved |], 1L))
 
             let deformation =
                 match deformation with
@@ -102,21 +135,12 @@ type Network internal (architecture: Architecture option, affine: AffineLayers o
         let _, field, moved, fields =
             ((None, start, first, []), stages) ||> List.fold advance
 
-        let prediction =
-            {
-                Field = field
-                Moved = moved
-                StageFields = List.rev fields
-                Affine = affine
-            }
-
-        for tensor in field :: moved :: fields do
-            scope.MoveToOuter tensor |> ignore
-
-        for w, b in Option.toList affine do
-            scope.MoveToOuter(w, b) |> ignore
-
-        prediction
+        {
+            Field = field
+            Moved = moved
+            StageFields = List.rev fields
+            Affine = affine
+        }
 
 module Network =
     /// The layers of an affine stage, if any, and of every deformable stage. Nothing is drawn yet.

@@ -2,6 +2,7 @@ namespace Ldr
 
 open System
 open System.Runtime.InteropServices
+open FSharp.NativeInterop
 open TorchSharp
 open Ldr.Runtime.Geometry
 
@@ -19,6 +20,11 @@ module internal TensorMemory =
         && tensor.dtype = torch.ScalarType.Float32
         && tensor.numel () > 0L
         && tensor.numel () < (1L <<< 29)
+
+    /// Fills a tensor with numbers from elsewhere.
+    let copyFrom (source: nativeptr<float32>) (tensor: torch.Tensor) =
+        let bytes = 4L * tensor.numel ()
+        Buffer.MemoryCopy(NativePtr.toVoidPtr source, NativePtr.toVoidPtr (start tensor), bytes, bytes)
 
     /// The size of [N, C, Z, Y, X] along x, y and z.
     let size (tensor: torch.Tensor) =

@@ -29,7 +29,7 @@ public static class Cohort
     /// <param name="progress">Is told of every pair that has ended, from several threads, one at a time.</param>
     /// <param name="cancellation">Stops within every pair; what is done stays.</param>
     /// <exception cref="ArgumentException">Two pairs have one name or one result, or the shard is none.</exception>
-    /// <exception cref="InvalidFileException">The folder cannot be made or written.</exception>
+    /// <exception cref="InvalidFileException">The folder cannot be made or written, or a scan lies in a pair's folder.</exception>
     /// <exception cref="OperationCanceledException">It was stopped; no half file is left.</exception>
     public static CohortSummary Run(
         IReadOnlyList<CohortPair> pairs,
@@ -44,6 +44,7 @@ public static class Cohort
         ArgumentNullException.ThrowIfNull(registrar);
         options ??= new CohortOptions();
         Check(pairs, options.Shard);
+        CheckApart(pairs, output);
         MakeFolder(output);
         AtomicFile.CheckWritable(Path.Combine(output, "group.tsv"));
         return new Work([.. pairs.Where((_, i) => options.Shard.Has(i))], output, registrar, options, progress, cancellation).Run();
@@ -75,6 +76,19 @@ public static class Cohort
             if (!seen.Add(pair.Id) || !seen.Add($"{pair.Files.Folder}/{pair.Files.Result}"))
             {
                 throw new ArgumentException($"two pairs are named {pair.Id}", nameof(pairs));
+            }
+        }
+    }
+
+    /// <summary>Refuses scans that lie where pairs are written: no file that is read is overwritten.</summary>
+    private static void CheckApart(IReadOnlyList<CohortPair> pairs, string output)
+    {
+        HashSet<string> written = new(pairs.Select(pair => FileNode.RealPath(Path.Combine(output, pair.Files.Folder))), StringComparer.Ordinal);
+        foreach (string file in pairs.SelectMany(pair => pair.Inputs()).Select(input => input.File).Distinct(StringComparer.Ordinal))
+        {
+            if (written.Contains(Path.GetDirectoryName(FileNode.RealPath(file)) ?? string.Empty))
+            {
+                throw new InvalidFileException(file, "lies in a folder that the cohort writes", "choose another output folder");
             }
         }
     }

@@ -87,6 +87,7 @@ internal sealed class CohortJob(CohortPair pair, string folder, CohortOptions op
     {
         try
         {
+            Directory.CreateDirectory(In(string.Empty));
             RemoveOld([]);
             File.Delete(ResultFile);
             JsonText.Write(In(pair.Files.Problem), json =>

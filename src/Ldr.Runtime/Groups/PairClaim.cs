@@ -28,6 +28,11 @@ internal sealed class PairClaim : IDisposable
         {
             return null;
         }
+        catch (DirectoryNotFoundException)
+        {
+            // Another process has just removed the empty folder that it gave up.
+            return null;
+        }
     }
 
     /// <summary>Claims a file's name, as soon as nobody has it.</summary>

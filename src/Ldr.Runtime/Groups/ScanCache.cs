@@ -20,15 +20,10 @@ internal sealed class ScanCache(IEnumerable<string> files, int? volume, long mos
     private readonly Lock gate = new();
     private long clock;
 
-    /// <summary>The digest of a file; of one that several pairs read, it is found once as long as the file is not written again.</summary>
+    /// <summary>The digest of a file, found once as long as the file is not written again.</summary>
     /// <exception cref="InvalidFileException">It cannot be read.</exception>
     internal string DigestOf(string file)
     {
-        if (!repeated.Contains(file))
-        {
-            return FileDigest.OfFile(file);
-        }
-
         FileInfo now = new(FileNode.RealPath(file));
         (long Length, DateTime Written) stamp = now.Exists ? (now.Length, now.LastWriteTimeUtc) : default;
         if (digests.TryGetValue(file, out (long Length, DateTime Written, string Digest) known) && (known.Length, known.Written) == stamp)

@@ -31,7 +31,7 @@ internal static unsafe class LocalCorrelation
     /// <param name="factors">[N, centres along z, y and x, <see cref="Factors"/>].</param>
     /// <param name="threads">How many threads at most.</param>
     internal static void Measure(
-        Images images,
+        WeightedImages images,
         int samples,
         (int X, int Y, int Z) size,
         int window,
@@ -92,7 +92,7 @@ internal static unsafe class LocalCorrelation
     /// <param name="result">[N, 1, Z, Y, X].</param>
     /// <param name="threads">How many threads at most.</param>
     internal static void Gradient(
-        Images images,
+        WeightedImages images,
         int samples,
         (int X, int Y, int Z) size,
         int window,
@@ -129,7 +129,7 @@ internal static unsafe class LocalCorrelation
 
     /// <summary>The sums of a slice's rows along x, added up along y: [y][x][kind] of the centres.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void SumSlice(Shape shape, Images at, float* to)
+    private static void SumSlice(Shape shape, WeightedImages at, float* to)
     {
         (int nx, int ny, _) = shape.Size;
         nint row = (nint)shape.Nx * Kinds;
@@ -137,7 +137,7 @@ internal static unsafe class LocalCorrelation
         float* products = memory + (row * ny);
         for (int y = 0; y < ny; y++)
         {
-            Images voxels = at.At((nint)y * nx);
+            WeightedImages voxels = at.At((nint)y * nx);
             for (int x = 0; x < nx; x++)
             {
                 // Around ½: less is lost when squared means are subtracted in single precision.
@@ -227,7 +227,7 @@ internal static unsafe class LocalCorrelation
 
     /// <summary>The gradient of a slice of the moved image.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void GiveBackSlice(Shape shape, float* factors, int z, Images at, float gradient, float* to)
+    private static void GiveBackSlice(Shape shape, float* factors, int z, WeightedImages at, float gradient, float* to)
     {
         (int nx, int ny, _) = shape.Size;
         nint row = (nint)shape.Nx * Factors;
@@ -261,7 +261,7 @@ internal static unsafe class LocalCorrelation
                 Vector128.Store(sum, ofRow + i);
             }
 
-            Images voxels = at.At((nint)y * nx);
+            WeightedImages voxels = at.At((nint)y * nx);
             float* target = to + ((nint)y * nx);
             for (int x = 0; x < nx; x++)
             {
@@ -280,19 +280,6 @@ internal static unsafe class LocalCorrelation
         }
 
         NativeMemory.Free(memory);
-    }
-
-    /// <summary>Where the three images lie.</summary>
-    internal readonly record struct Images(nint FixedAddress, nint MovedAddress, nint WeightsAddress)
-    {
-        internal float* Fixed => (float*)FixedAddress;
-
-        internal float* Moved => (float*)MovedAddress;
-
-        internal float* Weights => (float*)WeightsAddress;
-
-        /// <summary>The same from a voxel on.</summary>
-        internal Images At(nint voxel) => new((nint)(Fixed + voxel), (nint)(Moved + voxel), (nint)(Weights + voxel));
     }
 
     /// <summary>The sizes of the images and of their centres.</summary>

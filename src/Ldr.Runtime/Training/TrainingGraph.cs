@@ -76,12 +76,12 @@ internal sealed unsafe class TrainingGraph : IDisposable
     }
 
     /// <summary>The way forward.</summary>
-    /// <param name="pairs">[N, 2, Z, Y, X].</param>
+    /// <param name="pairs">What it looks at.</param>
     /// <param name="result">[N, C, Z', Y', X'].</param>
     /// <param name="threads">How many threads at most.</param>
-    internal void Forward(float* pairs, float* result, int threads)
+    internal void Forward(PairMemory pairs, float* result, int threads)
     {
-        Lend(inputs, pairs, 2);
+        Lend(inputs, pairs);
         Lend(outputs, result, outputChannels);
         Run(forward, threads);
     }
@@ -90,13 +90,13 @@ internal sealed unsafe class TrainingGraph : IDisposable
     /// <param name="gradient">Of the result.</param>
     /// <param name="pairGradient">Takes that of the pairs; null where it is not wanted (or not offered: affine-light).</param>
     /// <param name="threads">How many threads at most.</param>
-    internal void Backward(float* gradient, float* pairGradient, int threads)
+    internal void Backward(float* gradient, PairMemory? pairGradient, int threads)
     {
         Lend(outputGradients, gradient, outputChannels);
         Run(backward, threads);
-        if (pairGradient != null)
+        if (pairGradient is { } memory)
         {
-            Lend(inputGradients, pairGradient, 2);
+            Lend(inputGradients, memory);
             Run(inputBackward, threads);
         }
     }
@@ -116,6 +116,15 @@ internal sealed unsafe class TrainingGraph : IDisposable
         for (int sample = 0; sample < fields.Length; sample++)
         {
             fields[sample].Borrowed = memory + (sample * fields[sample].Count * channels);
+        }
+    }
+
+    private static void Lend(PlanarField[] fields, PairMemory pairs)
+    {
+        for (int sample = 0; sample < fields.Length; sample++)
+        {
+            fields[sample].Borrowed = pairs.Fixed + (sample * pairs.SampleStep);
+            fields[sample].PlaneStep = (nint)(pairs.Moved - pairs.Fixed);
         }
     }
 

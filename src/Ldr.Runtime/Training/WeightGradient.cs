@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using Ldr.Runtime.Inference.Kernels;
 
 namespace Ldr.Runtime.Training;
@@ -208,7 +209,19 @@ internal sealed unsafe class WeightGradient<TLanes, TVector> : Operation
         int kernelRow = block / LaneBlocks;
         int firstLane = block % LaneBlocks * 2 * TLanes.Count;
         int lanes = Math.Min(2 * TLanes.Count, shape.Outputs - firstLane);
-        for (int lane = 0; lane < lanes; lane++)
+        int whole = side == 4 && !mirrored ? lanes / 4 * 4 : 0;
+        nint step = (nint)shape.Inputs * 2 * TLanes.Count;
+        for (int lane = 0; lane < whole; lane += 4)
+        {
+            float* to = target.WeightGradient + ((nint)(firstLane + lane) * shape.OutputStride) + (4 * kernelRow);
+            for (int row = 0; row < shape.Inputs; row++)
+            {
+                float* from = sums + ((nint)row * 2 * TLanes.Count) + lane;
+                WriteFour(from, step, to + ((nint)row * shape.InputStride), shape.OutputStride);
+            }
+        }
+
+        for (int lane = whole; lane < lanes; lane++)
         {
             float* to = target.WeightGradient + ((nint)(firstLane + lane) * shape.OutputStride);
             for (int row = 0; row < shape.Inputs; row++)
@@ -217,10 +230,28 @@ internal sealed unsafe class WeightGradient<TLanes, TVector> : Operation
                 {
                     int tap = (kernelRow * side) + x;
                     to[((nint)row * shape.InputStride) + (mirrored ? shape.Taps - 1 - tap : tap)] =
-                        sums[((((nint)x * shape.Inputs) + row) * 2 * TLanes.Count) + lane];
+                        sums[(x * step) + ((nint)row * 2 * TLanes.Count) + lane];
                 }
             }
         }
+    }
+
+    /// <summary>Four taps of four lanes, to four taps side by side of each lane.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void WriteFour(float* from, nint fromStep, float* to, nint toStep)
+    {
+        Vector128<float> a = Vector128.Load(from);
+        Vector128<float> b = Vector128.Load(from + fromStep);
+        Vector128<float> c = Vector128.Load(from + (2 * fromStep));
+        Vector128<float> d = Vector128.Load(from + (3 * fromStep));
+        (Vector128<float> lowAc, Vector128<float> highAc) = Lanes128.Interleave(a, c);
+        (Vector128<float> lowBd, Vector128<float> highBd) = Lanes128.Interleave(b, d);
+        (a, b) = Lanes128.Interleave(lowAc, lowBd);
+        (c, d) = Lanes128.Interleave(highAc, highBd);
+        a.Store(to);
+        b.Store(to + toStep);
+        c.Store(to + (2 * toStep));
+        d.Store(to + (3 * toStep));
     }
 
     /// <summary>Adds up the segments, and writes the weights' gradient.</summary>

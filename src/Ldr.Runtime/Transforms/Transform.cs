@@ -219,17 +219,17 @@ public abstract class Transform
         /// <summary>The most steps that are taken for a point.</summary>
         public const int Iterations = 60;
 
+        /// <summary>Voxels by which a point may be missed.</summary>
+        private const double Tolerance = 1e-5;
+
         private readonly Dense forward;
         private readonly Lazy<Affine> start;
-        private readonly double tolerance;
 
         /// <summary>Makes the inverse of a field.</summary>
         public Inverted(DisplacementField field)
         {
             forward = new Dense(field);
             start = new Lazy<Affine>(() => Invertible(AffineFit.Of(field)).Inverse());
-            (double x, double y, double z) = field.Grid.Spacing;
-            tolerance = 1e-5 * Math.Min(x, Math.Min(y, z));
         }
 
         /// <summary>The field that is inverted.</summary>
@@ -240,18 +240,23 @@ public abstract class Transform
 
         internal override void Map(Span<double> x, Span<double> y, Span<double> z)
         {
+            // All in voxels of the field's grid, where its vectors are at home.
+            Grid grid = forward.Field.Grid;
+            float[] vectors = forward.Field.Vectors;
+            Affine back = grid.VoxelToWorld.Then(start.Value).Then(grid.WorldToVoxel);
             int n = x.Length;
-            Affine back = start.Value;
-            double[] work = new double[11 * n];
+            double[] work = new double[8 * n];
             Span<double> Part(int index) => work.AsSpan(index * n, n);
             Span<double> bx = Part(0), by = Part(1), bz = Part(2);
-            Span<double> tx = Part(3), ty = Part(4), tz = Part(5);
-            Span<double> error = Part(6), sx = Part(7), sy = Part(8), sz = Part(9), scale = Part(10);
+            Span<double> error = Part(3), sx = Part(4), sy = Part(5), sz = Part(6), scale = Part(7);
+            float[] sampled = new float[6 * n];
+            Span<float> position = sampled.AsSpan(0, 3 * n), displacement = sampled.AsSpan(3 * n);
 
             // The points that are not done yet: each ends by itself, whatever its neighbours need.
             int[] open = new int[n];
             for (int i = 0; i < n; i++)
             {
+                (x[i], y[i], z[i]) = grid.WorldToVoxel.Apply(x[i], y[i], z[i]);
                 (bx[i], by[i], bz[i]) = back.Apply(x[i], y[i], z[i]);
                 error[i] = double.PositiveInfinity;
                 scale[i] = 1;
@@ -264,26 +269,26 @@ public abstract class Transform
                 for (int k = 0; k < count; k++)
                 {
                     int i = open[k];
-                    tx[k] = bx[i] + (scale[i] * sx[i]);
-                    ty[k] = by[i] + (scale[i] * sy[i]);
-                    tz[k] = bz[i] + (scale[i] * sz[i]);
+                    position[k] = (float)(bx[i] + (scale[i] * sx[i]));
+                    position[n + k] = (float)(by[i] + (scale[i] * sy[i]));
+                    position[(2 * n) + k] = (float)(bz[i] + (scale[i] * sz[i]));
                 }
 
-                forward.Map(tx[..count], ty[..count], tz[..count]);
+                Sampling.LinearAt(vectors, grid, position, displacement, n, count);
                 int left = 0;
                 for (int k = 0; k < count; k++)
                 {
                     int i = open[k];
-                    double rx = x[i] - tx[k];
-                    double ry = y[i] - ty[k];
-                    double rz = z[i] - tz[k];
+                    double tx = bx[i] + (scale[i] * sx[i]);
+                    double ty = by[i] + (scale[i] * sy[i]);
+                    double tz = bz[i] + (scale[i] * sz[i]);
+                    double rx = x[i] - tx - displacement[k];
+                    double ry = y[i] - ty - displacement[n + k];
+                    double rz = z[i] - tz - displacement[(2 * n) + k];
                     double length = Math.Sqrt((rx * rx) + (ry * ry) + (rz * rz));
                     if (length < error[i])
                     {
-                        bx[i] += scale[i] * sx[i];
-                        by[i] += scale[i] * sy[i];
-                        bz[i] += scale[i] * sz[i];
-                        error[i] = length;
+                        (bx[i], by[i], bz[i], error[i]) = (tx, ty, tz, length);
                         (sx[i], sy[i], sz[i]) = back.ApplyLinear(rx, ry, rz);
                         scale[i] = Math.Min(1, 2 * scale[i]);
                     }
@@ -292,7 +297,7 @@ public abstract class Transform
                         scale[i] *= 0.5;
                     }
 
-                    if (error[i] > tolerance && scale[i] >= 1e-6)
+                    if (error[i] > Tolerance && scale[i] >= 1e-6)
                     {
                         open[left++] = i;
                     }
@@ -301,9 +306,10 @@ public abstract class Transform
                 count = left;
             }
 
-            bx.CopyTo(x);
-            by.CopyTo(y);
-            bz.CopyTo(z);
+            for (int i = 0; i < n; i++)
+            {
+                (x[i], y[i], z[i]) = grid.VoxelToWorld.Apply(bx[i], by[i], bz[i]);
+            }
         }
 
         private static Affine Invertible(Affine fit) => fit.IsFinite && !fit.IsSingular ? fit : Affine.Identity;

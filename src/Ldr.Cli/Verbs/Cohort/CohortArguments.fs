@@ -138,7 +138,10 @@ let options
                 "--fixed-labels", pair.Contains Fixed_Labels
                 "--fixed-mask", pair.Contains Fixed_Mask
             ] do
-            do! Usage.refuseIf (given && template.IsNone) $"{name} is of --template; name these files in a table"
+            do!
+                Usage.refuseIf
+                    (given && template.IsNone)
+                    $"{name} is of --template; name these files in a table"
 
         let! treatment = RegisterArguments.treatment (Some "none") pair
         let! outputs = outputs (r.TryGetResult Write)

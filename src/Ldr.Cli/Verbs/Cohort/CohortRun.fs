@@ -35,7 +35,10 @@ let private readStarts (t: Treatment) : Result<RegisterPair.Starts, Error> =
     }
 
 /// What decides the results beside the options of the registration itself.
-let private settings (t: Treatment) (model: RegisterInputs.RegisterModel option) : Dictionary<string, string> =
+let private settings
+    (t: Treatment)
+    (model: RegisterInputs.RegisterModel option)
+    : Dictionary<string, string> =
     let all = Dictionary<string, string>()
     all["model"] <- defaultArg t.Model "none"
 
@@ -155,7 +158,9 @@ let group (output: string) (context: Context) : Result<Said, Error> =
             raise (InvalidFileException(output, "does not exist", "name the folder of a cohort"))
 
         let rows =
-            [ for pair in GroupPage.Write(output, Shell.command context.CommandLine).Pairs -> pair.Row ]
+            [
+                for pair in GroupPage.Write(output, Shell.command context.CommandLine).Pairs -> pair.Row
+            ]
 
         let isUnusable (row: GroupRow) = row.Verdict = GroupRow.Unusable
 
@@ -164,8 +169,18 @@ let group (output: string) (context: Context) : Result<Said, Error> =
                 Pairs = rows.Length
                 Done = 0
                 Skipped = rows |> List.filter (isUnusable >> not) |> List.length
-                Failed = [ for row in rows do if row.Verdict = "failed" then row.Id ]
-                Unusable = [ for row in rows do if isUnusable row then row.Id, String.concat "; " row.Reasons ]
+                Failed =
+                    [
+                        for row in rows do
+                            if row.Verdict = "failed" then
+                                row.Id
+                    ]
+                Unusable =
+                    [
+                        for row in rows do
+                            if isUnusable row then
+                                row.Id, String.concat "; " row.Reasons
+                    ]
                 Seconds = clock.Elapsed.TotalSeconds
                 Page = pageOf output
             })

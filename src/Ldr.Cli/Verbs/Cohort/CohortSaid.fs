@@ -79,7 +79,8 @@ let said (counts: Counts) : Said =
                 "failed_pairs", Json.texts counts.Failed
                 "unusable_pairs",
                 counts.Unusable
-                |> List.map (fun (id, problem) -> Json.object [ "id", Json.text id; "problem", Json.text problem ])
+                |> List.map (fun (id, problem) ->
+                    Json.object [ "id", Json.text id; "problem", Json.text problem ])
                 |> Json.list
             ]
 

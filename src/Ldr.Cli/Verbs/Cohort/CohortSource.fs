@@ -62,7 +62,8 @@ let private listed (source: string) (dataset: Dataset) : Result<(string * string
         |> List.distinct
 
     match pairs with
-    | [] -> Error(BadFile(source, "lists scans, not pairs", "add --template FILE, to which they are registered"))
+    | [] ->
+        Error(BadFile(source, "lists scans, not pairs", "add --template FILE, to which they are registered"))
     | pairs -> Ok pairs
 
 let private ofDataset
@@ -73,7 +74,8 @@ let private ofDataset
     result {
         let! scans =
             dataset.Subjects
-            |> List.traverseResultM (fun subject -> scan source subject |> Result.map (fun s -> subject.Name, s))
+            |> List.traverseResultM (fun subject ->
+                scan source subject |> Result.map (fun s -> subject.Name, s))
 
         let! pairs =
             match template with
@@ -89,11 +91,12 @@ let private ofDataset
 
                 listed source dataset
                 |> Result.map (
-                    List.map (fun (f, m) ->
-                        pair (PairNames.Clean $"{m}_to_{f}") scanOf[f] scanOf[m])
+                    List.map (fun (f, m) -> pair (PairNames.Clean $"{m}_to_{f}") scanOf[f] scanOf[m])
                 )
 
-        let! named = Error.guard (fun () -> PairNames.Give(source, Array.ofList pairs, template.IsSome))
+        let! named =
+            Error.guard (fun () -> PairNames.Give(source, Array.ofList pairs, template.IsSome))
+
         return CohortPlan(named, [])
     }
 
@@ -129,7 +132,11 @@ let read (o: CohortRequest) (source: string) : Result<CohortPlan, Error> =
             Error.guard (fun () -> ScanFolder.Read(source, template))
         | None, None when Directory.Exists source ->
             Error(
-                BadFile(source, "is a folder of scans, and pairs are wanted", "add --template FILE, or give a table of pairs")
+                BadFile(
+                    source,
+                    "is a folder of scans, and pairs are wanted",
+                    "add --template FILE, or give a table of pairs"
+                )
             )
         | _ -> unknown ()
     elif named ".csv" source || named ".tsv" source then

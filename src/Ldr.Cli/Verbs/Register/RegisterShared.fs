@@ -60,7 +60,8 @@ let parse (shared: string list) : ParseResults<Arguments> =
     ArgumentParser
         .Create<Root>(programName = "ldr-fs", checkStructure = false)
         .ParseCommandLine(Array.ofList ("register" :: shared))
-        .GetResult Register
+        .GetResult
+        Register
 
 /// Words in lines of at most so many letters.
 let private wrapped (most: int) (text: string) : string list =

@@ -28,7 +28,10 @@ internal sealed unsafe class PlanarField
     /// <summary>Memory from outside.</summary>
     internal float* Borrowed { get; set; }
 
+    /// <summary>From a plane to the next, if it is not the next one in memory.</summary>
+    internal nint? PlaneStep { get; set; }
+
     /// <summary>The first number of a row of a plane.</summary>
     internal float* Row(int channel, int y, int z) =>
-        (arena is null ? Borrowed : arena.At(begin)) + (channel * Count) + ((((nint)z * Size.Y) + y) * Size.X);
+        (arena is null ? Borrowed : arena.At(begin)) + (channel * (PlaneStep ?? Count)) + ((((nint)z * Size.Y) + y) * Size.X);
 }
