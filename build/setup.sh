@@ -70,7 +70,7 @@ is_built() {
     [ "$(cat "$stamp" 2>/dev/null)" = "$mode" ] &&
         [ "$(cat "$root/.build/packages" 2>/dev/null)" = "${NUGET_PACKAGES:-$HOME/.nuget/packages}" ] &&
         [ -z "$(find "$root"/src "$root"/build "$root"/tests "$root"/examples "$root"/*.props "$root"/*.targets "$root"/*.json \
-            "$root"/paket.dependencies \( -name bin -o -name obj \) -prune -o -type f -newer "$stamp" -print -quit)" ]
+            "$root"/paket.dependencies \( -name bin -o -name obj -o -path "$root/src/Ldr.App/page" \) -prune -o -type f -newer "$stamp" -print -quit)" ]
 }
 
 # build PROJECT: one build at a time, and none when nothing changed.
@@ -104,4 +104,29 @@ compile() {
     mv "$stamp.new" "$stamp"
     rm -f "$started"
     cd - >/dev/null || exit 70
+}
+
+# The page of `ldr-fs app`, built where npm is there and a source is newer than the last build. Without it the API works.
+build_page() {
+    local page="$root/src/Ldr.App/page" stamp="$root/.build/page" log
+    if [ -e "$page/dist/index.html" ] && [ -e "$stamp" ] &&
+        [ -z "$(find "$page" \( -name node_modules -o -name dist \) -prune -o -type f -newer "$stamp" -print -quit)" ]; then
+        return
+    fi
+    if ! command -v npm >/dev/null 2>&1; then
+        say 'ldr-fs: npm is missing, so the page is not built; install Node.js 20 or newer and run this again'
+        return
+    fi
+    say 'Building the page ...'
+    mkdir -p "$root/.build"
+    log=$(mktemp)
+    touch "$stamp.new"
+    if (cd "$page" && npm ci --no-progress && npm run build) >"$log" 2>&1 9>&-; then
+        mv "$stamp.new" "$stamp"
+    else
+        tail -n 20 "$log" >&2
+        rm -f "$stamp.new"
+        say 'ldr-fs: the page could not be built; the output of npm is above'
+    fi
+    rm -f "$log"
 }

@@ -33,6 +33,7 @@ type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Doctor of ParseResults<Doctor.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Validate of ParseResults<Validate.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Benchmark of ParseResults<Benchmark.Arguments>
+    | [<CliPrefix(CliPrefix.None)>] App of ParseResults<App.Arguments>
 
     interface IArgParserTemplate with
         member this.Usage =
@@ -59,6 +60,7 @@ type Arguments =
                 "look at every scan of a data set before time is spent: what is there, and what would spoil a training."
             | Validate _ -> "check an experiment before time is spent."
             | Benchmark _ -> "time the engine, and libtorch beside it."
+            | App _ -> "open a page in the browser that registers, shows and saves."
 
 /// A verb's options, parsed.
 /// `shared` are the options of `register` that were given to another verb.
@@ -84,6 +86,7 @@ let private callOf (shared: string list) (arguments: Arguments) : Result<Call, s
     | Doctor r -> Doctor.parse r
     | Validate r -> Validate.parse r
     | Benchmark r -> Benchmark.parse r
+    | App r -> App.parse r
 
 /// Why there is nothing to carry out.
 type private Refusal =

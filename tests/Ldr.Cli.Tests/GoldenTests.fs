@@ -66,6 +66,7 @@ let private cases: (string * Numbers * string list) list =
                     "doctor"
                     "validate"
                     "benchmark"
+                    "app"
                 ] do
                 $"{verb} --help"
         ]

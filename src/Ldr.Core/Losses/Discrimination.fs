@@ -193,14 +193,20 @@ module Discrimination =
 
             torch.nn.functional.pad (own.square().sum(1L, true), Array.ofList amounts, PaddingModes.Replicate)
 
-        let around =
+        // One axis after the other: the mean over a box is the mean of means.
+        let mean axis (values: torch.Tensor) =
+            let along side other =
+                Array.init 3 (fun i -> if i = axis then side else other)
+
             torch.nn.functional.avg_pool3d (
-                squares 2L + squares 3L + squares 4L,
-                [| 5L; 5L; 5L |],
-                [| 1L; 1L; 1L |],
-                [| 2L; 2L; 2L |],
+                values,
+                along 5L 1L,
+                along 1L 1L,
+                along 2L 0L,
                 count_include_pad = false
             )
+
+        let around = squares 2L + squares 3L + squares 4L |> mean 0 |> mean 1 |> mean 2
 
         let strain = around.sqrt () + leastStrain
         scope.MoveToOuter(strain / strain.mean (within, true))

@@ -170,7 +170,8 @@ type internal CascadeFunction() =
         let given =
             [
                 for gradient in gradients ->
-                    if isNull (box gradient) || gradient.IsInvalid then
+                    // libtorch gives nothing for a result that no loss looked at.
+                    if gradient.IsInvalid then
                         None
                     else
                         Some(gradient.contiguous ())
@@ -199,7 +200,7 @@ type internal CascadeFunction() =
         IdleCascades.giveBack stages saved.Head.shape cascade
 
         // Else they would stay until the step's scope ends; libtorch holds what it needs of them.
-        for tensor in List.choose id given @ saved do
+        for tensor in List.choose id given @ saved @ List.ofSeq gradients do
             tensor.Dispose()
 
         let none = Unchecked.defaultof<torch.Tensor>

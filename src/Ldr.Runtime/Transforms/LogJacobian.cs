@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using Ldr.Runtime.Geometry;
 
@@ -100,6 +101,7 @@ public static unsafe class LogJacobian
 
         internal double Count => (double)nx * ny * Nz;
 
+        /// <summary>The penalty of a slice of cells.</summary>
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         internal double Sum(float* field, int z)
         {
@@ -107,43 +109,186 @@ public static unsafe class LogJacobian
             for (int y = 0; y < ny; y++)
             {
                 int i = (z * slice) + (y * rows);
-                for (int x = 0; x < nx; x++, i++)
+                Vector<double> sums = default;
+                int x = 0;
+                for (; x <= nx - Vector<float>.Count; x += Vector<float>.Count)
                 {
-                    sum += Of(new Cell(field, i, this).Determinant);
+                    VectorCell cell = new(field, i + x, this);
+                    (Vector<double> low, Vector<double> high) = cell.Determinants;
+                    sums += Of(low) + Of(high);
                 }
+
+                for (; x < nx; x++)
+                {
+                    sum += LogJacobian.Of(new Cell(field, i + x, this).Determinant);
+                }
+
+                sum += Vector.Sum(sums);
             }
 
             return sum;
         }
 
         /// <summary>A slice of cells gives to the voxels below it (its own slice), and above it, where asked.</summary>
-        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         internal void AddGradient(float* field, int z, double share, float* gradient, bool toOwn, bool toNext)
         {
-            for (int y = 0; y < ny; y++)
+            // Of each channel: the slopes of a row of cells by the derivatives along x, y and z.
+            float[] room = new float[9 * nx];
+            fixed (float* slopes = room)
             {
-                int i = (z * slice) + (y * rows);
-                for (int x = 0; x < nx; x++, i++)
+                for (int y = 0; y < ny; y++)
                 {
-                    Cell cell = new(field, i, this);
-                    double slope = share * Slope(cell.Determinant);
+                    int i = (z * slice) + (y * rows);
+                    Slopes(field, i, share, slopes);
                     for (int channel = 0; channel < 3; channel++)
                     {
-                        (double alongX, double alongY, double alongZ) = cell.Cofactors(channel);
-                        float* to = gradient + (channel * plane) + i;
-                        if (toOwn)
-                        {
-                            to[0] -= (float)(slope * (alongX + alongY + alongZ));
-                            to[stepX] += (float)(slope * alongX);
-                            to[stepY] += (float)(slope * alongY);
-                        }
-
-                        if (toNext)
-                        {
-                            to[stepZ] += (float)(slope * alongZ);
-                        }
+                        AddRow(slopes + (3 * channel * nx), gradient + (channel * plane) + i, toOwn, toNext);
                     }
                 }
+            }
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private void Slopes(float* field, int i, double share, float* to)
+        {
+            int x = 0;
+            for (; x <= nx - Vector<float>.Count; x += Vector<float>.Count)
+            {
+                VectorCell cell = new(field, i + x, this);
+                (Vector<double> low, Vector<double> high) = cell.Determinants;
+                Vector<float> slope = Vector.Narrow(share * Slope(low), share * Slope(high));
+                cell.StoreCofactors(slope, to + x, nx);
+            }
+
+            for (; x < nx; x++)
+            {
+                Cell cell = new(field, i + x, this);
+                double slope = share * LogJacobian.Slope(cell.Determinant);
+                for (int channel = 0; channel < 3; channel++)
+                {
+                    (double alongX, double alongY, double alongZ) = cell.Cofactors(channel);
+                    float* own = to + (3 * channel * nx) + x;
+                    own[0] = (float)(slope * alongX);
+                    own[nx] = (float)(slope * alongY);
+                    own[2 * nx] = (float)(slope * alongZ);
+                }
+            }
+        }
+
+        /// <summary>What a row of cells gives to the voxels at its corners.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private void AddRow(float* slopes, float* to, bool toOwn, bool toNext)
+        {
+            float* alongY = slopes + nx;
+            float* alongZ = alongY + nx;
+            if (toOwn)
+            {
+                for (int x = 0; x < nx; x++)
+                {
+                    to[x] -= slopes[x] + alongY[x] + alongZ[x];
+                }
+
+                Add(slopes, to + stepX);
+                Add(alongY, to + stepY);
+            }
+
+            if (toNext)
+            {
+                Add(alongZ, to + stepZ);
+            }
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private void Add(float* from, float* to)
+        {
+            int x = 0;
+            for (; x <= nx - Vector<float>.Count; x += Vector<float>.Count)
+            {
+                Vector.Store(Vector.Load(to + x) + Vector.Load(from + x), to + x);
+            }
+
+            for (; x < nx; x++)
+            {
+                to[x] += from[x];
+            }
+        }
+
+        /// <summary>The penalties of determinants.</summary>
+        private static Vector<double> Of(Vector<double> determinants)
+        {
+            Vector<double> least = new(Least);
+            Vector<double> logarithms = Vector.Log(Vector.Max(determinants, least));
+            Vector<double> below = Vector.Min(determinants - least, Vector<double>.Zero);
+            return (logarithms * logarithms) + (2 * LogLeast / Least * below);
+        }
+
+        /// <summary>Their derivatives.</summary>
+        private static Vector<double> Slope(Vector<double> determinants)
+        {
+            Vector<double> clamped = Vector.Max(determinants, new Vector<double>(Least));
+            return 2.0 * Vector.Log(clamped) / clamped;
+        }
+
+        /// <summary>The nine derivatives of as many cells side by side as a vector holds.</summary>
+        private readonly struct VectorCell
+        {
+            private readonly Vector<float> xx;
+            private readonly Vector<float> xy;
+            private readonly Vector<float> xz;
+            private readonly Vector<float> yx;
+            private readonly Vector<float> yy;
+            private readonly Vector<float> yz;
+            private readonly Vector<float> zx;
+            private readonly Vector<float> zy;
+            private readonly Vector<float> zz;
+
+            [MethodImpl(MethodImplOptions.AggressiveInlining)]
+            internal VectorCell(float* field, int i, in Cells cells)
+            {
+                float* u = field + i;
+                float* v = u + cells.plane;
+                float* w = v + cells.plane;
+                Vector<float> own = Vector.Load(u);
+                xx = Vector<float>.One + (Vector.Load(u + cells.stepX) - own);
+                xy = Vector.Load(u + cells.stepY) - own;
+                xz = Vector.Load(u + cells.stepZ) - own;
+                own = Vector.Load(v);
+                yx = Vector.Load(v + cells.stepX) - own;
+                yy = Vector<float>.One + (Vector.Load(v + cells.stepY) - own);
+                yz = Vector.Load(v + cells.stepZ) - own;
+                own = Vector.Load(w);
+                zx = Vector.Load(w + cells.stepX) - own;
+                zy = Vector.Load(w + cells.stepY) - own;
+                zz = Vector<float>.One + (Vector.Load(w + cells.stepZ) - own);
+            }
+
+            /// <summary>Those of the first half of the cells, and of the second.</summary>
+            internal (Vector<double> Low, Vector<double> High) Determinants
+            {
+                [MethodImpl(MethodImplOptions.AggressiveInlining)]
+                get
+                {
+                    Vector<float> first = (yy * zz) - (yz * zy);
+                    Vector<float> second = (yx * zz) - (yz * zx);
+                    Vector<float> third = (yx * zy) - (yy * zx);
+                    Vector.Widen((xx * first) - (xy * second) + (xz * third), out Vector<double> low, out Vector<double> high);
+                    return (low, high);
+                }
+            }
+
+            /// <summary>A multiple of the derivatives of the determinants by each channel's along x, y and z; a run of numbers each.</summary>
+            [MethodImpl(MethodImplOptions.AggressiveInlining)]
+            internal void StoreCofactors(Vector<float> multiple, float* to, int run)
+            {
+                Vector.Store(multiple * ((yy * zz) - (yz * zy)), to);
+                Vector.Store(multiple * ((yz * zx) - (yx * zz)), to + run);
+                Vector.Store(multiple * ((yx * zy) - (yy * zx)), to + (2 * run));
+                Vector.Store(multiple * ((xz * zy) - (xy * zz)), to + (3 * run));
+                Vector.Store(multiple * ((xx * zz) - (xz * zx)), to + (4 * run));
+                Vector.Store(multiple * ((xy * zx) - (xx * zy)), to + (5 * run));
+                Vector.Store(multiple * ((xy * yz) - (xz * yy)), to + (6 * run));
+                Vector.Store(multiple * ((xz * yx) - (xx * yz)), to + (7 * run));
+                Vector.Store(multiple * ((xx * yy) - (xy * yx)), to + (8 * run));
             }
         }
 
