@@ -17,6 +17,8 @@ type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Register of ParseResults<RegisterArguments.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Cohort of ParseResults<CohortArguments.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Bids of ParseResults<Bids.Arguments>
+    | [<CliPrefix(CliPrefix.None)>] Template of ParseResults<Template.Arguments>
+    | [<CliPrefix(CliPrefix.None)>] Segment of ParseResults<Segment.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Evaluate of ParseResults<EvaluateArguments.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Apply of ParseResults<Apply.Arguments>
     | [<CliPrefix(CliPrefix.None); CustomCommandLine "apply-points">] ApplyPoints of
@@ -42,6 +44,8 @@ type Arguments =
             | Cohort _ ->
                 "register many pairs, each into a folder of its own, and write a page to check them on."
             | Bids _ -> "register the scans of a BIDS folder to a template, as a BIDS app."
+            | Template _ -> "make an unbiased average of many scans."
+            | Segment _ -> "label a scan by many atlases."
             | Evaluate _ -> "score a model on pairs of a labelled data set."
             | Apply _ -> "move an image or a label map by transforms."
             | ApplyPoints _ -> "move points by transforms."
@@ -67,6 +71,8 @@ let private callOf (shared: string list) (arguments: Arguments) : Result<Call, s
     | Register r -> Register.parse r
     | Cohort r -> Cohort.parse r (RegisterShared.parse shared)
     | Bids r -> Bids.parse r (RegisterShared.parse shared)
+    | Template r -> Template.parse r
+    | Segment r -> Segment.parse r
     | Evaluate r -> Evaluate.parse r
     | Apply r -> Apply.parse r
     | ApplyPoints r -> ApplyPoints.parse r

@@ -51,6 +51,8 @@ let private cases: (string * Numbers * string list) list =
                     "register"
                     "cohort"
                     "bids"
+                    "template"
+                    "segment"
                     "evaluate"
                     "apply"
                     "apply-points"
@@ -170,6 +172,32 @@ let private cases: (string * Numbers * string list) list =
             "bids data out/b participant"
             "bids data out/b participant --template fixed.nii.gz"
             "bids data out/b somewhere"
+        ]
+        "template",
+        Masked,
+        [
+            "template fixed.nii.gz"
+            "template --output out/t"
+            "template fixed.nii.gz --output out/t"
+            "template nowhere.nii.gz fixed.nii.gz --output out/t"
+            "template fixed.nii.gz moving.nii.gz --output out/t --rounds -1"
+            "template fixed.nii.gz moving.nii.gz --output out/t --weights 1,0"
+            "template fixed.nii.gz moving.nii.gz --output out/t --weights 1"
+            "template fixed.nii.gz moving.nii.gz --output out/t --sharpen 3"
+            "template fixed.nii.gz fixed.nii.gz --output out/t"
+            "template fixed.nii.gz text.nii.gz --output out/t"
+            "template pairs.csv --output out/t"
+        ]
+        "segment",
+        Masked,
+        [
+            "segment --target fixed.nii.gz --output out/l.nii.gz"
+            "segment --atlases data --target fixed.nii.gz --output out/l.txt"
+            "segment --atlases data --target fixed.nii.gz --output out/l.nii.gz --nearest 0"
+            "segment --atlases data --target fixed.nii.gz --output out/l.nii.gz --fusion best"
+            "segment --atlases nowhere --target fixed.nii.gz --output out/l.nii.gz"
+            "segment --atlases fixed.nii.gz --target fixed.nii.gz --output out/l.nii.gz"
+            "segment --atlases data --target text.nii.gz --output out/l.nii.gz"
         ]
         "apply",
         Close,

@@ -21,6 +21,7 @@ let main arguments =
             TransformVerbTests.tests
             PairTests.tests
             CohortCliTests.tests
+            AtlasCliTests.tests
             ReportTests.tests
             ShippedTests.tests
             TrainingRecordTests.tests

@@ -31,5 +31,7 @@ let main arguments =
             RefinementTests.tests
             VerdictTests.tests
             CohortTests.tests
+            AtlasTests.tests
+            TemplateTests.tests
         ]
         arguments

@@ -30,6 +30,18 @@ internal static class PairPicture
         AtomicFile.Write(path, stream => PngFile.Write(stream, pixels, 3 * Side));
     }
 
+    /// <summary>The same planes of one scan, as PNG.</summary>
+    internal static byte[] Png(Volume scan)
+    {
+        DisplayGrid display = new(scan.Grid, MostVoxels);
+        byte[] values = Grey(display.Mean(scan, 0));
+        byte[] pixels = new byte[3 * Side * Side];
+        Draw(values, display.Grid, Middle(values, display.Grid), pixels, 0);
+        using MemoryStream stream = new();
+        PngFile.Write(stream, pixels, 3 * Side);
+        return stream.ToArray();
+    }
+
     /// <summary>The moved scan in about two thousand voxels, as bytes: what a group's scans are compared by.</summary>
     internal static (Grid Grid, byte[] Values) Coarse(RegistrationResult result, int threads)
     {

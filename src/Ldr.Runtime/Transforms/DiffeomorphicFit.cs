@@ -114,7 +114,7 @@ public sealed record DiffeomorphicFit
     }
 
     /// <summary>A velocity whose flow is near a field; where the field folds it cannot be.</summary>
-    private static DisplacementField Logarithm(DisplacementField field, int threads, CancellationToken cancellation)
+    internal static DisplacementField Logarithm(DisplacementField field, int threads, CancellationToken cancellation)
     {
         Grid grid = field.Grid;
         DisplacementField velocity = field;

@@ -1,0 +1,136 @@
+/// `template` and `segment` as programs: kills, keys of JSON, files, exit codes.
+module Ldr.Cli.Tests.AtlasCliTests
+
+open System
+open System.IO
+open System.Text.Json.Nodes
+open Expecto
+open Ldr
+open Ldr.Runtime.Formats
+open Ldr.Runtime.Metrics
+open Ldr.TestKit.Helpers
+open Ldr.TestKit.Process
+
+let private anatomy =
+    {
+        Size = 24, 26, 22
+        Subjects = 6
+        Structures = 3
+        Deformation = 1.5
+        Noise = 0.01
+        Seed = 8
+    }
+
+/// A table of labelled scans; the first one is left out.
+let private scene (folder: string) =
+    for i in 0..5 do
+        let scan, labels = Anatomy.subject anatomy i
+        scan.Write(folder </> $"s{i}.nii.gz")
+        labels.Write(folder </> $"l{i}.nii.gz")
+
+    [ for i in 1..5 -> $"s{i}.nii.gz,l{i}.nii.gz" ]
+    |> fun rows -> File.WriteAllLines(folder </> "atlases.csv", "scan,labels" :: rows)
+
+let private answer (outcome: Outcome) =
+    (nonNull (JsonNode.Parse outcome.Output)).AsObject()
+
+let private template (folder: string) (output: string) =
+    [
+        "template"
+        folder </> "atlases.csv"
+        "--rounds"
+        "1"
+        "--output"
+        folder </> output
+    ]
+
+/// Every file of a template but what a kill may leave beside it.
+let private contents (output: string) : Map<string, string> =
+    Directory.GetFiles(output, "*", SearchOption.AllDirectories)
+    |> Array.map (fun file -> Path.GetRelativePath(output, file), file)
+    |> Array.filter (fun (name, _) ->
+        [ ".nii.gz"; ".json"; ".html"; ".txt" ]
+        |> List.exists (fun ending -> name.EndsWith ending)
+        && not ((nonNull (Path.GetFileName name)).StartsWith '.'))
+    |> Array.map (fun (name, file) ->
+        name, Convert.ToHexString(Security.Cryptography.SHA256.HashData(File.ReadAllBytes file)))
+    |> Map.ofArray
+
+let tests =
+    testList
+        "atlas"
+        [
+            testInFolder
+                "killed at random moments, a template ends with the files of an unbroken one"
+                (fun folder ->
+                    scene folder
+                    let whole = ldr (template folder "whole" @ [ "--json" ])
+                    Expect.equal whole.Code 0 whole.Errors
+                    let said = answer whole
+
+                    for key in [ "scans"; "rounds"; "template"; "last_mean_deformation_mm"; "sharpness" ] do
+                        Expect.isTrue (said.ContainsKey key) key
+
+                    let random = Random 5
+
+                    for _ in 1..5 do
+                        use running = start "dotnet" (program :: template folder "broken")
+                        running.StandardOutput.ReadToEndAsync() |> ignore
+                        running.StandardError.ReadToEndAsync() |> ignore
+                        running.WaitForExit(random.Next(300, 1200)) |> ignore
+                        running.Kill()
+                        running.WaitForExit()
+
+                    let ended = ldr (template folder "broken")
+                    Expect.equal ended.Code 0 ended.Errors
+                    let one, other = contents (folder </> "whole"), contents (folder </> "broken")
+                    Expect.equal (List.ofSeq other.Keys) (List.ofSeq one.Keys) "names of files"
+
+                    for KeyValue(name, content) in one do
+                        Expect.equal other[name] content name)
+
+            testInFolder "a scan is labelled, and its structures are measured" (fun folder ->
+                scene folder
+                let file = (</>) folder
+
+                let outcome =
+                    ldr
+                        [
+                            "segment"
+                            "--atlases"
+                            file "atlases.csv"
+                            "--target"
+                            file "s0.nii.gz"
+                            "--nearest"
+                            "3"
+                            "--output"
+                            file "labels.nii.gz"
+                            "--volumes"
+                            file "volumes.csv"
+                            "--disagreement"
+                            file "disagreement.nii.gz"
+                            "--probabilities"
+                            file "probabilities"
+                            "--json"
+                        ]
+
+                Expect.equal outcome.Code 0 outcome.Errors
+                let said = answer outcome
+                Expect.equal (said["atlases"].AsArray().Count) 3 "the nearest"
+
+                let labels, truth =
+                    ImageFile.Read(file "labels.nii.gz"), ImageFile.Read(file "l0.nii.gz")
+
+                let known = Overlap.Labels truth
+                let dice = Overlap.Measure(labels, truth, known) |> Seq.averageBy _.Dice
+                Expect.isGreaterThan dice 0.6 "like its own labels"
+                let lines = File.ReadAllLines(file "volumes.csv")
+
+                Expect.equal
+                    lines[0]
+                    "label,voxels,volume_mm3,expected_volume_mm3,mean_probability"
+                    "columns"
+
+                Expect.equal lines.Length (1 + known.Count) "a line for each label"
+                Expect.isTrue (File.Exists(file "probabilities" </> "label-1.nii.gz")) "a map for each label")
+        ]
