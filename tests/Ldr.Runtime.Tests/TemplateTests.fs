@@ -206,12 +206,12 @@ let tests =
 
                 let rec go reports =
                     use stop = new CancellationTokenSource()
-                    let left = ref reports
+                    let left: int ref = ref reports
 
                     let progress =
                         { new IProgress<TemplateProgress> with
                             member _.Report _ =
-                                if Interlocked.Decrement left <= 0 then
+                                if Interlocked.Decrement(&left.contents) <= 0 then
                                     stop.Cancel()
                         }
 
