@@ -3,6 +3,7 @@
 
 open System
 open System.IO
+open Ldr
 open Ldr.Runtime.Formats
 open Ldr.Runtime.Groups
 open Ldr.Runtime.Registration
