@@ -54,30 +54,9 @@ let private cohortWith (steps: int) (folder: string) (output: string) =
 
 let private cohort = cohortWith 1
 
-/// Every file of a folder; of results without times.
-let private contents (output: string) : Map<string, string> =
-    Directory.GetFiles(output, "*", SearchOption.AllDirectories)
-    |> Array.map (fun file ->
-        let bytes = File.ReadAllBytes file
-
-        let text =
-            if file.EndsWith "result.json" then
-                let node = (nonNull (JsonNode.Parse bytes)).AsObject()
-                node.Remove "milliseconds" |> ignore
-                node.ToJsonString()
-            else
-                Convert.ToHexString(Security.Cryptography.SHA256.HashData bytes)
-
-        Path.GetRelativePath(output, file), text)
-    // The page names the command and its own folder.
-    |> Array.filter (fun (name, _) -> name <> "group.html")
-    |> Map.ofArray
-
-let private same (expected: Map<string, string>) (actual: Map<string, string>) =
-    Expect.equal (List.ofSeq actual.Keys) (List.ofSeq expected.Keys) "names of files"
-
-    for KeyValue(name, content) in expected do
-        Expect.equal actual[name] content name
+/// Every file of a cohort but its page, which names the command and its own folder.
+let private contents (output: string) =
+    Ldr.TestKit.Helpers.contents output |> Map.remove "group.html"
 
 let private answer (outcome: Outcome) =
     (nonNull (JsonNode.Parse outcome.Output)).AsObject()

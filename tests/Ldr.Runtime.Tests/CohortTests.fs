@@ -53,29 +53,6 @@ let private quick =
 let private run (options: CohortOptions) (output: string) (pairs: CohortPair list) =
     Cohort.Run(Array.ofList pairs, output, (fun _ -> new Registrar()), options)
 
-/// Every file of a folder; of results without times and the folder's own name.
-let private contents (output: string) : Map<string, string> =
-    Directory.GetFiles(output, "*", SearchOption.AllDirectories)
-    |> Array.map (fun file ->
-        let bytes = File.ReadAllBytes file
-
-        let text =
-            if file.EndsWith ".json" then
-                let node = (nonNull (JsonNode.Parse bytes)).AsObject()
-                node.Remove "milliseconds" |> ignore
-                node.ToJsonString()
-            else
-                Convert.ToHexString(Security.Cryptography.SHA256.HashData bytes)
-
-        Path.GetRelativePath(output, file), text)
-    |> Map.ofArray
-
-let private same (expected: Map<string, string>) (actual: Map<string, string>) =
-    Expect.equal (List.ofSeq actual.Keys) (List.ofSeq expected.Keys) "names of files"
-
-    for KeyValue(name, content) in expected do
-        Expect.equal actual[name] content name
-
 let private counts (summary: CohortSummary) =
     summary.Done, summary.Skipped, summary.Unusable.Count
 

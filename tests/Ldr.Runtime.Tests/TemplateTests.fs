@@ -92,12 +92,6 @@ let private contents (output: string) =
     |> Array.map (fun file -> Path.GetRelativePath(output, file), Convert.ToHexString(File.ReadAllBytes file))
     |> Map.ofArray
 
-let private same (a: Map<string, string>) (b: Map<string, string>) =
-    Expect.equal (Map.keys a |> set) (Map.keys b |> set) "the same files"
-
-    for KeyValue(name, bytes) in a do
-        Expect.isTrue (b[name] = bytes) name
-
 let tests =
     testList
         "template"

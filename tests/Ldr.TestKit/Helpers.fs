@@ -136,3 +136,27 @@ let testSeeds name count (body: Random -> unit) =
         }
         name
         (Prop.forAll (Arb.fromGen (Gen.choose (0, Int32.MaxValue - 1))) (fun seed -> body (Random seed)))
+
+/// Every file of a folder; of JSON without how long it took.
+let contents (folder: string) : Map<string, string> =
+    Directory.GetFiles(folder, "*", SearchOption.AllDirectories)
+    |> Array.map (fun file ->
+        let bytes = File.ReadAllBytes file
+
+        let text =
+            if file.EndsWith ".json" then
+                let node = (nonNull (Text.Json.Nodes.JsonNode.Parse bytes)).AsObject()
+                node.Remove "milliseconds" |> ignore
+                node.ToJsonString()
+            else
+                Convert.ToHexString(Security.Cryptography.SHA256.HashData bytes)
+
+        Path.GetRelativePath(folder, file), text)
+    |> Map.ofArray
+
+/// Expects the same files with the same contents.
+let same (expected: Map<string, string>) (actual: Map<string, string>) =
+    Expect.equal (List.ofSeq actual.Keys) (List.ofSeq expected.Keys) "names of files"
+
+    for KeyValue(name, content) in expected do
+        Expect.equal actual[name] content name

@@ -16,10 +16,12 @@ internal static class ResultKeys
             ["reasons"] = Texts(quality.Reasons),
             ["model"] = model,
         };
-        foreach ((string key, double value) in Numbers(quality))
+        foreach ((string key, double value) in QualityNumbers.Of(quality))
         {
             node[key] = Number(value);
         }
+
+        node["check_milliseconds"] = Number(quality.Elapsed.TotalMilliseconds);
 
         node["outside_training"] = Texts(quality.OutsideTraining);
         node["initial_alignment"] = result.StartedBy.ToString().ToLowerInvariant();
@@ -46,35 +48,6 @@ internal static class ResultKeys
 
         return node;
     }
-
-    private static IEnumerable<(string Key, double Value)> Numbers(RegistrationQuality quality) =>
-    [
-        ("similarity_before", quality.SimilarityBefore),
-        ("similarity_after", quality.SimilarityAfter),
-        ("folded_percent", quality.Folding.FoldedPercent),
-        ("sdlogj", quality.Folding.SdLogJ),
-        ("sdlogj_learn2reg", quality.Folding.SdLogJLearn2Reg),
-        ("extreme_percent", quality.Folding.ExtremePercent),
-        ("extreme_content_percent", quality.ExtremeContentPercent),
-        ("mean_displacement_mm", quality.MeanDisplacementMm),
-        ("max_displacement_mm", quality.MaxDisplacementMm),
-        ("mean_deformation_mm", quality.MeanDeformationMm),
-        ("max_deformation_mm", quality.MaxDeformationMm),
-        ("detail_before", quality.DetailBefore),
-        ("detail_after", quality.DetailAfter),
-        ("inner_detail_before", quality.InnerDetailBefore),
-        ("inner_detail_after", quality.InnerDetailAfter),
-        ("half_detail_after", quality.HalfDetailAfter),
-        ("content_percent", quality.ContentPercent),
-        ("content_overlap_percent", quality.ContentOverlapPercent),
-        ("content_mm", quality.ContentMm),
-        ("volume_factor", quality.VolumeFactor),
-        ("overlap_percent", quality.OverlapPercent),
-        ("outside_percent", quality.OutsidePercent),
-        ("inverse_error_mean_mm", quality.InverseError.MeanMm),
-        ("inverse_error_max_mm", quality.InverseError.MaxMm),
-        ("check_milliseconds", quality.Elapsed.TotalMilliseconds),
-    ];
 
     private static JsonObject Times(RegistrationResult result)
     {

@@ -179,34 +179,6 @@ let private query (r: ParseResults<Arguments>) : BidsQuery =
         Desc = r.TryGetResult Desc
     }
 
-let private request
-    (output: string)
-    (template: string option)
-    (r: ParseResults<Arguments>)
-    (pair: ParseResults<RegisterArguments.Arguments>)
-    : Result<CohortRequest, string> =
-    result {
-        let! treatment = RegisterArguments.treatment (Some "none") pair
-        let! outputs = outputs (r.TryGetResult Write)
-        let! shard = shard (r.TryGetResult Shard)
-        let! jobs, memory = limits (r.TryGetResult Jobs) (r.TryGetResult Memory)
-
-        return
-            {
-                Source = None
-                Output = output
-                Template = template
-                FixedLabels = pair.TryGetResult RegisterArguments.Fixed_Labels
-                FixedMask = pair.TryGetResult RegisterArguments.Fixed_Mask
-                Treatment = treatment
-                Outputs = outputs
-                Shard = shard
-                Jobs = jobs
-                MemoryBytes = memory
-                Force = r.Contains Force
-            }
-    }
-
 let private options (r: ParseResults<Arguments>) (pair: ParseResults<RegisterArguments.Arguments>) =
     result {
         let! folder, output, level =
@@ -217,7 +189,16 @@ let private options (r: ParseResults<Arguments>) (pair: ParseResults<RegisterArg
             | Participant -> Usage.need "--template" (r.TryGetResult Template) |> Result.map Some
             | Group -> Ok None
 
-        let! request = request output template r pair
+        let asked: Asked =
+            {
+                Outputs = r.TryGetResult Write
+                Shard = r.TryGetResult Shard
+                Jobs = r.TryGetResult Jobs
+                Gigabytes = r.TryGetResult Memory
+                Force = r.Contains Force
+            }
+
+        let! request = request None output template asked pair
 
         let name =
             r.TryGetResult Template_Name

@@ -3,7 +3,6 @@ module Ldr.Cli.Verbs.Template
 
 open System
 open System.IO
-open System.Security.Cryptography
 open Argu
 open FsToolkit.ErrorHandling
 open Ldr
@@ -52,10 +51,6 @@ type private Request =
         Weights: float list option
         Options: TemplateOptions
     }
-
-let private digest (file: string) : string =
-    use stream = File.OpenRead file
-    Convert.ToHexStringLower(SHA256.HashData stream)
 
 let private scans (o: Request) : Result<TemplateScan list, Error> =
     result {
@@ -179,7 +174,12 @@ let private run (o: Request) (context: Context) : Result<Said, Error> =
             match model with
             | None -> build o context scans "none" (new Registrar())
             | Some model ->
-                Engine.run context Automatic model.Path model.File (build o context scans (digest model.Path))
+                Engine.run
+                    context
+                    Automatic
+                    model.Path
+                    model.File
+                    (build o context scans (Checkpoint.digest model.Path))
     }
 
 let private weights (text: string) : Result<float list, string> =

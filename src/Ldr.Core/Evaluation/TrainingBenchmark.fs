@@ -151,7 +151,7 @@ module TrainingBenchmark =
                 [ for parameter in network.parameters () -> parameter :> torch.Tensor ]
 
             let gradients = parameters |> List.map torch.empty_like
-            use graph = TrunkGraphs.rent trunk shape
+            use graph = TrunkGraphs.pool.Rent(trunk, shape)
             TrunkGraphs.lend graph parameters
             TrunkGraphs.lendGradients graph gradients
             let pairs, ofPairs = torch.rand shape, torch.empty shape

@@ -1,6 +1,5 @@
 namespace Ldr
 
-open System.Collections.Concurrent
 open System.Collections.Generic
 open TorchSharp
 open Ldr.Runtime.Training
@@ -27,19 +26,10 @@ type internal CascadeResult =
         StageFields: torch.Tensor list
     }
 
-/// Cascades that are not in use, by network and size: their memory is used again in the next step.
+/// Cascades that are not in use.
 module internal IdleCascades =
-    let private idle =
-        ConcurrentDictionary<StudentStages * int64 list, ConcurrentBag<TrainingCascade>>()
-
-    let private bag stages (shape: int64[]) =
-        idle.GetOrAdd((stages, List.ofArray shape), (fun _ -> ConcurrentBag()))
-
-    /// A cascade for images of that shape [N, 1, Z, Y, X].
-    let rent (stages: StudentStages) (shape: int64[]) : TrainingCascade =
-        match (bag stages shape).TryTake() with
-        | true, cascade -> cascade
-        | false, _ ->
+    let pool =
+        Idle<StudentStages, TrainingCascade>(fun stages shape ->
             new TrainingCascade(
                 Array.ofList stages.Widths.Encoder,
                 Array.ofList stages.Widths.Decoder,
@@ -48,11 +38,7 @@ module internal IdleCascades =
                 Field.squarings,
                 int shape[0],
                 struct (int shape[4], int shape[3], int shape[2])
-            )
-
-    /// Gives a cascade back whose values nobody needs any more.
-    let giveBack (stages: StudentStages) (shape: int64[]) (cascade: TrainingCascade) =
-        (bag stages shape).Add cascade
+            ))
 
 /// The stages of a cascade forward and back by the kernels of `Ldr.Runtime`. Arguments: the stages, whether there is an affine map,
 /// the fixed and the moving image [N, 1, Z, Y, X], then W [N, 3, 3] and b [N, 3] of the map, then weights and biases layer by layer,
@@ -62,10 +48,9 @@ module internal IdleCascades =
 type internal CascadeFunction() =
     inherit torch.autograd.MultiTensorFunction<CascadeFunction>()
 
-    /// What a function of cascades is given, apart.
+    /// The affine map's tensors, if it has one, and the parameters.
     static let split (hasAffine: bool) (tensors: torch.Tensor list) =
-        let affine, parameters = tensors |> List.splitAt (if hasAffine then 2 else 0)
-        affine, parameters
+        tensors |> List.splitAt (if hasAffine then 2 else 0)
 
     static let lend
         (act: TrainingGraph -> torch.Tensor list -> unit)
@@ -83,11 +68,11 @@ type internal CascadeFunction() =
     static let images (fixedImage: torch.Tensor) (moving: torch.Tensor) =
         ImagePair(TensorMemory.start fixedImage, TensorMemory.start moving)
 
-    /// All arguments that are tensors, contiguous, after a way forward on a cascade that the caller has to give back.
+    /// A way forward from contiguous tensors: the results, and the cascade, which the caller has to give back.
     static member private Forward(stages: StudentStages, hasAffine: bool, tensors: torch.Tensor list) =
         let fixedImage, moving = tensors[0], tensors[1]
         let affine, parameters = split hasAffine (List.skip 2 tensors)
-        let cascade = IdleCascades.rent stages fixedImage.shape
+        let cascade = IdleCascades.pool.Rent(stages, fixedImage.shape)
         lend TrunkGraphs.lend cascade parameters
         cascade.Lend(images fixedImage moving, affineNumbers affine)
         cascade.Forward(torch.get_num_threads ())
@@ -134,7 +119,7 @@ type internal CascadeFunction() =
                 use _ = torch.NewDisposeScope()
                 let whole = tensors |> List.map _.contiguous()
                 let cascade, results = CascadeFunction.Forward(stages, affine.IsSome, whole)
-                IdleCascades.giveBack stages fixedImage.shape cascade
+                IdleCascades.pool.GiveBack(stages, fixedImage.shape, cascade)
                 results |> List.map _.MoveToOuterDisposeScope()
 
         {
@@ -197,7 +182,7 @@ type internal CascadeFunction() =
         lend TrunkGraphs.lend cascade parameters
         lend TrunkGraphs.lendGradients cascade ofParameters
         cascade.Backward(own, torch.get_num_threads ())
-        IdleCascades.giveBack stages saved.Head.shape cascade
+        IdleCascades.pool.GiveBack(stages, saved.Head.shape, cascade)
 
         // Else they would stay until the step's scope ends; libtorch holds what it needs of them.
         for tensor in List.choose id given @ saved @ List.ofSeq gradients do

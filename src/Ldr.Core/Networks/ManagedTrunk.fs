@@ -16,11 +16,27 @@ type internal Trunk =
     /// From a pair to the features of `affine-light`.
     | AffineTrunk of channels: int
 
-/// Graphs that are not in use, by network and size: their memory is used again in the next step.
-module internal TrunkGraphs =
-    let private idle =
-        ConcurrentDictionary<Trunk * int64 list, ConcurrentBag<TrainingGraph>>()
+/// Graphs and cascades that are not in use, by kind and by the shape of what they look at: their memory is used again in the next
+/// step.
+[<Sealed>]
+type internal Idle<'kind, 'value when 'kind: equality>(make: 'kind -> int64[] -> 'value) =
+    let idle = ConcurrentDictionary<struct ('kind * string), ConcurrentBag<'value>>()
 
+    let bag kind (shape: int64[]) =
+        let size = String.concat "×" (Array.map string shape)
+        idle.GetOrAdd(struct (kind, size), (fun _ -> ConcurrentBag()))
+
+    /// One that nobody else has.
+    member _.Rent(kind: 'kind, shape: int64[]) : 'value =
+        match (bag kind shape).TryTake() with
+        | true, value -> value
+        | false, _ -> make kind shape
+
+    /// Gives one back whose values nobody needs any more.
+    member _.GiveBack(kind: 'kind, shape: int64[], value: 'value) = (bag kind shape).Add value
+
+/// The graphs of trunks.
+module internal TrunkGraphs =
     let private make (trunk: Trunk) (shape: int64[]) : TrainingGraph =
         let samples = int shape[0]
         let struct (x, y, z) as size = struct (int shape[4], int shape[3], int shape[2])
@@ -30,17 +46,8 @@ module internal TrunkGraphs =
             TrainingGraph.Stage(Array.ofList widths.Encoder, Array.ofList widths.Decoder, half, samples, size)
         | AffineTrunk channels -> TrainingGraph.AffineLight(channels, samples, size)
 
-    let private bag trunk (shape: int64[]) =
-        idle.GetOrAdd((trunk, List.ofArray shape), (fun _ -> ConcurrentBag()))
-
-    /// A graph for pairs of that shape [N, 2, Z, Y, X].
-    let rent (trunk: Trunk) (shape: int64[]) : TrainingGraph =
-        match (bag trunk shape).TryTake() with
-        | true, graph -> graph
-        | false, _ -> make trunk shape
-
-    /// Gives a graph back whose values nobody needs any more.
-    let giveBack (trunk: Trunk) (shape: int64[]) (graph: TrainingGraph) = (bag trunk shape).Add graph
+    /// For pairs of a shape [N, 2, Z, Y, X].
+    let pool = Idle<Trunk, TrainingGraph> make
 
     /// The shape of the result for pairs of a shape.
     let resultShape (trunk: Trunk) (shape: int64[]) : int64[] =
@@ -93,7 +100,7 @@ type internal TrunkFunction() =
     inherit torch.autograd.SingleTensorFunction<TrunkFunction>()
 
     static member private Forward(trunk: Trunk, pairs: torch.Tensor, parameters: torch.Tensor list) =
-        let graph = TrunkGraphs.rent trunk pairs.shape
+        let graph = TrunkGraphs.pool.Rent(trunk, pairs.shape)
         TrunkGraphs.lend graph parameters
         let result = torch.empty (TrunkGraphs.resultShape trunk pairs.shape)
         graph.Forward(TrunkGraphs.pairMemory pairs, TensorMemory.start result, torch.get_num_threads ())
@@ -110,7 +117,7 @@ type internal TrunkFunction() =
         else
             use whole = pairs.contiguous ()
             let graph, result = TrunkFunction.Forward(trunk, whole, parameters)
-            TrunkGraphs.giveBack trunk whole.shape graph
+            TrunkGraphs.pool.GiveBack(trunk, whole.shape, graph)
             result
 
     override _.Name = nameof TrunkFunction
@@ -148,7 +155,7 @@ type internal TrunkFunction() =
             torch.get_num_threads ()
         )
 
-        TrunkGraphs.giveBack trunk saved.Head.shape graph
+        TrunkGraphs.pool.GiveBack(trunk, saved.Head.shape, graph)
 
         // Else they would stay until the step's scope ends; libtorch holds what it needs of them.
         for tensor in whole :: gradient :: saved do

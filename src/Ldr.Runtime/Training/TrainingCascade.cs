@@ -133,8 +133,11 @@ internal sealed unsafe class TrainingCascade : IDisposable
             BackToOwn(stage, gradients.Own(stage), threads);
             bool wantsImage = stage > 0 || affine.Exists;
             BackThroughStage(stage, wantsImage, threads);
-            ofMoved = arena.At(byMoved);
-            Take(null, byTotal, field);
+            if (wantsImage)
+            {
+                ofMoved = arena.At(byMoved);
+                Take(null, byTotal, field);
+            }
         }
 
         if (affine.Exists)

@@ -116,6 +116,46 @@ let limits (jobs: int option) (gigabytes: float option) : Result<int * int64, st
     | _, Some g when not (g > 0.0 && g < 1e6) -> Error "--memory: give gigabytes, a number above 0"
     | _ -> Ok(defaultArg jobs 0, int64 (defaultArg gigabytes 0.0 * 1e9))
 
+/// How pairs are worked through, as it was asked for.
+type Asked =
+    {
+        Outputs: string option
+        Shard: string option
+        Jobs: int option
+        Gigabytes: float option
+        Force: bool
+    }
+
+/// A cohort from what `cohort` and `bids` share; `pair` has the options of `register`.
+let request
+    (source: string option)
+    (output: string)
+    (template: string option)
+    (asked: Asked)
+    (pair: ParseResults<RegisterArguments.Arguments>)
+    : Result<CohortRequest, string> =
+    result {
+        let! treatment = RegisterArguments.treatment (Some "none") pair
+        let! outputs = outputs asked.Outputs
+        let! shard = shard asked.Shard
+        let! jobs, memory = limits asked.Jobs asked.Gigabytes
+
+        return
+            {
+                Source = source
+                Output = output
+                Template = template
+                FixedLabels = pair.TryGetResult Fixed_Labels
+                FixedMask = pair.TryGetResult Fixed_Mask
+                Treatment = treatment
+                Outputs = outputs
+                Shard = shard
+                Jobs = jobs
+                MemoryBytes = memory
+                Force = asked.Force
+            }
+    }
+
 let options
     (r: ParseResults<Arguments>)
     (pair: ParseResults<RegisterArguments.Arguments>)
@@ -143,23 +183,14 @@ let options
                     (given && template.IsNone)
                     $"{name} is of --template; name these files in a table"
 
-        let! treatment = RegisterArguments.treatment (Some "none") pair
-        let! outputs = outputs (r.TryGetResult Write)
-        let! shard = shard (r.TryGetResult Shard)
-        let! jobs, memory = limits (r.TryGetResult Jobs) (r.TryGetResult Memory)
-
-        return
+        let asked =
             {
-                Source = source
-                Output = output
-                Template = template
-                FixedLabels = pair.TryGetResult Fixed_Labels
-                FixedMask = pair.TryGetResult Fixed_Mask
-                Treatment = treatment
-                Outputs = outputs
-                Shard = shard
-                Jobs = jobs
-                MemoryBytes = memory
+                Outputs = r.TryGetResult Write
+                Shard = r.TryGetResult Shard
+                Jobs = r.TryGetResult Jobs
+                Gigabytes = r.TryGetResult Memory
                 Force = r.Contains Force
             }
+
+        return! request source output template asked pair
     }

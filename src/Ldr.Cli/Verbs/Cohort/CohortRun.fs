@@ -4,7 +4,6 @@ module Ldr.Cli.Verbs.CohortRun
 open System
 open System.Collections.Generic
 open System.IO
-open System.Security.Cryptography
 open FsToolkit.ErrorHandling
 open Ldr
 open Ldr.Cli
@@ -15,10 +14,6 @@ open Ldr.Runtime.Transforms
 open Ldr.Runtime.Formats
 open Ldr.Runtime.Groups
 open Ldr.Runtime.Registration
-
-let private digest (file: string) : string =
-    use stream = File.OpenRead file
-    Convert.ToHexStringLower(SHA256.HashData stream)
 
 /// Transforms as ITK's lists, as `register` writes them.
 let private writer =
@@ -43,11 +38,11 @@ let private settings
     all["model"] <- defaultArg t.Model "none"
 
     for model in Option.toList model do
-        all["model_sha256"] <- digest model.Path
+        all["model_sha256"] <- Checkpoint.digest model.Path
         all["engine"] <- (string t.Engine).ToLowerInvariant()
 
     for file in Option.toList t.Init @ Option.toList (RegisterInputs.affineFile t) do
-        all["start_sha256"] <- digest file
+        all["start_sha256"] <- Checkpoint.digest file
 
     all
 
