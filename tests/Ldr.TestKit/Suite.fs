@@ -33,7 +33,8 @@ let private remarks (summary: TestRunSummary) : string list =
                 $"{kind}: {name}: {reason[.. min 600 reason.Length - 1]}"
         ]
 
-    line "skipped" summary.ignored @ line "failed" (summary.failed @ summary.errored)
+    line "skipped" summary.ignored
+    @ line "failed" (summary.failed @ summary.errored)
 
 /// Runs lists of tests under a name; arguments are Expecto's, or `--share 1/3`. The last line is the plain count.
 let run (name: string) (lists: Test list) (arguments: string[]) : int =
@@ -93,7 +94,9 @@ let run (name: string) (lists: Test list) (arguments: string[]) : int =
         for remark in notPassed do
             stream.Write(Text.Encoding.UTF8.GetBytes $"\n{remark}")
 
-        stream.Write(Text.Encoding.ASCII.GetBytes $"\n\n{passed} passed, {failed} failed, {skipped} skipped\n")
+        stream.Write(
+            Text.Encoding.ASCII.GetBytes $"\n\n{passed} passed, {failed} failed, {skipped} skipped\n"
+        )
 
         stream.Flush()
     | None -> ()

@@ -15,25 +15,41 @@ module Run =
             return List.choose id (starts @ [ space ])
         }
 
-    /// Reads everything before the first step and before the folder is made: bad input costs no training, and leaves nothing
-    /// behind.
-    let private prepare (plan: RunPlan) (lock: RunLock) : Result<RunData, Error> =
+    let private checkJournals (folder: string) : Result<unit, Error> =
+        [ RunFolder.metricsPath folder; RunFolder.timesPath folder ]
+        |> List.traverseResultM JournalLines.check
+        |> Result.ignore
+
+    /// Holds the folder and makes it a run.
+    let private settle (plan: RunPlan) (lock: RunLock) : Result<unit, Error> =
         result {
-            // A run that is there is held at once.
-            do! lock.HoldExisting()
-            do! RunFolder.check plan.Options plan.Experiment
-
-            for journal in [ RunFolder.metricsPath plan.Folder; RunFolder.timesPath plan.Folder ] do
-                do! JournalLines.check journal
-
-            let! data = RunData.read plan
-            do! RunTeachers.check plan
             do! lock.Hold()
             // Another process may have made a run of the folder while the scans were read.
             do! RunFolder.check plan.Options plan.Experiment
             do! RunFolder.prepare plan.Folder plan.Experiment
             let! cautions = cautions plan
             cautions |> List.iter (Cautioned >> plan.Options.Sink)
+        }
+
+    /// Reads everything before the first step and before the folder is made: bad input costs no training, and leaves nothing
+    /// behind.
+    let private prepare (plan: RunPlan) (lock: RunLock) : Result<RunData, Error> =
+        let ranks = plan.Options.Ranks
+
+        result {
+            if ranks.IsFirst then
+                // A run that is there is held at once.
+                do! lock.HoldExisting()
+                do! RunFolder.check plan.Options plan.Experiment
+                do! checkJournals plan.Folder
+
+            let! data = RunData.read plan
+            do! RunTeachers.check plan
+
+            if ranks.IsFirst then
+                do! settle plan lock
+
+            Ranks.meet ranks
             return data
         }
 
@@ -51,7 +67,7 @@ module Run =
                 match! RunTraining.run plan data journal instance with
                 | Some step -> return Some(instance.Name, step)
                 | None ->
-                    if not (plan.IsScored instance) then
+                    if plan.Options.Ranks.IsFirst && not (plan.IsScored instance) then
                         do! RunScoring.run plan data instance
 
                     return! train plan data journal rest
@@ -68,5 +84,6 @@ module Run =
 
                 match! train plan data journal (RunPlan.remaining plan) with
                 | Some(training, step) -> return Stopped(training, step)
+                | None when not options.Ranks.IsFirst -> return Followed
                 | None -> return! RunReport.write plan data journal |> Result.map Done
             })
