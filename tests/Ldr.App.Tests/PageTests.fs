@@ -9,6 +9,7 @@ open System.Text.Json.Nodes
 open Expecto
 open Ldr.App
 open Ldr.Runtime.Formats
+open Ldr.Runtime.Geometry
 open Ldr.TestKit
 open Ldr.TestKit.Helpers
 open Ldr.App.Tests.Client
@@ -100,6 +101,11 @@ let tests =
                     Expect.stringContains (string found["verdict"]) "Similarity" "the verdict in words"
 
                     Expect.stringContains
+                        (string found["labels"])
+                        "Labels: Dice 0."
+                        "how well the labels agree"
+
+                    Expect.stringContains
                         (string found["command"])
                         "ldr-fs register --fixed fixed.nii.gz"
                         "the command"
@@ -121,6 +127,59 @@ let tests =
                         (string found["applied"])
                         "moved-"
                         "another file was moved by the result")
+
+            testPage
+                "a header with its voxels, and a series of DICOM slices, are a scan each"
+                (fun data server _ ->
+                    if not (Process.has "plastimatch") then
+                        Tests.skiptest "plastimatch is not installed"
+
+                    let fixedScan, moving = fst (blobs 0), fst (blobs 1)
+                    ImageFile.Write(data </> "fixed.mha", fixedScan)
+                    let bytes = File.ReadAllBytes(data </> "fixed.mha")
+                    let local = Text.Encoding.ASCII.GetBytes "LOCAL\n"
+                    let cut = bytes.AsSpan().IndexOf(ReadOnlySpan local)
+                    let header = Text.Encoding.ASCII.GetString(bytes, 0, cut)
+                    File.WriteAllText(data </> "fixed.mhd", header + "fixed.raw\n")
+                    File.WriteAllBytes(data </> "fixed.raw", bytes[cut + local.Length ..])
+
+                    let scan =
+                        Volume(moving.Grid, moving.Values |> Array.map (fun v -> round (1000.0f * v)))
+
+                    ImageFile.Write(data </> "scan.nii", scan)
+
+                    let made =
+                        Process.run
+                            "plastimatch"
+                            [
+                                "convert"
+                                "--input"
+                                data </> "scan.nii"
+                                "--output-dicom"
+                                data </> "series"
+                            ]
+
+                    Expect.equal made.Code 0 made.Errors
+
+                    let found =
+                        play
+                            "parts"
+                            server
+                            [
+                                data </> "fixed.mhd"
+                                data </> "fixed.raw"
+                                yield! Directory.GetFiles(data </> "series")
+                            ]
+
+                    Expect.equal (string found["problems"]) "" "no error, nothing that the policy refuses"
+
+                    Expect.equal
+                        (string found["fixed"])
+                        (string fixedScan.Grid)
+                        "of the header and its voxels"
+
+                    let size = $"{moving.Grid.Nx}×{moving.Grid.Ny}×{moving.Grid.Nz}"
+                    Expect.stringContains (string found["moving"]) size "of the slices")
 
             testPage
                 "a broken file is told where it was dropped, and a job is cancelled"

@@ -74,6 +74,7 @@ const scenes = {
     await shown(page, () => page.click("text=Register"));
     found.token_in_address = page.url().includes("token");
     found.verdict = await page.locator(".verdict").innerText();
+    found.labels = await page.locator(".labels summary").innerText();
     found.command = await page.locator(".command code").innerText();
     const before = await pixels(page, result);
     await page.locator("#amount").fill("5");
@@ -103,6 +104,13 @@ const scenes = {
     await link.waitFor();
     found.applied = await link.getAttribute("download");
     return found;
+  },
+
+  /** Scans of several files: the first two are those of the fixed one, the others those of the moving one. */
+  async parts(page, files) {
+    const grid = (role) => page.locator(`[data-role=${role}] .name`).getAttribute("title");
+    await give(page, files.slice(0, 2), files.slice(2));
+    return { fixed: await grid("fixed"), moving: await grid("moving") };
   },
 
   async trouble(page, [broken, fixed, moving]) {

@@ -67,6 +67,10 @@ internal sealed record JobInputs(Volume Fixed, Volume Moving)
         };
     }
 
+    /// <summary>How well the label maps of a registered pair agree; nothing where not both scans have one.</summary>
+    public IReadOnlyList<LabelAgreement> Agreement(RegistrationResult result) =>
+        FixedLabels is Volume ofFixed && Labels is Volume ofMoving ? result.CompareLabels(ofFixed, ofMoving) : [];
+
     /// <summary>What the registrar is asked for, as <c>ldr-fs register</c> asks it.</summary>
     public RegistrationOptions Options(JobRequest request, bool hasModel)
     {

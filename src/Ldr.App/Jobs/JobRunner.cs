@@ -45,7 +45,7 @@ internal sealed class JobRunner(Inbox inbox, ModelRack models, ITransformFormats
             State = JobState.Done,
             Stage = null,
             Milliseconds = clock.Elapsed.TotalMilliseconds,
-            Result = ResultKeys.Of(result, model),
+            Result = ResultKeys.Of(result, model, inputs.Agreement(result)),
             Downloads = folder.Downloads(job.Request),
             Layers = Layers(job.Request),
         });

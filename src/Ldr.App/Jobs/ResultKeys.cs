@@ -7,7 +7,10 @@ namespace Ldr.App.Jobs;
 /// <summary>A result in the keys of <c>ldr-fs register --json</c>.</summary>
 internal static class ResultKeys
 {
-    public static JsonObject Of(RegistrationResult result, string model)
+    /// <param name="result">What was found.</param>
+    /// <param name="model">Its name, or none.</param>
+    /// <param name="labels">How well the label maps agree; empty where not both scans have one.</param>
+    public static JsonObject Of(RegistrationResult result, string model, IReadOnlyList<LabelAgreement> labels)
     {
         RegistrationQuality quality = result.Quality;
         JsonObject node = new()
@@ -46,8 +49,25 @@ internal static class ResultKeys
             node["diffeomorphic_change_max_mm"] = Number(unfolded.Fit.MaxChangeMm);
         }
 
+        if (labels.Count > 0)
+        {
+            node["labels"] = Agreement(labels);
+        }
+
         return node;
     }
+
+    private static JsonObject Agreement(IReadOnlyList<LabelAgreement> labels) => new()
+    {
+        ["dice_before"] = Number(labels.Average(label => label.Before.Dice)),
+        ["dice"] = Number(labels.Average(label => label.After.Dice)),
+        ["per_label"] = new JsonArray([.. labels.Select(label => new JsonObject
+        {
+            ["label"] = label.After.Label,
+            ["dice_before"] = Number(label.Before.Dice),
+            ["dice"] = Number(label.After.Dice),
+        })]),
+    };
 
     private static JsonObject Times(RegistrationResult result)
     {

@@ -1,6 +1,5 @@
 using Ldr.Runtime.Formats;
 using Ldr.Runtime.Geometry;
-using Ldr.Runtime.Metrics;
 using Ldr.Runtime.Registration;
 using Ldr.Runtime.Reports;
 using Ldr.Runtime.Transforms;
@@ -72,7 +71,7 @@ internal sealed class CohortJob(CohortPair pair, string folder, CohortOptions op
             Inputs = inputs,
             Settings = Settings,
             Written = written,
-            Labels = Agreement(result, fixedLabels, movingLabels),
+            Labels = fixedLabels is null || movingLabels is null ? [] : result.CompareLabels(fixedLabels, movingLabels),
             Landmarks = Distances(result),
             Inverse = inverse,
         };
@@ -197,21 +196,6 @@ internal sealed class CohortJob(CohortPair pair, string folder, CohortOptions op
         PointFile points = PointFile.Read(pair.Points!);
         Transform back = result.Transform.Inverse();
         points.Write(file, [.. points.ToWorld(result.Moving.Grid).Select(p => back.MapPoint(p.X, p.Y, p.Z))], result.Fixed.Grid);
-    }
-
-    private IReadOnlyList<(OverlapMeasure Before, OverlapMeasure After)> Agreement(
-        RegistrationResult result, Volume? fixedLabels, Volume? movingLabels)
-    {
-        if (fixedLabels is null || movingLabels is null)
-        {
-            return [];
-        }
-
-        int[] labels = [.. Overlap.Labels(fixedLabels).Union(Overlap.Labels(movingLabels)).Order()];
-        DisplacementField start = DisplacementField.Zero(result.Fixed.Grid).After(result.Initial);
-        IReadOnlyList<OverlapMeasure> before = Overlap.Measure(fixedLabels, Warp.Nearest(movingLabels, start, threads), labels);
-        IReadOnlyList<OverlapMeasure> after = Overlap.Measure(fixedLabels, result.MoveLabels(movingLabels), labels);
-        return [.. before.Zip(after)];
     }
 
     /// <summary>Mean distances of the moving landmarks from where the fixed ones are taken.</summary>

@@ -50,6 +50,7 @@ internal sealed class DeformableRound(TemplateWork work, Registrar registrar, in
             // After the first round the alignment stays: another one of each round would move the mean back and forth.
             Prealignment = round == 1 ? Prealignment.Full : new Prealignment.Given(start),
             Start = round == 1 ? start : null,
+            StartField = round > 1 && registrar.Predictor is null ? Begun(scan) : null,
             FixedMask = null,
             MovingMask = TemplateWork.MaskOf(scan, image.Grid),
             Threads = 1,
@@ -59,6 +60,14 @@ internal sealed class DeformableRound(TemplateWork work, Registrar registrar, in
         work.Folder.WriteRecord(round, scan.Name, new TemplateRecord(
             result.Initial, result.Verdict.Word(), result.Quality.Reasons, result.Quality.MeanDeformationMm));
     }
+
+    /// <summary>
+    /// The scan's last deformation, in the world of the current average: the round goes on from it, so that only what is new moves.
+    /// </summary>
+    private DisplacementField Begun(TemplateScan scan) =>
+        DisplacementField
+            .Compose(DisplacementField.Read(work.Folder.Field(round - 1, scan.Name)), DisplacementField.Read(work.Folder.Shift(round - 1)), 1)
+            .After(work.Folder.ReadStretch(round - 1).Inverse());
 
     private void Average(Volume template)
     {

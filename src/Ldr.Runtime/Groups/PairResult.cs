@@ -22,7 +22,7 @@ internal sealed record PairFindings(CohortPair Pair, RegistrationResult Result)
     internal required IReadOnlyDictionary<string, string> Written { get; init; }
 
     /// <summary>How well each label agrees after the initial alignment and in the end; empty without labels of both scans.</summary>
-    internal IReadOnlyList<(OverlapMeasure Before, OverlapMeasure After)> Labels { get; init; } = [];
+    internal IReadOnlyList<LabelAgreement> Labels { get; init; } = [];
 
     /// <summary>Mean distance of the landmarks, mm; null without landmarks of both scans.</summary>
     internal (double BeforeMm, double AfterMm)? Landmarks { get; init; }

@@ -1,4 +1,5 @@
 using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Metrics;
 using Ldr.Runtime.Registration.Quality;
 using Ldr.Runtime.Transforms;
 
@@ -125,6 +126,23 @@ public sealed class RegistrationResult
     }
 
     /// <summary>
+    /// How well the label maps of both scans agree, label by label in ascending order: after the initial alignment alone, and in the
+    /// end.
+    /// </summary>
+    /// <param name="fixedLabels">On the fixed scan's grid.</param>
+    /// <param name="movingLabels">On the moving scan's grid.</param>
+    /// <exception cref="ArgumentException">One lies on another grid.</exception>
+    public IReadOnlyList<LabelAgreement> CompareLabels(Volume fixedLabels, Volume movingLabels)
+    {
+        ArgumentNullException.ThrowIfNull(fixedLabels);
+        Volume moved = MoveLabels(movingLabels);
+        int[] labels = [.. Overlap.Labels(fixedLabels).Union(Overlap.Labels(movingLabels)).Order()];
+        DisplacementField start = DisplacementField.Zero(Fixed.Grid).After(Initial);
+        IReadOnlyList<OverlapMeasure> before = Overlap.Measure(fixedLabels, Warp.Nearest(movingLabels, start, options.Threads), labels);
+        return [.. before.Zip(Overlap.Measure(fixedLabels, moved, labels), (first, last) => new LabelAgreement(first, last))];
+    }
+
+    /// <summary>
     /// The same pair with another deformation, on the fixed scan's grid; what stages found is no longer in it.
     /// </summary>
     /// <param name="deformation">Without the initial alignment.</param>
@@ -166,3 +184,8 @@ public sealed class RegistrationResult
         }
     }
 }
+
+/// <summary>How well one label of two scans agrees.</summary>
+/// <param name="Before">After the initial alignment alone.</param>
+/// <param name="After">After the registration.</param>
+public sealed record LabelAgreement(OverlapMeasure Before, OverlapMeasure After);

@@ -36,7 +36,15 @@ export interface Download {
   endings: string[];
 }
 
+/** How well the label maps of both scans agree: Dice. */
+export interface Agreement {
+  dice_before: number;
+  dice: number;
+  per_label: { label: number; dice_before: number; dice: number }[];
+}
+
 export interface Result {
+  labels?: Agreement;
   verdict: "ok" | "look" | "failed";
   reasons: string[];
   milliseconds: Record<string, number>;

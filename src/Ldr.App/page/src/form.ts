@@ -1,6 +1,7 @@
 /** The two scans, what may go with them, and register's options. */
 import { api, type About, type JobRequest, type StoredFile } from "./api";
 import { fill, h } from "./html";
+import { oneFile, scansAmong } from "./parts";
 
 type Role = "fixed" | "moving" | "labels" | "fixed_labels" | "fixed_mask" | "moving_mask" | "points" | "init";
 
@@ -19,7 +20,7 @@ const SLOTS: { role: Role; title: string; hint: string }[] = [
 class Slot {
   readonly element: HTMLElement;
   file: StoredFile | null = null;
-  private readonly input = h("input", { type: "file" });
+  private readonly input = h("input", { type: "file", multiple: true });
   private readonly name = h("span", { className: "name" });
   private readonly remove = h("button", { type: "button", className: "remove", title: "Take it away" }, "×");
   private asked = 0;
@@ -33,7 +34,7 @@ class Slot {
   ) {
     this.input.id = `file-${role}`;
     this.input.onchange = () => {
-      if (this.input.files?.[0]) void this.take(this.input.files[0]);
+      if (this.input.files?.length) void this.take([...this.input.files]);
       this.input.value = "";
     };
     this.remove.onclick = () => this.set(null);
@@ -55,15 +56,15 @@ class Slot {
       event.preventDefault();
       event.stopPropagation();
       this.element.classList.remove("over");
-      const file = event.dataTransfer?.files[0];
-      if (file) void this.take(file);
+      const files = [...(event.dataTransfer?.files ?? [])];
+      if (files.length > 0) void this.take(files);
     };
     this.tell();
   }
 
-  /** Sends a file to the server; a refusal is told in its place. */
-  async take(file: File): Promise<void> {
-    await this.hold(file.name, api.upload(file));
+  /** Sends the files of one scan to the server, as one; a refusal is told in its place. */
+  async take(files: File[]): Promise<void> {
+    await this.hold(files[0].name, oneFile(files).then((file) => api.upload(file)));
   }
 
   async hold(name: string, coming: Promise<StoredFile>): Promise<void> {
@@ -157,11 +158,12 @@ export class Form {
   async drop(files: File[]): Promise<void> {
     const order: Role[] = ["fixed", "moving", "labels", "fixed_labels"];
     const taken: Role[] = [];
+    const scans = await scansAmong(files);
     await Promise.all(
-      files.slice(0, 2).map((file) => {
+      scans.slice(0, 2).map((parts) => {
         const role = order.find((r) => !this.slots.get(r)!.file && !taken.includes(r)) ?? "moving";
         taken.push(role);
-        return this.slots.get(role)!.take(file);
+        return this.slots.get(role)!.take(parts);
       }),
     );
   }

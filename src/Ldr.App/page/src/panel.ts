@@ -1,5 +1,5 @@
 /** What is said of a finished job: the verdict in words, numbers, downloads, the command. */
-import { api, type Job } from "./api";
+import { api, type Agreement, type Job } from "./api";
 import { digits, fill, h } from "./html";
 
 const WORDS = {
@@ -70,6 +70,7 @@ export class Panel {
     fill(
       this.element,
       h("dl", { className: "numbers" }, ...NUMBERS.flatMap(([key, title, places, unit]) => this.number(title, digits(result[key], places), unit))),
+      result.labels && this.agreement(result.labels),
       h("p", { className: "times" }, this.times(job)),
       this.downloads(job),
       this.applying(job),
@@ -83,6 +84,17 @@ export class Panel {
 
   private number(title: string, value: string, unit: string): HTMLElement[] {
     return [h("dt", {}, title), h("dd", {}, unit ? `${value} ${unit}` : value)];
+  }
+
+  /** Dice of both label maps; label by label in a fold-out. */
+  private agreement(labels: Agreement): HTMLElement {
+    const row = (name: string, before: number, after: number) => h("tr", {}, h("th", {}, name), h("td", {}, digits(before, 3)), h("td", {}, digits(after, 3)));
+    return h(
+      "details",
+      { className: "labels" },
+      h("summary", {}, `Labels: Dice ${digits(labels.dice_before, 3)} before, ${digits(labels.dice, 3)} after`),
+      h("table", {}, h("tr", {}, h("th", {}, "label"), h("th", {}, "before"), h("th", {}, "after")), ...labels.per_label.map((l) => row(String(l.label), l.dice_before, l.dice))),
+    );
   }
 
   private times(job: Job): string {
