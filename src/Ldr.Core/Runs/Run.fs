@@ -1,6 +1,10 @@
 namespace Ldr
 
+open System
+open System.IO
+open System.Threading
 open FsToolkit.ErrorHandling
+open Ldr.Runtime.Formats
 
 /// Runs experiments; what they leave is a folder, see `RunFolder`.
 module Run =
@@ -15,12 +19,28 @@ module Run =
             return List.choose id (starts @ [ space ])
         }
 
+    /// Makes the folder a run's, or joins the one that is there.
+    let private enter (plan: RunPlan) : Result<unit, Error> =
+        try
+            Directory.CreateDirectory plan.Folder |> ignore
+
+            RunClaims.alone plan.Folder (fun () ->
+                // Another process may have made a run of the folder while the scans were read.
+                RunFolder.check plan.Options plan.Experiment
+                |> Result.bind (fun () -> RunFolder.prepare plan.Folder plan.Experiment))
+        with :? UnauthorizedAccessException ->
+            Error(
+                BadFile(
+                    plan.Folder,
+                    "may not be written",
+                    "check the folder's permissions or choose another one by --output"
+                )
+            )
+
     /// Reads everything before the first step and before the folder is made: bad input costs no training, and leaves nothing
     /// behind.
-    let private prepare (plan: RunPlan) (lock: RunLock) : Result<RunData, Error> =
+    let private prepare (plan: RunPlan) : Result<RunData, Error> =
         result {
-            // A run that is there is held at once.
-            do! lock.HoldExisting()
             do! RunFolder.check plan.Options plan.Experiment
 
             for journal in [ RunFolder.metricsPath plan.Folder; RunFolder.timesPath plan.Folder ] do
@@ -28,45 +48,99 @@ module Run =
 
             let! data = RunData.read plan
             do! RunTeachers.check plan
-            do! lock.Hold()
-            // Another process may have made a run of the folder while the scans were read.
-            do! RunFolder.check plan.Options plan.Experiment
-            do! RunFolder.prepare plan.Folder plan.Experiment
+            do! enter plan
             let! cautions = cautions plan
             cautions |> List.iter (Cautioned >> plan.Options.Sink)
             return data
         }
 
-    /// Trains and scores one training after the other; the one that was stopped, if one was, and at which step.
+    /// Trains and scores one training, unless another process takes it for dead meanwhile; the step at which it was stopped, if
+    /// it was.
+    let private one
+        (plan: RunPlan)
+        (data: RunData)
+        (journal: RunJournal)
+        (instance: Instance)
+        (claim: FileClaim)
+        : Result<int option, Error> =
+        use stop =
+            CancellationTokenSource.CreateLinkedTokenSource(plan.Options.Stop, claim.Lost)
+
+        let own =
+            { plan with
+                Options = { plan.Options with Stop = stop.Token }
+            }
+
+        let isTaken () =
+            claim.Lost.IsCancellationRequested
+            && not plan.Options.Stop.IsCancellationRequested
+
+        try
+            result {
+                match! RunTraining.run own data journal instance with
+                | Some _ when isTaken () -> return None
+                | Some step -> return Some step
+                | None ->
+                    if not (plan.IsScored instance) then
+                        do! RunScoring.run own data instance
+
+                    return None
+            }
+        with :? OperationCanceledException when isTaken () ->
+            Ok None
+
+    /// Trains and scores what is left to be done and nobody else has, until all of it is done; the training that was stopped, if
+    /// one was, and at which step.
     let rec private train
         (plan: RunPlan)
         (data: RunData)
         (journal: RunJournal)
-        (instances: Instance list)
+        (waitedFor: string list)
         : Result<(string * int) option, Error> =
-        result {
-            match instances with
-            | [] -> return None
-            | instance :: rest ->
-                match! RunTraining.run plan data journal instance with
-                | Some step -> return Some(instance.Name, step)
+        let remaining = RunPlan.remaining plan
+
+        let free =
+            remaining
+            |> Seq.filter (RunPlan.isReady plan)
+            |> Seq.tryPick (fun instance ->
+                RunClaims.tryTraining plan.Folder instance.Name
+                |> Option.map (fun claim -> instance, claim))
+
+        match remaining, free with
+        | [], _ -> Ok None
+        | _, Some(instance, claim) ->
+            use _ = claim
+
+            one plan data journal instance claim
+            |> Result.bind (function
+                | Some step -> Ok(Some(instance.Name, step))
                 | None ->
-                    if not (plan.IsScored instance) then
-                        do! RunScoring.run plan data instance
+                    (claim :> IDisposable).Dispose()
+                    train plan data journal waitedFor)
+        | first :: _, None ->
+            let names = remaining |> List.map _.Name
 
-                    return! train plan data journal rest
-        }
+            if names <> waitedFor then
+                plan.Options.Sink(Waiting names)
 
-    /// Runs an experiment: its trainings in order, then the table on the test pairs.
+            if plan.Options.Stop.WaitHandle.WaitOne 500 then
+                Ok(Some(first.Name, 0))
+            else
+                train plan data journal names
+
+    /// Runs an experiment: its trainings in order, then the table on the test pairs. Any number of processes may run one
+    /// experiment in one folder.
     let execute (options: RunOptions) (experiment: Experiment) : Result<RunEnd, Error> =
         Error.guardResult (fun () ->
             result {
                 let! plan = RunPlan.make options experiment
-                use lock = new RunLock(options.Folder)
-                let! data = prepare plan lock
+                let! data = prepare plan
                 let journal = RunJournal options
 
-                match! train plan data journal (RunPlan.remaining plan) with
-                | Some(training, step) -> return Stopped(training, step)
-                | None -> return! RunReport.write plan data journal |> Result.map Done
+                try
+                    match! train plan data journal [] with
+                    | Some(training, step) -> return Stopped(training, step)
+                    | None -> return! RunReport.write plan data journal |> Result.map Done
+                finally
+                    RunClaims.tidy options.Folder
             })
