@@ -12,13 +12,14 @@ open Ldr.TestKit.Helpers
 open Ldr.TestKit.Process
 open Ldr.TestKit.Slurm
 open Ldr.Runtime.Formats
+open Ldr.Cli
 open Ldr.Cli.Tests.CliTests
 
-/// A folder of eight scans, and a template.
-let private scene (folder: string) =
+/// A folder of eight scans, a template, and all their label maps.
+let private scene (size: int * int * int) (folder: string) =
     let anatomy =
         {
-            Size = 40, 44, 36
+            Size = size
             Subjects = 9
             Structures = 3
             Deformation = 1.0
@@ -38,7 +39,7 @@ let private scene (folder: string) =
 
         labels.Write(folder </> $"labels{i}.nii.gz")
 
-let private cohort (folder: string) (output: string) =
+let private cohortWith (steps: int) (folder: string) (output: string) =
     [
         "cohort"
         folder </> "scans"
@@ -49,8 +50,10 @@ let private cohort (folder: string) (output: string) =
         "--affine"
         "none"
         "--refine"
-        "250"
+        string steps
     ]
+
+let private cohort = cohortWith 250
 
 /// What a cohort made, without its page (it names the command), the script and the logs.
 let private made (output: string) =
@@ -125,7 +128,7 @@ let private ofRun (run: string) =
         (Safetensors.Read file).Tensors
         |> Seq.map (fun tensor ->
             tensor.Name
-            + Convert.ToHexString(Security.Cryptography.SHA256.HashData(tensor.Bytes.Span)))
+            + Convert.ToHexString(Security.Cryptography.SHA256.HashData(tensor.Bytes: byte array)))
         |> String.concat "\n"
 
     let metrics =
@@ -162,7 +165,7 @@ let tests =
                 "a cohort on Slurm loses a node, is cancelled and submitted again, and is that of one process"
                 (fun folder ->
                     use slurm = Slurm.Start folder
-                    scene folder
+                    scene (40, 44, 36) folder
                     let whole = ldr (cohort folder "whole")
                     Expect.equal whole.Code 0 whole.Errors
 
@@ -210,7 +213,7 @@ let tests =
                     Expect.isFalse (Directory.Exists(run </> ".claims")) "no claim is left")
 
             testInFolder "without Slurm, --submit writes the script and says so in a line" (fun folder ->
-                scene folder
+                scene (16, 18, 14) folder
 
                 if has "sbatch" then
                     skiptest "sbatch is installed"
@@ -219,4 +222,44 @@ let tests =
                 Expect.equal outcome.Code 1 "exit code"
                 Expect.stringContains outcome.Errors "sbatch is not on the PATH" outcome.Errors
                 Expect.isTrue (File.Exists(folder </> "out" </> "cohort.sbatch")) "the script")
+
+            testInFolder "Snakemake makes a cohort, a template and labels of eight scans" (fun folder ->
+                if not (has "snakemake") then
+                    skiptest "snakemake is not installed"
+
+                scene (16, 18, 14) folder
+
+                let atlases =
+                    [ for i in 1..3 -> $"{folder}/scans/s{i}.nii.gz,{folder}/labels{i}.nii.gz" ]
+
+                File.WriteAllLines(folder </> "atlases.csv", "scan,labels" :: atlases)
+
+                let outcome =
+                    run
+                        "snakemake"
+                        [
+                            "--snakefile"
+                            Path.Combine(Repository.root, "scripts", "cluster", "snakemake", "Snakefile")
+                            "--directory"
+                            folder
+                            "--cores"
+                            "2"
+                            "--config"
+                            $"ldr=dotnet {program}"
+                            $"scans={folder}/scans"
+                            $"folder={folder}/out"
+                            $"template={folder}/template.nii.gz"
+                            "options=--affine none --refine 1"
+                            "shards=2"
+                            "rounds=1"
+                            $"atlases={folder}/atlases.csv"
+                            "nearest=2"
+                        ]
+
+                Expect.equal outcome.Code 0 outcome.Errors
+                let whole = ldr (cohortWith 1 folder "whole")
+                Expect.equal whole.Code 0 whole.Errors
+                same (made (folder </> "whole")) (made (folder </> "out" </> "cohort"))
+                Expect.isTrue (File.Exists(folder </> "out" </> "template" </> "template.nii.gz")) "template"
+                Expect.hasLength (Directory.GetFiles(folder </> "out" </> "labels")) 8 "labels of each scan")
         ]

@@ -22,22 +22,20 @@ let private configuration (folder: string) =
     let node (name: string) =
         $"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={freePort ()} CPUs=2 RealMemory=16000"
 
-    // A node counts as failed after 5 s of silence; a job that lost its node waits 2 s.
+    // A job that lost its node waits 5 s.
     $"""ClusterName=ldr
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={freePort ()}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=2
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%%n
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd-%%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd-%%n.log
-SlurmdTimeout=5
-SlurmctldParameters=enable_configless
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -80,23 +78,53 @@ type Slurm private (folder: string) =
     let node (name: string) =
         daemon [ "LDR_NODE", name ] "slurmd" [ "-D"; "-N"; name ]
 
-    /// Ends the processes of this Slurm whose environment holds a text.
-    let killWhere (texts: string list) =
-        for running in Process.GetProcesses() do
+    /// The processes of a node in the order in which they are to be killed: slurmd, then what watches over jobs, then the jobs.
+    let processesOf (name: string) : int list =
+        let read (file: string) =
             try
-                let variables =
-                    (File.ReadAllText $"/proc/{running.Id}/environ").Split '\000'
-
-                if
-                    Array.contains $"SLURM_CONF={file}" variables
-                    && texts |> List.exists (fun text -> Array.contains text variables)
-                then
-                    running.Kill()
+                File.ReadAllText file
             with
             | :? IOException
-            | :? UnauthorizedAccessException
+            | :? UnauthorizedAccessException -> ""
+
+        let parent (id: int) =
+            let fields = (read $"/proc/{id}/stat").Split ')' |> Array.last
+            fields.Split(' ', StringSplitOptions.RemoveEmptyEntries) |> Array.tryItem 1
+
+        [
+            for folder in Directory.GetDirectories "/proc" do
+                match Int32.TryParse(Path.GetFileName folder) with
+                | true, id ->
+                    let variables = (read $"{folder}/environ").Split '\000'
+
+                    if Array.contains $"SLURM_CONF={file}" variables then
+                        if Array.contains $"LDR_NODE={name}" variables then
+                            0, id
+
+                        if Array.contains $"SLURMD_NODENAME={name}" variables then
+                            2, id
+
+                            for parent in Option.toList (parent id) do
+                                if (read $"/proc/{parent}/comm").StartsWith "slurmstepd" then
+                                    1, int parent
+                | _ -> ()
+        ]
+        |> List.distinct
+        |> List.sort
+        |> List.map snd
+
+    let killNode (name: string) =
+        for id in processesOf name do
+            try
+                use running = Process.GetProcessById id
+                running.Kill()
+            with
+            | :? ArgumentException
             | :? InvalidOperationException
             | :? ComponentModel.Win32Exception -> ()
+
+    /// The file that its programs find by SLURM_CONF.
+    member _.File = file
 
     /// Runs a program that knows this Slurm.
     member _.Run (program: string) (arguments: string list) : int * string * string =
@@ -127,9 +155,11 @@ type Slurm private (folder: string) =
 
             Thread.Sleep 100
 
-    /// A node dies, with all that runs on it.
-    member _.KillNode(name: string) =
-        killWhere [ $"LDR_NODE={name}"; $"SLURMD_NODENAME={name}" ]
+    /// A node dies, with all that runs on it. Slurm would notice within minutes, and is told.
+    member this.KillNode(name: string) =
+        killNode name
+        let code, _, errors = this.Run "scontrol" [ "update"; $"nodename={name}"; "state=down"; "reason=died" ]
+        Expect.equal code 0 errors
 
     member _.StartNode(name: string) = node name
 
@@ -186,7 +216,8 @@ type Slurm private (folder: string) =
 
     interface IDisposable with
         member _.Dispose() =
-            killWhere [ "LDR_NODE=n1"; "LDR_NODE=n2"; "SLURMD_NODENAME=n1"; "SLURMD_NODENAME=n2" ]
+            killNode "n1"
+            killNode "n2"
 
             for running in daemons do
                 if not running.HasExited then

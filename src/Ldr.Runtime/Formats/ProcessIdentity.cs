@@ -43,7 +43,7 @@ internal static class ProcessIdentity
         try
         {
             using Process found = Process.GetProcessById(id);
-            return Math.Abs(StartOf(found) - start) > Slack;
+            return Math.Abs(StartOf(found) - start) > Slack || IsZombie(id);
         }
         catch (ArgumentException)
         {
@@ -53,6 +53,13 @@ internal static class ProcessIdentity
         {
             return false;
         }
+    }
+
+    /// <summary>Whether a process has ended and nobody has asked how, as happens in containers (Linux).</summary>
+    private static bool IsZombie(int id)
+    {
+        string status = Read(() => File.ReadAllText(string.Create(CultureInfo.InvariantCulture, $"/proc/{id}/stat")));
+        return status.AsSpan(status.LastIndexOf(')') + 1).TrimStart().StartsWith("Z", StringComparison.Ordinal);
     }
 
     private static long StartOf(Process process) => new DateTimeOffset(process.StartTime).ToUnixTimeSeconds();
