@@ -145,7 +145,10 @@ type Slurm private (folder: string) =
         let clock = Stopwatch.StartNew()
 
         while not (isSo ()) do
-            if clock.Elapsed.TotalSeconds > seconds then
+            if
+                clock.Elapsed.TotalSeconds > seconds
+                || (this.Queue().IsEmpty && not (isSo ()))
+            then
                 let queue = String.concat "; " (this.Queue())
 
                 let log =
