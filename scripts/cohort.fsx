@@ -31,8 +31,7 @@ let progress =
             printfn $"{now.Finished} of {now.Pairs}: {now.Last.Id} {now.Last.State} {now.Last.Problem}"
     }
 
-let summary =
-    Cohort.Run(plan.Pairs, folder, (fun _ -> new Registrar()), null, progress)
+let summary = Cohort.Run(plan.Pairs, folder, (fun _ -> new Registrar()), null, progress)
 
 printfn $"{summary.Done} done, {summary.Skipped} skipped, {summary.Failed.Count} failed"
 

@@ -27,6 +27,7 @@ let main arguments =
             TrainingRecordTests.tests
             SurvivalTests.tests
             ClusterTests.tests
+            RanksTests.tests
             PromiseCliTests.tests
             RcnTests.tests
             ReadmeTests.tests

@@ -23,9 +23,23 @@ let private shared (text: string) (lists: Test list) : Test list =
         |> List.map snd
     | _ -> failwith $"--share {text}: give two numbers such as 1/3"
 
+/// A line for each test that did not pass, with the start of its reason; `./test` repeats them at its end.
+let private remarks (summary: TestRunSummary) : string list =
+    let line kind (tests: (FlatTest * TestSummary) list) =
+        [
+            for test, outcome in tests do
+                let name = String.concat "/" test.name
+                let reason = outcome.result.ToString().ReplaceLineEndings " "
+                $"{kind}: {name}: {reason[.. min 600 reason.Length - 1]}"
+        ]
+
+    line "skipped" summary.ignored
+    @ line "failed" (summary.failed @ summary.errored)
+
 /// Runs lists of tests under a name; arguments are Expecto's, or `--share 1/3`. The last line is the plain count.
 let run (name: string) (lists: Test list) (arguments: string[]) : int =
     let mutable counts = None
+    let mutable notPassed = []
     let times = Collections.Concurrent.ConcurrentBag()
 
     let lists, arguments =
@@ -42,6 +56,8 @@ let run (name: string) (lists: Test list) (arguments: string[]) : int =
             summary =
                 fun config summary ->
                     async {
+                        notPassed <- remarks summary
+
                         counts <-
                             Some(
                                 summary.passed.Length,
@@ -75,7 +91,12 @@ let run (name: string) (lists: Test list) (arguments: string[]) : int =
         Console.Out.Flush()
         use stream = Console.OpenStandardOutput()
 
-        stream.Write(Text.Encoding.ASCII.GetBytes $"\n{passed} passed, {failed} failed, {skipped} skipped\n")
+        for remark in notPassed do
+            stream.Write(Text.Encoding.UTF8.GetBytes $"\n{remark}")
+
+        stream.Write(
+            Text.Encoding.ASCII.GetBytes $"\n\n{passed} passed, {failed} failed, {skipped} skipped\n"
+        )
 
         stream.Flush()
     | None -> ()

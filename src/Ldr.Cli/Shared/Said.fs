@@ -30,6 +30,14 @@ module Said =
     /// Lines of text.
     let lines (lines: string list) (json: JsonNode) : Said = both (String.concat "\n" lines) json
 
+    /// Nothing to say.
+    let nothing (code: int) : Said =
+        {
+            Answer = None
+            Remarks = []
+            Code = code
+        }
+
     /// The work was interrupted.
     let stopped (remark: string) : Said =
         {

@@ -125,12 +125,20 @@ let private resumeCommand (o: Options) (folder: string) =
     ]
     |> Shell.command
 
-let private train (o: Options) (reporter: Progress.Reporter) (folder: string) device experiment =
+let private train
+    (o: Options)
+    (reporter: Progress.Reporter)
+    (folder: string)
+    device
+    (ranks: Ranks)
+    experiment
+    =
     use stop = new Stopping()
 
     try
         Run.execute
             { RunOptions.standard with
+                Ranks = ranks
                 Folder = folder
                 Resume = o.Resume
                 Only = o.Only
@@ -138,11 +146,12 @@ let private train (o: Options) (reporter: Progress.Reporter) (folder: string) de
                 Page = o.Page
                 TensorBoard = o.TensorBoard
                 Device = device
-                Sink = reporter.Show
+                Sink = if ranks.IsFirst then reporter.Show else ignore
                 Stop = stop.Token
             }
             experiment
-    with :? OperationCanceledException ->
+    // Ranks do not agree on it: see below.
+    with :? OperationCanceledException when ranks.Count = 1 ->
         Ok(Stopped("the table", 0))
 
 let private sayStopped (o: Options) (folder: string) (training: string) (step: int) =
@@ -172,7 +181,8 @@ let private sayDone (result: RunResult) =
                 "table", Json.list [ for row in result.Table -> Scores.toJson row ]
             ])
 
-let private run (o: Options) (context: Context) =
+/// Carries the run out with the other ranks; the first one speaks for all.
+let private runWith (ranks: Ranks) (o: Options) (context: Context) : Result<Said, Error> =
     result {
         let! resolved = Experiment.read o.Experiment o.Assignments
         let! experiment = Experiment.runnable o.Experiment resolved
@@ -181,12 +191,16 @@ let private run (o: Options) (context: Context) =
 
         let folder = o.Output |> Option.defaultValue (Path.Combine("runs", experiment.Name))
 
-        if o.Resume && not (File.Exists(Path.Combine(folder, "experiment.json"))) then
+        if
+            o.Resume
+            && ranks.IsFirst
+            && not (File.Exists(Path.Combine(folder, "experiment.json")))
+        then
             reporter.Line $"{folder} holds no run to go on with (--resume): a new one begins."
 
         let! ending =
             let training () =
-                train o reporter folder device experiment
+                train o reporter folder device ranks experiment
 
             if o.ByTorch then
                 OwnKernels.without training
@@ -195,8 +209,48 @@ let private run (o: Options) (context: Context) =
 
         return
             match ending with
-            | Stopped(training, step) -> sayStopped o folder training step
+            | Stopped(training, step) when ranks.IsFirst -> sayStopped o folder training step
+            | Stopped _ -> Said.nothing ExitCode.interrupted
+            | Followed -> Said.nothing ExitCode.ok
             | Done result -> sayDone result
+    }
+
+/// Threads of each of several ranks on one machine, unless they are given.
+let private shareThreads (context: Context) =
+    let share = max 1 (Environment.ProcessorCount / MpiRanks.onThisMachine ())
+
+    { context with
+        Threads = context.Threads |> Option.orElse (Some share)
+    }
+
+/// Ends all ranks if this one cannot go on. The first one has a moment to say what all of them found.
+let private orAbort (ranks: Ranks) (context: Context) (run: unit -> Result<Said, Error>) =
+    let moment = TimeSpan.FromSeconds 2.0
+
+    let abort (result: Result<Said, Error>) =
+        if not ranks.IsFirst then
+            Threading.Thread.Sleep moment
+
+        context.Speaker.Print result |> ranks.Abort
+        result
+
+    try
+        match run () with
+        | Error _ as failed -> abort failed
+        | said -> said
+    with :? OperationCanceledException ->
+        abort (Ok(Said.stopped "Stopped."))
+
+let private run (o: Options) (context: Context) : Result<Said, Error> =
+    result {
+        let! ranks = MpiRanks.find ()
+
+        if ranks.Count = 1 then
+            return! runWith ranks o context
+        else
+            let! said = orAbort ranks context (fun () -> runWith ranks o (shareThreads context))
+            MpiRanks.leave ranks
+            return said
     }
 
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =

@@ -59,19 +59,11 @@ module TrainingBenchmark =
         ]
 
     let private job (setting: TrainingBenchmarkSetting) (set: TrainingSet) : TrainingJob =
-        {
-            Options = setting.Training
+        { TrainingJob.create setting.Training set with
             Seed = Seed.ofInt setting.Seed
-            Set = set
             Teacher =
                 setting.Teacher
                 |> Option.map (fun architecture -> Online(Network.create (Seed.ofInt 9) architecture))
-            Device = torch.CPU
-            Run = ""
-            Resume = false
-            Validate = fun _ -> []
-            Sink = ignore
-            Stop = CancellationToken.None
         }
 
     /// Steps before anything counts: kernels are compiled, scans are read, memory is taken.

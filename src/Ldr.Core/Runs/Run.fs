@@ -2,6 +2,7 @@ namespace Ldr
 
 open System
 open System.IO
+open System.Text
 open System.Threading
 open FsToolkit.ErrorHandling
 open Ldr.Runtime.Formats
@@ -37,66 +38,56 @@ module Run =
                 )
             )
 
+    let private checkJournals (folder: string) : Result<unit, Error> =
+        [ RunFolder.metricsPath folder; RunFolder.timesPath folder ]
+        |> List.traverseResultM JournalLines.check
+        |> Result.ignore
+
     /// Reads everything before the first step and before the folder is made: bad input costs no training, and leaves nothing
     /// behind.
     let private prepare (plan: RunPlan) : Result<RunData, Error> =
-        result {
-            do! RunFolder.check plan.Options plan.Experiment
+        let ranks = plan.Options.Ranks
 
-            for journal in [ RunFolder.metricsPath plan.Folder; RunFolder.timesPath plan.Folder ] do
-                do! JournalLines.check journal
+        result {
+            if ranks.IsFirst then
+                do! RunFolder.check plan.Options plan.Experiment
+                do! checkJournals plan.Folder
 
             let! data = RunData.read plan
             do! RunTeachers.check plan
-            do! enter plan
-            let! cautions = cautions plan
-            cautions |> List.iter (Cautioned >> plan.Options.Sink)
+
+            if ranks.IsFirst then
+                do! enter plan
+                let! cautions = cautions plan
+                cautions |> List.iter (Cautioned >> plan.Options.Sink)
+
+            Ranks.meet ranks
             return data
         }
 
-    /// Trains and scores one training, unless another process takes it for dead meanwhile; the step at which it was stopped, if
-    /// it was.
-    let private one
-        (plan: RunPlan)
-        (data: RunData)
-        (journal: RunJournal)
-        (instance: Instance)
-        (claim: FileClaim)
-        : Result<int option, Error> =
-        use stop =
-            CancellationTokenSource.CreateLinkedTokenSource(plan.Options.Stop, claim.Lost)
+    /// What a process, or its ranks together, does next.
+    [<NoEquality; NoComparison>]
+    type private Next =
+        /// The claim is the first rank's.
+        | Train of Instance * FileClaim option
+        | Finish
+        | Stop of training: string
 
-        let own =
-            { plan with
-                Options = { plan.Options with Stop = stop.Token }
-            }
+    let private score (plan: RunPlan) (data: RunData) (instance: Instance) : Result<unit, Error> =
+        if plan.IsScored instance then
+            Ok()
+        else
+            RunScoring.run plan data instance
 
-        let isTaken () =
-            claim.Lost.IsCancellationRequested
-            && not plan.Options.Stop.IsCancellationRequested
+    /// A plan whose work stops when its claim is lost.
+    let private held (plan: RunPlan) (stop: CancellationToken) : RunPlan =
+        { plan with
+            Options = { plan.Options with Stop = stop }
+        }
 
-        try
-            result {
-                match! RunTraining.run own data journal instance with
-                | Some _ when isTaken () -> return None
-                | Some step -> return Some step
-                | None ->
-                    if not (plan.IsScored instance) then
-                        do! RunScoring.run own data instance
-
-                    return None
-            }
-        with :? OperationCanceledException when isTaken () ->
-            Ok None
-
-    /// Trains and scores what is left to be done and nobody else has, until all of it is done; the training that was stopped, if
-    /// one was, and at which step.
-    let rec private train
-        (plan: RunPlan)
-        (data: RunData)
-        (journal: RunJournal)
-        (waitedFor: string list)
-        : Result<(string * int) option, Error> =
+    /// What is left to be done, and nobody else has; waits as long as others have all of it. What is trained and not scored is scored
+    /// on the way.
+    let rec private choose (plan: RunPlan) (data: RunData) (waitedFor: string list) : Result<Next, Error> =
         let remaining = RunPlan.remaining plan
 
         let free =
@@ -107,16 +98,14 @@ module Run =
                 |> Option.map (fun claim -> instance, claim))
 
         match remaining, free with
-        | [], _ -> Ok None
-        | _, Some(instance, claim) ->
-            use _ = claim
+        | [], _ -> Ok Finish
+        | _, Some(instance, claim) when plan.HasModel instance ->
+            let scored =
+                use _ = claim
+                score plan data instance
 
-            one plan data journal instance claim
-            |> Result.bind (function
-                | Some step -> Ok(Some(instance.Name, step))
-                | None ->
-                    (claim :> IDisposable).Dispose()
-                    train plan data journal waitedFor)
+            scored |> Result.bind (fun () -> choose plan data waitedFor)
+        | _, Some(instance, claim) -> Ok(Train(instance, Some claim))
         | first :: _, None ->
             let names = remaining |> List.map _.Name
 
@@ -124,9 +113,90 @@ module Run =
                 plan.Options.Sink(Waiting names)
 
             if plan.Options.Stop.WaitHandle.WaitOne 500 then
-                Ok(Some(first.Name, 0))
+                Ok(Stop first.Name)
             else
-                train plan data journal names
+                choose plan data names
+
+    /// What the first rank chooses, told to all.
+    let private next (plan: RunPlan) (data: RunData) : Result<Next, Error> =
+        let ranks = plan.Options.Ranks
+
+        let said (next: Next) =
+            match next with
+            | Train(instance, _) -> "train " + instance.Name
+            | Stop name -> "stop " + name
+            | Finish -> "finish"
+
+        let heard (said: string) =
+            match said.Split ' ' with
+            | [| "train"; name |] -> Train(plan.Instances |> List.find (fun i -> i.Name = name), None)
+            | [| "stop"; name |] -> Stop name
+            | _ -> Finish
+
+        if ranks.Count = 1 then
+            choose plan data []
+        elif ranks.IsFirst then
+            choose plan data []
+            |> Result.map (fun next ->
+                ranks.Gather(Encoding.UTF8.GetBytes(said next)) |> ignore
+                next)
+        else
+            ranks.Gather [||] |> List.head |> Encoding.UTF8.GetString |> heard |> Ok
+
+    /// Trains and scores one training, unless another process takes it for dead meanwhile; the step at which it was stopped, if
+    /// it was.
+    let private one
+        (plan: RunPlan)
+        (data: RunData)
+        (journal: RunJournal)
+        (instance: Instance)
+        (claim: FileClaim option)
+        : Result<int option, Error> =
+        let lost =
+            claim |> Option.map _.Lost |> Option.defaultValue CancellationToken.None
+
+        use stop = CancellationTokenSource.CreateLinkedTokenSource(plan.Options.Stop, lost)
+        let own = held plan stop.Token
+
+        let isTaken () =
+            lost.IsCancellationRequested
+            && not plan.Options.Stop.IsCancellationRequested
+
+        try
+            result {
+                match! RunTraining.run own data journal instance with
+                | Some step ->
+                    let isTaken = Ranks.any plan.Options.Ranks (isTaken ())
+                    return if isTaken then None else Some step
+                | None ->
+                    if plan.Options.Ranks.IsFirst then
+                        do! score own data instance
+
+                    return None
+            }
+        with :? OperationCanceledException when plan.Options.Ranks.IsFirst && isTaken () ->
+            Ok None
+
+    /// Trains and scores what is left to be done and nobody else has, until all of it is done; the training that was stopped, if
+    /// one was, and at which step.
+    let rec private train
+        (plan: RunPlan)
+        (data: RunData)
+        (journal: RunJournal)
+        : Result<(string * int) option, Error> =
+        match next plan data with
+        | Error error -> Error error
+        | Ok Finish -> Ok None
+        | Ok(Stop name) -> Ok(Some(name, 0))
+        | Ok(Train(instance, claim)) ->
+            let ended =
+                use _ = Option.toObj claim
+                one plan data journal instance claim
+
+            match ended with
+            | Error error -> Error error
+            | Ok(Some step) -> Ok(Some(instance.Name, step))
+            | Ok None -> train plan data journal
 
     /// Runs an experiment: its trainings in order, then the table on the test pairs. Any number of processes may run one
     /// experiment in one folder.
@@ -138,9 +208,11 @@ module Run =
                 let journal = RunJournal options
 
                 try
-                    match! train plan data journal [] with
+                    match! train plan data journal with
                     | Some(training, step) -> return Stopped(training, step)
+                    | None when not options.Ranks.IsFirst -> return Followed
                     | None -> return! RunReport.write plan data journal |> Result.map Done
                 finally
-                    RunClaims.tidy options.Folder
+                    if options.Ranks.IsFirst then
+                        RunClaims.tidy options.Folder
             })

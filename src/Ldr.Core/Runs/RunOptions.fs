@@ -33,6 +33,8 @@ type RunOptions =
         Step: TrainingOptions -> Players -> Step<Iteration list>
         Sink: RunEvent -> unit
         Stop: CancellationToken
+        /// The processes that train together; the first one writes the folder.
+        Ranks: Ranks
     }
 
 /// What a run left.
@@ -52,6 +54,8 @@ type RunEnd =
     | Done of RunResult
     /// Stopped from outside; `--resume` goes on.
     | Stopped of training: string * step: int
+    /// The first rank has more to say.
+    | Followed
 
 module RunOptions =
     /// A new run in the folder `run`, on the processor, which tells nobody of its progress.
@@ -67,4 +71,5 @@ module RunOptions =
             Step = Trainer.step
             Sink = ignore
             Stop = CancellationToken.None
+            Ranks = Ranks.alone
         }

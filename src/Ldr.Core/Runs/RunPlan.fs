@@ -43,6 +43,12 @@ module internal RunPlan =
         | Some name -> Error(BadInput $"--only {name}: no such training; {Suggestion.among names name}")
         | None -> Ok()
 
+    /// Whether the ranks can share the steps of all trainings.
+    let private checkRanks (options: RunOptions) (experiment: Experiment) : Result<unit, Error> =
+        experiment.Train
+        |> List.traverseResultM (TrainingOptions.shared options.Ranks.Count)
+        |> Result.ignore
+
     let private isWanted (options: RunOptions) (instance: Instance) =
         options.Only.IsEmpty
         || List.contains instance.Training options.Only
@@ -53,6 +59,7 @@ module internal RunPlan =
             let! dataset = Dataset.load experiment.Data
             let! split = Dataset.split experiment.Data.Split dataset
             do! checkOnly options experiment
+            do! checkRanks options experiment
             let instances = Experiment.instances experiment
 
             return

@@ -32,6 +32,15 @@ module internal RunTraining =
                 Network = network
             }
 
+    /// The first rank writes the model.
+    let private keep (plan: RunPlan) (card: ModelCard) (instance: Instance) (result: Network * int) =
+        if plan.Options.Ranks.IsFirst then
+            write (plan.ModelPath instance) card result
+            RunFolder.noteModel plan.Folder plan.Experiment instance
+        else
+            (fst result).Dispose()
+            Ok()
+
     let private train
         (plan: RunPlan)
         (data: RunData)
@@ -54,16 +63,18 @@ module internal RunTraining =
                     // The folder may be used; what it has of this training may come from a process that died.
                     Resume = true
                     Validate = validate plan data card
-                    Sink = journal.Add
+                    Sink = if options.Ranks.IsFirst then journal.Add else ignore
                     Stop = options.Stop
+                    Ranks = options.Ranks
                 }
 
             try
                 match! Trainer.run (options.Step instance.Options) job with
                 | Interrupted step -> return Some step
                 | Finished(network, steps) ->
-                    write (plan.ModelPath instance) card (network, steps)
-                    do! RunFolder.noteModel plan.Folder plan.Experiment instance
+                    do! keep plan card instance (network, steps)
+                    // The others may learn from it.
+                    Ranks.meet options.Ranks
                     return None
             finally
                 teacher |> Option.iter (fun teacher -> (teacher :> IDisposable).Dispose())

@@ -42,15 +42,39 @@ module Aldk =
     let private move (clock: StepClock) (learner: Learner<_>) =
         clock.Measure StepPart.Optimiser (fun () -> AdamMove.step learner.Optimiser)
 
-    /// One move of a learner by the mean gradient of several batches; the means of what they report.
-    let private moveBy
+    /// Sums the gradients of the batches of all ranks, in their order; the reports of all batches.
+    let private gradientOfRanks
+        (learner: Learner<_>)
+        (batches: Iteration list)
+        (gradient: Iteration -> Metrics)
+        =
+        let parameters =
+            learner.Optimiser.parameters () |> Seq.cast<torch.Tensor> |> List.ofSeq
+
+        let reports, gradients =
+            [
+                for batch in batches do
+                    learner.Optimiser.zero_grad ()
+                    gradient batch, FlatGradient.take parameters
+            ]
+            |> List.unzip
+
+        learner.Ranks.Sum gradients |> FlatGradient.give parameters
+        Ranks.reports learner.Ranks reports
+
+    /// The mean gradient of the batches of all ranks; the means of what they report.
+    let private meanGradient
         (learner: Learner<_>)
         (batches: Iteration list)
         (gradient: float -> Iteration -> Metrics)
         =
         learner.Optimiser.zero_grad ()
-        let share = 1.0 / float batches.Length
-        batches |> List.map (gradient share) |> Metrics.average
+        let gradient = gradient (1.0 / float (batches.Length * learner.Ranks.Count))
+
+        if learner.Ranks.Count = 1 then
+            batches |> List.map gradient |> Metrics.average
+        else
+            gradientOfRanks learner batches gradient |> Metrics.average
 
     let private protecting (step: Step<Iteration list>) : Step<Iteration list> =
         fun index batches -> NativeCalls.protect (fun () -> step index batches)
@@ -95,7 +119,7 @@ module Aldk =
 
         protecting (fun _ batches ->
             freeze false judge.Network
-            let report = moveBy judge batches gradient
+            let report = meanGradient judge batches gradient
             move batches.Head.Clock judge
             report)
 
@@ -111,7 +135,7 @@ module Aldk =
             ("loss", value total) :: Loss.report terms @ [ "length", value length ]
 
         protecting (fun _ batches ->
-            let report = moveBy student batches gradient
+            let report = meanGradient student batches gradient
 
             let norm =
                 clip

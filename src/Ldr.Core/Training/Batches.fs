@@ -168,10 +168,10 @@ module Batches =
         (predict: unit -> Prediction)
         (prediction: Lazy<Prediction>)
         : torch.Tensor =
-        if place.Job.Options.Accumulate = 1 then
+        if place.Job.Options.Accumulate = place.Job.Ranks.Count then
             prediction.Value.Field.detach ()
         else
-            // The histories of all batches together would take the memory of a large batch: each is predicted again.
+            // The histories of several batches together would take the memory of a large one: each is predicted again.
             use _ = torch.no_grad ()
             (predict ()).Field
 
@@ -224,7 +224,12 @@ module Batches =
             TeacherField = teacherField
         }
 
-    /// The batches of a step.
+    /// This rank's part of the batches of a step, with their places in it.
+    let private own (job: TrainingJob) (batches: 'batch list) : (int * 'batch) list =
+        let each = batches.Length / job.Ranks.Count
+        batches |> List.indexed |> List.skip (job.Ranks.Rank * each) |> List.take each
+
+    /// The batches of a step that are this rank's.
     let ofStep
         (job: TrainingJob)
         (clock: StepClock)
@@ -245,7 +250,8 @@ module Batches =
         clock.Measure StepPart.Data (fun () ->
             subjects
             |> List.chunkBySize job.Options.Batch
-            |> List.mapi (fun part own ->
+            |> own job
+            |> List.map (fun (part, own) ->
                 let place =
                     {
                         Job = job

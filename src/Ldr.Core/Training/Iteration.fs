@@ -76,6 +76,8 @@ type Learner<'network when 'network :> torch.nn.Module> =
     {
         Network: 'network
         Optimiser: Modules.Adam
+        /// The processes that move copies of it by one gradient.
+        Ranks: Ranks
     }
 
 module Learner =
@@ -84,4 +86,5 @@ module Learner =
         {
             Network = network
             Optimiser = torch.optim.Adam(network.parameters (), rate)
+            Ranks = Ranks.alone
         }

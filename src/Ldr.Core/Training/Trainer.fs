@@ -47,6 +47,11 @@ module Trainer =
             student.``to`` job.Device |> ignore
             student)
 
+    let private learner (job: TrainingJob) rate network : Learner<_> =
+        { Learner.adam rate network with
+            Ranks = job.Ranks
+        }
+
     let private adversaryOf (job: TrainingJob) : Adversary option =
         let judge (distillation: Distillation) : Learner<Discriminator> option =
             if Objective.isAdversarial distillation.Objective then
@@ -54,7 +59,7 @@ module Trainer =
                     Discriminator.create (job.Seed |> Seed.split "discriminator") distillation.Discriminator
 
                 discriminator.``to`` job.Device |> ignore
-                Some(Learner.adam distillation.DiscriminatorRate discriminator)
+                Some(learner job distillation.DiscriminatorRate discriminator)
             else
                 None
 
@@ -86,7 +91,7 @@ module Trainer =
             Job = job
             Players =
                 {
-                    Student = Learner.adam job.Options.LearningRate.Initial student
+                    Student = learner job job.Options.LearningRate.Initial student
                     Adversary = adversaryOf job
                 }
             Average = beside job.Options.Average.IsSome
@@ -133,9 +138,12 @@ module Trainer =
     let private save (session: Session) (state: TrainingState) : Result<unit, Error> =
         let job = session.Job
 
-        session.Clock.Measure StepPart.Saving (fun () ->
-            Checkpoint.write job.Run job.Options.Name state (savables session))
-        |> Result.map (fun path -> job.Sink(Saved(job.Options.Name, state.Step, path)))
+        if job.Ranks.IsFirst then
+            session.Clock.Measure StepPart.Saving (fun () ->
+                Checkpoint.write job.Run job.Options.Name state (savables session))
+            |> Result.map (fun path -> job.Sink(Saved(job.Options.Name, state.Step, path)))
+        else
+            Ok()
 
     /// A number that is not finite ends the training.
     let private demandFinite (options: TrainingOptions) (index: int) (report: Metrics) : Result<unit, Error> =
@@ -245,7 +253,8 @@ module Trainer =
     /// Scores what would be saved; the best weights are kept, where the training may stop early.
     let private validate (session: Session) (state: TrainingState) : Result<TrainingState, Error> =
         let scores =
-            session.Clock.Measure StepPart.Validation (fun () -> session.Job.Validate session.Judged)
+            session.Clock.Measure StepPart.Validation (fun () ->
+                Ranks.ofFirst session.Job.Ranks (fun () -> session.Job.Validate session.Judged))
 
         session.Job.Sink(Validated(session.Options.Name, state.Step, scores))
 
@@ -305,7 +314,7 @@ module Trainer =
         : Result<Progress, Error> =
         if
             isOver session.Options progress.State
-            || session.Job.Stop.IsCancellationRequested
+            || Ranks.any session.Job.Ranks session.Job.Stop.IsCancellationRequested
         then
             Ok progress
         else
@@ -366,7 +375,8 @@ module Trainer =
     /// checkpoint is kept.
     let run (step: Players -> Step<Iteration list>) (job: TrainingJob) : Result<TrainingEnd, Error> =
         result {
-            let options = job.Options
+            let! options = TrainingOptions.shared job.Ranks.Count job.Options
+            let job = { job with Options = options }
             let! student = newStudent job
             let session = openSession job student
             let! start = restore session

@@ -87,6 +87,8 @@ type TrainingJob =
         Validate: Network -> Metrics
         Sink: TrainingEvent -> unit
         Stop: CancellationToken
+        /// The processes that share its batches.
+        Ranks: Ranks
     }
 
 /// Who moves in a training.
@@ -196,6 +198,26 @@ module TrainingOptions =
         | None, Some d when d.Teacher = KnownPairs.teacher -> Some KnownPairs.standard
         | known, _ -> known
 
+    let rec private greatestDivisor a b =
+        if b = 0 then a else greatestDivisor b (a % b)
+
+    /// The same pairs in every step, in as many batches as so many ranks can share: where they do not divide `accumulate`, batches
+    /// are cut.
+    let shared (ranks: int) (options: TrainingOptions) : Result<TrainingOptions, Error> =
+        let cut = ranks / greatestDivisor ranks options.Accumulate
+
+        if options.Batch % cut = 0 then
+            Ok
+                { options with
+                    Batch = options.Batch / cut
+                    Accumulate = options.Accumulate * cut
+                }
+        else
+            Error(
+                BadInput
+                    $"training {options.Name}: {ranks} ranks cannot share its steps of {options.Batch * options.Accumulate} pairs (\"batch\" {options.Batch}, \"accumulate\" {options.Accumulate}); make the product a multiple of {ranks}"
+            )
+
 module TrainingJob =
     /// A new training on the processor with seed 1, without a teacher; its checkpoints go into the folder `run`, nothing is
     /// validated, and nobody is told.
@@ -211,4 +233,5 @@ module TrainingJob =
             Validate = fun _ -> []
             Sink = ignore
             Stop = CancellationToken.None
+            Ranks = Ranks.alone
         }
