@@ -196,6 +196,17 @@ let tests =
                 let node = (JsonNode.Parse outcome.Output |> nonNull).AsObject()
                 Expect.isNull node["torch_ms"] "libtorch was not measured"
                 Expect.equal ((nonNull node["size"]).ToJsonString()) "[16,24,32]" "size"
+
+                for idle, line in
+                    [
+                        [ "--experiment"; "e.json" ], "--experiment belongs to --training"
+                        [ "--set"; "seed=1" ], "--set belongs to --training"
+                        [ "--training"; "teacher"; "--size"; "64" ], "--size does not go with --training"
+                    ] do
+                    let refused = ldr ("benchmark" :: idle)
+                    Expect.equal refused.Code 2 refused.Errors
+                    Expect.stringContains refused.Errors line "the line"
+
                 let wrong = ldr [ "benchmark"; "--size"; "4" ]
                 Expect.equal wrong.Code 2 "too small")
 

@@ -179,19 +179,44 @@ let private run (o: Options) (context: Context) =
     finally
         folder.Delete true
 
+/// Options that would do nothing.
+let private refuseIdle (r: ParseResults<Arguments>) : Result<unit, string> =
+    result {
+        let isTraining = r.Contains Training
+
+        for name, isGiven, isOfTraining in
+            [
+                "--experiment", r.Contains Experiment, true
+                "--set", r.Contains Set, true
+                "--size", r.Contains Size, false
+                "--network", r.Contains Network, false
+                "--model", r.Contains Model, false
+                "--against", r.Contains Against, false
+            ] do
+            let belongs = if isOfTraining then "belongs to" else "does not go with"
+            do! Usage.refuseIf (isGiven && isTraining <> isOfTraining) $"{name} {belongs} --training"
+    }
+
 let private call (r: ParseResults<Arguments>) : Result<Context -> Result<Said, Error>, string> =
-    match r.TryGetResult Training with
-    | None -> options r |> Result.map run
-    | Some training ->
-        rounds r
-        |> Result.map (fun rounds ->
-            runTraining
-                {
-                    Training = training
-                    Experiment = r.GetResult(Experiment, Path.Combine("experiments", "quickstart.json"))
-                    Assignments = r.GetResults Set
-                    Rounds = rounds
-                })
+    result {
+        do! refuseIdle r
+
+        match r.TryGetResult Training with
+        | None ->
+            let! options = options r
+            return run options
+        | Some training ->
+            let! rounds = rounds r
+
+            return
+                runTraining
+                    {
+                        Training = training
+                        Experiment = r.GetResult(Experiment, Path.Combine("experiments", "quickstart.json"))
+                        Assignments = r.GetResults Set
+                        Rounds = rounds
+                    }
+    }
 
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =
     result {
