@@ -79,7 +79,14 @@ let private submit (slurm: Slurm) (folder: string) (output: string) =
         slurm.Run
             "dotnet"
             (program :: cohort folder output
-             @ [ "--submit"; "slurm"; "--array"; "4"; "--json"; "--sbatch-option=--cpus-per-task=1" ])
+             @ [
+                 "--submit"
+                 "slurm"
+                 "--array"
+                 "4"
+                 "--json"
+                 "--sbatch-option=--cpus-per-task=1"
+             ])
 
     Expect.equal code 0 errors
     let answer = answer said
@@ -120,7 +127,8 @@ let private trainScript (folder: string) (arguments: string list) (tasks: int) =
 
 /// Three trainings, one of them with two seeds, one with a teacher: four in all.
 let private training (run: string) =
-    (List.tail (tiny run) |> List.filter (fun word -> word <> "--threads" && word <> "1"))
+    (List.tail (tiny run)
+     |> List.filter (fun word -> word <> "--threads" && word <> "1"))
     @ steps 12
     @ [ "--set"; "train.student-reconstruction.seeds=[1,2]" ]
     @ [ "--set"; "train.teacher.checkpoint_every=2" ]
@@ -218,10 +226,13 @@ let tests =
             testInFolder "without Slurm, --submit writes the script and says so in a line" (fun folder ->
                 scene (16, 18, 14) folder
 
-                if has "sbatch" then
-                    skiptest "sbatch is installed"
+                let outcome =
+                    run
+                        "env"
+                        ([ "PATH=/nowhere"; string Environment.ProcessPath; program ]
+                         @ cohort folder "out"
+                         @ [ "--submit"; "slurm" ])
 
-                let outcome = ldr (cohort folder "out" @ [ "--submit"; "slurm" ])
                 Expect.equal outcome.Code 1 "exit code"
                 Expect.stringContains outcome.Errors "sbatch is not on the PATH" outcome.Errors
                 Expect.isTrue (File.Exists(folder </> "out" </> "cohort.sbatch")) "the script")

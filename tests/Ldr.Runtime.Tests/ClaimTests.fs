@@ -11,13 +11,20 @@ open Ldr.Runtime.Formats
 
 let private claims (folder: string) =
     let path = folder </> FileClaim.Folder
-    if Directory.Exists path then Directory.GetFiles path else [||]
+
+    if Directory.Exists path then
+        Directory.GetFiles path
+    else
+        [||]
 
 /// Writes the claim of a process that nobody hears of again.
 let private leave (folder: string) (work: string) (number: int) (maker: string) =
     Directory.CreateDirectory(folder </> FileClaim.Folder) |> ignore
 
-    File.WriteAllText(folder </> FileClaim.Folder </> $"{work}.{number}", $"{maker} {Guid.NewGuid():N} 000000000000\n")
+    File.WriteAllText(
+        folder </> FileClaim.Folder </> $"{work}.{number}",
+        $"{maker} {Guid.NewGuid():N} 000000000000\n"
+    )
 
 /// A process of this machine that has ended.
 let private ended () =

@@ -136,7 +136,8 @@ type Slurm private (folder: string) =
 
     /// The jobs that are not over, a line each: task, state, node.
     member this.Queue() : string list =
-        let _, output, _ = this.Run "squeue" [ "--noheader"; "--array"; "--format=%i %t %N" ]
+        let _, output, _ =
+            this.Run "squeue" [ "--noheader"; "--array"; "--format=%i %t %N" ]
 
         output.Split('\n', StringSplitOptions.RemoveEmptyEntries) |> List.ofArray
 
@@ -145,14 +146,14 @@ type Slurm private (folder: string) =
         let clock = Stopwatch.StartNew()
 
         while not (isSo ()) do
-            if
-                clock.Elapsed.TotalSeconds > seconds
-                || (this.Queue().IsEmpty && not (isSo ()))
-            then
+            if clock.Elapsed.TotalSeconds > seconds || (this.Queue().IsEmpty && not (isSo ())) then
                 let queue = String.concat "; " (this.Queue())
 
                 let log =
-                    File.ReadLines(folder </> "slurmctld.log") |> Seq.rev |> Seq.truncate 15 |> String.concat "\n"
+                    File.ReadLines(folder </> "slurmctld.log")
+                    |> Seq.rev
+                    |> Seq.truncate 15
+                    |> String.concat "\n"
 
                 failtest $"{what}: not after {seconds} s; queue: {queue}\n{log}"
 
@@ -161,7 +162,10 @@ type Slurm private (folder: string) =
     /// A node dies, with all that runs on it. Slurm would notice within minutes, and is told.
     member this.KillNode(name: string) =
         killNode name
-        let code, _, errors = this.Run "scontrol" [ "update"; $"nodename={name}"; "state=down"; "reason=died" ]
+
+        let code, _, errors =
+            this.Run "scontrol" [ "update"; $"nodename={name}"; "state=down"; "reason=died" ]
+
         Expect.equal code 0 errors
 
     member _.StartNode(name: string) = node name

@@ -152,15 +152,13 @@ module Run =
         (instance: Instance)
         (claim: FileClaim option)
         : Result<int option, Error> =
-        let lost =
-            claim |> Option.map _.Lost |> Option.defaultValue CancellationToken.None
+        let lost = claim |> Option.map _.Lost |> Option.defaultValue CancellationToken.None
 
         use stop = CancellationTokenSource.CreateLinkedTokenSource(plan.Options.Stop, lost)
         let own = held plan stop.Token
 
         let isTaken () =
-            lost.IsCancellationRequested
-            && not plan.Options.Stop.IsCancellationRequested
+            lost.IsCancellationRequested && not plan.Options.Stop.IsCancellationRequested
 
         try
             result {

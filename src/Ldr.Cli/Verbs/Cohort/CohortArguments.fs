@@ -191,7 +191,8 @@ let private submission (r: ParseResults<Arguments>) : Result<Submission option, 
     | Some Slurm, tasks ->
         match options |> List.tryFind (fun option -> not (option.StartsWith "--")) with
         | Some option ->
-            Error $"--sbatch-option {option}: give an option with its value, such as --sbatch-option=--time=01:00:00"
+            Error
+                $"--sbatch-option {option}: give an option with its value, such as --sbatch-option=--time=01:00:00"
         | None ->
             Ok(
                 Some

@@ -110,8 +110,7 @@ let private submit (file: string) : Result<string * string, Error> =
         |> Array.exists (fun folder -> folder <> "" && File.Exists(Path.Combine(folder, "sbatch")))
 
     if not hasSbatch then
-        bad
-            $"sbatch is not on the PATH; wrote {file}, run it there where Slurm is: bash {Shell.quoted file}"
+        bad $"sbatch is not on the PATH; wrote {file}, run it there where Slurm is: bash {Shell.quoted file}"
     else
         let info =
             ProcessStartInfo("bash", [ file ], RedirectStandardOutput = true, RedirectStandardError = true)
