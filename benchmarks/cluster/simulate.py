@@ -39,7 +39,7 @@ class Shard:
 def lines(work):
     for file in (work / "log").iterdir():
         if file.suffix != ".errors":
-            yield from (line.split() for line in file.read_text().splitlines())
+            yield from (words for words in (line.split() for line in file.read_text().splitlines()) if len(words) > 1)
 
 
 def simulate(work, pairs, shards, factor, kills, stops):
@@ -52,7 +52,7 @@ def simulate(work, pairs, shards, factor, kills, stops):
     all_shards = [Shard(i + 1, shards, work, factor) for i in range(shards)]
     suspended, killed, stopped = [], 0, 0
     while not all(shard.is_done() for shard in all_shards):
-        time.sleep(0.25)
+        time.sleep(1)
         for shard in all_shards:
             code = shard.running.poll()
             if code is not None and code != 0:
@@ -88,7 +88,7 @@ def timed(command):
     return time.time() - start, done.stdout
 
 
-def main(pairs=10_000, shards=40, factor=0.1, kills=40, stops=4):
+def main(pairs=10_000, shards=40, factor=0.1, kills=20, stops=4):
     work = pathlib.Path(tempfile.mkdtemp(prefix="ldr-simulation-"))
     try:
         seconds, processor, killed, stopped = simulate(work, pairs, shards, factor, kills, stops)
@@ -121,4 +121,4 @@ def main(pairs=10_000, shards=40, factor=0.1, kills=40, stops=4):
 
 
 if __name__ == "__main__":
-    sys.exit(main(*(type(default)(given) for default, given in zip((10_000, 40, 0.1, 40, 4), sys.argv[1:]))))
+    sys.exit(main(*(type(default)(given) for default, given in zip((10_000, 40, 0.1, 20, 4), sys.argv[1:]))))

@@ -51,6 +51,7 @@ static int Shard(string folder, string output, string shard, string log, string 
     double[] seconds = [.. File.ReadLines(times).Select(line => double.Parse(line, CultureInfo.InvariantCulture))];
     CohortPlan plan = PairTable.Read(Path.Combine(folder, "pairs.csv"), new CohortScan(Path.Combine(folder, "template.nii.gz")));
     using StreamWriter lines = new(log, append: true) { AutoFlush = true };
+    lines.WriteLine(); // A process that was killed may have left half a line.
     Sleeper sleeper = new(seconds, factor);
     CohortOptions options = new()
     {
