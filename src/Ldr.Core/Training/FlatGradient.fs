@@ -1,6 +1,10 @@
 namespace Ldr
 
+open System
+open FSharp.NativeInterop
 open TorchSharp
+
+#nowarn "9" // The tensors' own memory.
 
 /// The gradients of a network's parameters as one vector, behind them 1 for each parameter that has one and 0 for the others.
 module internal FlatGradient =
@@ -18,7 +22,8 @@ module internal FlatGradient =
             | null -> ()
             | gradient ->
                 use whole = gradient.cpu().contiguous()
-                whole.data<float32>().CopyTo(flat, at)
+                let from = NativePtr.toVoidPtr (TensorMemory.start whole)
+                Span<float32>(from, int (whole.numel ())).CopyTo(flat.AsSpan at)
                 flat[count + index] <- 1.0f
 
             at <- at + int (parameter.numel ())
