@@ -96,7 +96,9 @@ def main(pairs=10_000, shards=40, factor=0.1, kills=20, stops=4):
         ends = [line for line in lines(work) if line[0] == "end"]
         results = sum(1 for _ in (work / "out").glob("s*/result.json"))
         slept = sum(float(line) for line in TIMES.read_text().split()) / len(TIMES.read_text().split()) * factor
-        left = [str(file) for file in (work / "out").rglob("*") if file.name.endswith(".tmp") or ".claims" in str(file)]
+        left = [str(file) for file in (work / "out").rglob("*") if ".claims" in str(file)]
+        # Of killed processes of "other machines": only a process of that machine would remove them.
+        halves = [str(file) for file in (work / "out").rglob(".*.tmp")]
         page, said = timed([*PROGRAM, "page", str(work / "out")])
         table = len((work / "out/group.tsv").read_text().splitlines()) - 1
         again, _ = timed([*PROGRAM, "shard", str(work / "scans"), str(work / "out"), "1/1", str(work / "log/again"), str(TIMES), "1", "again"])
@@ -108,7 +110,7 @@ def main(pairs=10_000, shards=40, factor=0.1, kills=20, stops=4):
         print(f"| results | {results} |")
         print(f"| rows of `group.tsv` | {table} |")
         print(f"| pairs registered twice | {twice} |")
-        print(f"| claims and temporary files left | {len(left)} |")
+        print(f"| claims left; temporary files of killed processes | {len(left)}; {len(halves)} |")
         print(f"| time, of which a shard sleeps | {seconds:.0f} s, {slept * pairs / shards:.0f} s |")
         print(f"| processor time a pair | {1000 * processor / pairs:.1f} ms |")
         print(f"| group page from {pairs} results, whole process | {page:.1f} s ({said.split()[1]} s within) |")
