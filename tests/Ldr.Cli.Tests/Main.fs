@@ -26,6 +26,7 @@ let main arguments =
             ShippedTests.tests
             TrainingRecordTests.tests
             SurvivalTests.tests
+            ClusterTests.tests
             RanksTests.tests
             PromiseCliTests.tests
             RcnTests.tests

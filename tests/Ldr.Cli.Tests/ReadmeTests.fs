@@ -41,9 +41,19 @@ let private furnish (folder: string) =
     File.WriteAllText(folder </> "ldr-fs", $"#!/bin/sh\nexec dotnet '{program}' \"$@\"\n")
     Expect.equal (run "chmod" [ "+x"; folder </> "ldr-fs" ]).Code 0 "chmod"
 
+/// A Slurm for the page that submits jobs.
+let private slurm (commands: string list) (folder: string) : Slurm.Slurm option =
+    if commands |> List.exists _.Contains("--submit slurm") then
+        if not (has "snakemake") then
+            skiptest "snakemake is not installed"
+
+        Some(Slurm.Slurm.Start folder)
+    else
+        None
+
 /// Runs the blocks of a page one after the other; a later one may use what an earlier one wrote.
 let private runsAsWritten (page: string) (folder: string) =
-    let commands = blocks "sh" page
+    let commands = blocks "sh" page |> List.filter (reason >> Option.isNone)
     let data = Path.GetFullPath Repository.data
 
     for set in [ "Task04_Hippocampus"; "Brain_IXI"; "Templates" ] do
@@ -51,14 +61,20 @@ let private runsAsWritten (page: string) (folder: string) =
             Repository.needData set |> ignore
 
     furnish folder
+    use slurm = slurm commands folder |> Option.toObj
 
     for block in commands do
-        if (reason block).IsNone then
-            let script =
-                $"cd '{folder}' && set -euo pipefail\n" + block.Replace("../shared/data", data)
+        let known =
+            match slurm with
+            | null -> ""
+            | slurm -> $"export SLURM_CONF='{slurm.File}'\n"
 
-            let outcome = run "bash" [ "-c"; script ]
-            Expect.equal outcome.Code 0 $"{page}:\n{block}\n{outcome.Output}\n{outcome.Errors}"
+        let script =
+            $"cd '{folder}' && set -euo pipefail\n{known}"
+            + block.Replace("../shared/data", data)
+
+        let outcome = run "bash" [ "-c"; script ]
+        Expect.equal outcome.Code 0 $"{page}:\n{block}\n{outcome.Output}\n{outcome.Errors}"
 
 /// The words of code, without what stands in quotes.
 let private words (code: string) =

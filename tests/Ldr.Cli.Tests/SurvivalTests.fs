@@ -106,22 +106,36 @@ let tests =
                 Expect.equal (checkpoints broken) (checkpoints whole) "no file is left over")
 
             testInFolder
-                "a run's folder belongs to one process, until that ends, however it ends"
+                "a training belongs to one process, until that ends, however it ends; then another one goes on"
                 (fun folder ->
                     let run = folder </> "run"
-
-                    use first = begin' (tiny run @ steps 4000 @ [ "--only"; "teacher" ])
-
+                    let arguments = tiny run @ steps 4000 @ [ "--only"; "teacher" ]
+                    use first = begin' arguments
                     awaitFile first (run </> "checkpoints" </> "index.json")
-                    let second = ldr (tiny run @ steps 4000 @ [ "--only"; "teacher"; "--resume" ])
+                    let refused = ldr arguments
+                    Expect.equal refused.Code 1 "exit code"
+                    Expect.stringContains refused.Errors "holds a run already" "without --resume"
+                    use second = start "dotnet" (program :: arguments @ [ "--resume" ])
+                    second.StandardOutput.ReadToEndAsync() |> ignore
+
+                    let awaitLine (text: string) =
+                        let mutable line = second.StandardError.ReadLine()
+
+                        while not (isNull line || line.Contains text) do
+                            line <- second.StandardError.ReadLine()
+
+                        Expect.isNotNull line text
+
+                    awaitLine "Other processes have what is left: teacher"
                     Expect.isFalse first.HasExited "the first goes on"
-                    Expect.equal second.Code 1 "exit code"
-                    Expect.stringContains second.Errors $"{run}: is in use by another run" "the line"
                     first.Kill()
                     first.WaitForExit()
-                    let third = interrupt "TERM" (tiny run @ steps 4000 @ [ "--resume" ]) "from step"
-                    Expect.equal third.Code 130 third.Errors
-                    Expect.isFalse (File.Exists(run </> ".lock")) "no lock is left")
+                    awaitLine "from step"
+                    Ldr.TestKit.Process.run "kill" [ "-TERM"; string second.Id ] |> ignore
+                    second.StandardError.ReadToEnd() |> ignore
+                    second.WaitForExit()
+                    Expect.equal second.ExitCode 130 "stopped"
+                    Expect.isFalse (Directory.Exists(run </> ".claims")) "no claim is left")
 
             testInFolder
                 "a full disk keeps the last good checkpoint, and the training goes on from it"

@@ -80,6 +80,7 @@ let private benchOf (options: Distillation) =
         {
             Network = network
             Optimiser = torch.optim.Adam(network.parameters (), 1e-3)
+            Ranks = Ranks.alone
         }
 
     let fixedImage, moving = image 4, image 5
@@ -89,6 +90,7 @@ let private benchOf (options: Distillation) =
             {
                 Network = student
                 Optimiser = torch.optim.Adam(student.parameters (), 1e-3)
+                Ranks = Ranks.alone
             }
         Teacher = teacher
         Judge = judge
@@ -814,6 +816,7 @@ let tests =
                     {
                         Network = student
                         Optimiser = torch.optim.Adam(student.parameters (), 1e-3)
+                        Ranks = Ranks.alone
                     }
 
                 let report = Aldk.studentStep learner options None (Some adversary) 0 [ iteration ]

@@ -48,7 +48,8 @@ let private run (folder: string) (page: string) : Summary list =
 
     match outcome with
     | Ok(Done result) -> result.Table
-    | Ok(Stopped _) -> failtest "stopped"
+    | Ok(Stopped _)
+    | Ok Followed -> failtest "stopped"
     | Error error -> failtestf "%s" (String.concat "\n" (Error.lines error))
 
 let private pages =

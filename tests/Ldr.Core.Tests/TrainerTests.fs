@@ -103,6 +103,7 @@ let job folder resume stop sink : TrainingJob =
         Validate = fun _ -> [ "dice", 0.5 ]
         Sink = sink
         Stop = stop
+        Ranks = Ranks.alone
     }
 
 let weights ending =

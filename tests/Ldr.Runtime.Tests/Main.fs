@@ -30,6 +30,7 @@ let main arguments =
             AlignmentTests.tests
             RefinementTests.tests
             VerdictTests.tests
+            ClaimTests.tests
             CohortTests.tests
             AtlasTests.tests
             TemplateTests.tests

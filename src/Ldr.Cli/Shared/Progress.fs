@@ -68,6 +68,9 @@ type Reporter() =
     member this.Show(event: RunEvent) =
         match event with
         | Loading what -> this.Line $"Reading {what} ..."
+        | Waiting trainings ->
+            let names = String.concat ", " trainings
+            this.Line $"Other processes have what is left: {names}; waiting ..."
         | Cautioned message -> this.Line $"warning: {message}"
         | Scoring(name, pair, pairs) ->
             this.Change(float pair / float pairs, $"{name}: scored {pair} of {pairs} pairs")

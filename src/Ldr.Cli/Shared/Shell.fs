@@ -3,7 +3,8 @@ module Ldr.Cli.Shell
 
 open System
 
-let private quoted (argument: string) =
+/// An argument as a shell takes it.
+let quoted (argument: string) =
     let plain c =
         Char.IsAsciiLetterOrDigit c || "-_./:=,+@%".Contains(c: char)
 

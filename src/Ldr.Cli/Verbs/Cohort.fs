@@ -13,7 +13,10 @@ let private run (o: CohortRequest) (context: Context) : Result<Said, Error> =
     | Some source ->
         result {
             let! plan = CohortSource.read o source
-            return! CohortRun.run o plan context
+
+            match o.Submission with
+            | Some submission -> return! CohortSubmit.run o submission plan context
+            | None -> return! CohortRun.run o plan context
         }
 
 let parse

@@ -7,12 +7,14 @@ open Argu
 open FsToolkit.ErrorHandling
 open Ldr
 open Ldr.Cli
+open Ldr.Runtime.Groups
 
 type Arguments =
     | [<MainCommand; ExactlyOnce>] Experiment of file: string
     | [<Unique; AltCommandLine("-o")>] Output of folder: string
     | [<Unique>] Resume
     | Only of name: string
+    | [<Unique>] Shard of number: string
     | [<Unique>] Page of file: string
     | [<Unique; CustomCommandLine("--tensorboard")>] TensorBoard
     | Set of assignment: string
@@ -30,7 +32,9 @@ type Arguments =
             | Resume ->
                 "go on with the run that is in the folder; trainings may have been added to the experiment."
             | Only _ ->
-                "limit the run to this training, and the earlier ones that it learns or starts from (may be repeated)."
+                "limit the run to this training, or this seed of it (NAME-SEED), and the earlier ones that it learns or starts from (may be repeated)."
+            | Shard _ ->
+                "do a part of the trainings, each seed counted: 3/8 for the third of eight processes on one folder (with --resume)."
             | Page _ -> "write the table into this Markdown file too, between its two comments."
             | TensorBoard -> "write event files for TensorBoard too, in the run's folder tensorboard."
             | Set _ ->
@@ -49,6 +53,9 @@ type private Options =
         Resume: bool
         /// The trainings to which the run is limited; empty: all.
         Only: string list
+        /// The part of the trainings as it was given, and what it means.
+        ShardText: string option
+        Shard: CohortShard
         /// A Markdown file that gets the table too.
         Page: string option
         /// Whether event files of TensorBoard are written.
@@ -64,12 +71,17 @@ let private options (r: ParseResults<Arguments>) : Result<Options, string> =
         let! experiment =
             Usage.need "the experiment's file" (r.TryGetResult Arguments.Experiment)
 
+        let text = r.TryGetResult Shard
+        let! shard = text |> Option.traverseResult (Some >> CohortArguments.shard)
+
         return
             {
                 Experiment = experiment
                 Output = r.TryGetResult Output
                 Resume = r.Contains Resume
                 Only = r.GetResults Only
+                ShardText = text
+                Shard = defaultArg shard CohortShard.Whole
                 Page = r.TryGetResult Page
                 TensorBoard = r.Contains TensorBoard
                 Assignments = r.GetResults Set
@@ -94,6 +106,9 @@ let private resumeCommand (o: Options) (folder: string) =
         for name in o.Only do
             "--only"
             name
+        for shard in Option.toList o.ShardText do
+            "--shard"
+            shard
         for page in Option.toList o.Page do
             "--page"
             page
@@ -127,6 +142,7 @@ let private train
                 Folder = folder
                 Resume = o.Resume
                 Only = o.Only
+                Shard = o.Shard
                 Page = o.Page
                 TensorBoard = o.TensorBoard
                 Device = device

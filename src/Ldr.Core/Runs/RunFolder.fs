@@ -117,19 +117,18 @@ module internal RunFolder =
 
     /// Notes the model that a training has just made.
     let noteModel (folder: string) (experiment: Experiment) (instance: Instance) : Result<unit, Error> =
-        result {
-            let! before = knownModels folder
+        let own =
+            {
+                Name = instance.Name
+                Sha256 = Checkpoint.digest (modelPath folder instance.Name)
+                MadeBy = Some(Experiment.instanceDigest experiment instance)
+            }
 
-            let own =
-                {
-                    Name = instance.Name
-                    Sha256 = Checkpoint.digest (modelPath folder instance.Name)
-                    MadeBy = Some(Experiment.instanceDigest experiment instance)
-                }
-
-            let others = before |> Option.defaultValue [] |> List.filter (isSame own >> not)
-            writeKnown folder (others @ [ own ])
-        }
+        RunClaims.alone folder (fun () ->
+            knownModels folder
+            |> Result.map (fun before ->
+                let others = before |> Option.defaultValue [] |> List.filter (isSame own >> not)
+                writeKnown folder (others @ [ own ])))
 
     /// Models that are no longer what the run made or was given are not taken for it.
     let private checkModels (folder: string) (experiment: Experiment) : Result<unit, Error> =
@@ -302,7 +301,8 @@ module internal RunFolder =
         else
             Ok []
 
-    /// Fills a folder that is there with what every run has, and removes the checkpoints that a killed run left in it.
+    /// Fills a folder that is there with what every run has, and removes the checkpoints that killed processes left in it. Only
+    /// while no other process does so.
     let prepare (folder: string) (experiment: Experiment) : Result<unit, Error> =
         result {
             let! before = trainingsOf folder

@@ -116,13 +116,16 @@ type internal RunJournal(options: RunOptions) =
             None
 
     let start training step =
-        if options.Resume then
+        RunClaims.alone options.Folder (fun () ->
             for file in [ metrics; times ] do
                 JournalLines.trim file training step
 
-        events |> Option.iter (fun files -> files.Begin options.Resume metrics training)
+            events
+            |> Option.iter (fun files -> files.Begin (options.Resume || step > 0) metrics training))
 
-    let append (path: string) (line: string) = File.AppendAllText(path, line + "\n")
+    /// Opens and closes the file: what another machine has written before is seen.
+    let append (path: string) (line: string) =
+        RunClaims.alone options.Folder (fun () -> File.AppendAllText(path, line + "\n"))
 
     member _.Add(event: TrainingEvent) =
         match event with

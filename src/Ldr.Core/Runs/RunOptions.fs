@@ -2,10 +2,13 @@ namespace Ldr
 
 open System.Threading
 open TorchSharp
+open Ldr.Runtime.Groups
 
 /// What a run tells while it goes on.
 type RunEvent =
     | Loading of what: string
+    /// Other processes have what is left to be done.
+    | Waiting of trainings: string list
     /// Something that may end the run before it is done, or spoil what it says.
     | Cautioned of message: string
     | Training of TrainingEvent
@@ -19,6 +22,8 @@ type RunOptions =
         Resume: bool
         /// Trainings, by name, to which the run is limited (with the earlier ones that they learn or start from); nothing: all.
         Only: string list
+        /// The share of these trainings, each seed counted, that this process does.
+        Shard: CohortShard
         /// A Markdown file whose table is written anew.
         Page: string option
         /// Whether the metrics are written as event files of TensorBoard too.
@@ -59,6 +64,7 @@ module RunOptions =
             Folder = "run"
             Resume = false
             Only = []
+            Shard = CohortShard.Whole
             Page = None
             TensorBoard = false
             Device = torch.CPU

@@ -34,7 +34,10 @@ type internal RunPlan =
 
 module internal RunPlan =
     let private checkOnly (options: RunOptions) (experiment: Experiment) : Result<unit, Error> =
-        let names = experiment.Train |> List.map _.Name
+        let names =
+            (experiment.Train |> List.map _.Name)
+            @ (Experiment.instances experiment |> List.map _.Name)
+            |> List.distinct
 
         match options.Only |> List.tryFind (fun name -> not (List.contains name names)) with
         | Some name -> Error(BadInput $"--only {name}: no such training; {Suggestion.among names name}")
@@ -47,7 +50,9 @@ module internal RunPlan =
         |> Result.ignore
 
     let private isWanted (options: RunOptions) (instance: Instance) =
-        options.Only.IsEmpty || List.contains instance.Training options.Only
+        options.Only.IsEmpty
+        || List.contains instance.Training options.Only
+        || List.contains instance.Name options.Only
 
     let make (options: RunOptions) (experiment: Experiment) : Result<RunPlan, Error> =
         result {
@@ -64,7 +69,12 @@ module internal RunPlan =
                     Dataset = dataset
                     Split = split
                     Instances = instances
-                    Wanted = instances |> List.filter (isWanted options)
+                    Wanted =
+                        instances
+                        |> List.filter (isWanted options)
+                        |> List.indexed
+                        |> List.filter (fst >> options.Shard.Has)
+                        |> List.map snd
                 }
         }
 
@@ -83,6 +93,9 @@ module internal RunPlan =
                         yield! needed plan earlier
                         earlier
         ]
+
+    /// Whether an instance has the models that it needs.
+    let isReady (plan: RunPlan) (instance: Instance) : bool = (needed plan instance).IsEmpty
 
     /// The trainings that are still to be done, in the order of their work.
     let remaining (plan: RunPlan) : Instance list =

@@ -29,6 +29,7 @@ module internal RunReport =
     /// Writes the table, the model and the picture.
     let write (plan: RunPlan) (data: RunData) (journal: RunJournal) : Result<RunResult, Error> =
         result {
+            use _ = RunClaims.table plan.Folder plan.Options.Stop
             let! rows = RunTable.write plan data
             do! writeFinal plan data
             let! steps = plan.Instances |> List.traverseResultM (stepsOf plan)

@@ -60,7 +60,8 @@ module internal RunTraining =
                     Teacher = teacher |> Option.map _.Teacher
                     Device = options.Device
                     Run = options.Folder
-                    Resume = options.Resume
+                    // The folder may be used; what it has of this training may come from a process that died.
+                    Resume = true
                     Validate = validate plan data card
                     Sink = if options.Ranks.IsFirst then journal.Add else ignore
                     Stop = options.Stop
@@ -86,7 +87,7 @@ module internal RunTraining =
         (journal: RunJournal)
         (instance: Instance)
         : Result<int option, Error> =
-        if plan.Options.Resume && plan.HasModel instance then
+        if plan.HasModel instance then
             Ok None
         else
             train plan data journal instance

@@ -178,20 +178,23 @@ module Checkpoint =
         |> List.filter (fun name ->
             name = "index.json" || trainings |> List.exists (fun own -> isOf own name))
 
-    /// Removes the checkpoints of these trainings, and of those in the index, that the index does not know: a killed run left
-    /// them. Files of other names stay. Only for a folder that was a run before, and the one process that writes to it.
+    /// Removes the checkpoints of these trainings, and of those in the index, that the index does not know: a killed process left
+    /// them. Those of a training that another process has now stay, and files of other names. Only for a folder that was a run
+    /// before, and while no other process changes the index.
     let clean (run: string) (trainings: string list) : Result<unit, Error> =
         readIndex run
         |> Result.map (fun entries ->
             let known = entries |> List.map _.File |> Set.ofList
 
-            let own =
-                trainings @ (entries |> List.map _.Training)
-                |> filesOf run
-                |> List.filter (fun name -> name <> "index.json" && not (known.Contains name))
+            for training in trainings @ (entries |> List.map _.Training) |> List.distinct do
+                match RunClaims.tryTraining run training with
+                | None -> ()
+                | Some claim ->
+                    use _ = claim
 
-            for name in own do
-                File.Delete(Path.Combine(folderOf run, name)))
+                    for name in filesOf run [ training ] do
+                        if name <> "index.json" && not (known.Contains name) then
+                            File.Delete(Path.Combine(folderOf run, name)))
 
     let private adamStep (savable: Savable) : int64 =
         states savable
@@ -229,6 +232,17 @@ module Checkpoint =
         let stay = own |> List.truncate kept
         stay, before |> List.filter (fun e -> stay |> List.forall (fun s -> s.File <> e.File))
 
+    /// Adds an entry to the index; those that go.
+    let private add (run: string) (entry: CheckpointEntry) : Result<CheckpointEntry list, Error> =
+        readIndex run
+        |> Result.map (fun entries ->
+            let others, before =
+                entries |> List.partition (fun e -> e.Training <> entry.Training)
+
+            let stay, go = rotate entry before
+            writeIndex run (others @ stay)
+            go)
+
     /// Writes a checkpoint, and drops the oldest ones of the training, and those of later steps: the
     /// training went on from an earlier one, because they were damaged.
     let write
@@ -252,10 +266,7 @@ module Checkpoint =
                     Sha256 = digest path
                 }
 
-            let! entries = readIndex run
-            let others, before = entries |> List.partition (fun e -> e.Training <> training)
-            let stay, go = rotate entry before
-            writeIndex run (others @ stay)
+            let! go = RunClaims.alone run (fun () -> add run entry)
 
             for old in go |> List.filter (fun old -> isOf training old.File) do
                 File.Delete(Path.Combine(folderOf run, old.File))

@@ -1,8 +1,5 @@
 using System.Collections.Concurrent;
-using System.Diagnostics;
 using System.Globalization;
-using System.Security.Cryptography;
-using System.Text;
 
 namespace Ldr.Runtime.Formats;
 
@@ -17,19 +14,9 @@ internal static class Temporary
     /// <summary>Letters of the name that they become.</summary>
     private const int Letters = 40;
 
-    /// <summary>Start times of one process may differ by so many seconds from one reading to another.</summary>
-    private const long Slack = 3;
-
     private static readonly ConcurrentDictionary<string, bool> Unfinished = new(StringComparer.Ordinal);
 
     private static readonly ConcurrentDictionary<string, bool> Tidied = new(StringComparer.Ordinal);
-
-    private static readonly Lazy<string> Own = new(() =>
-    {
-        AppDomain.CurrentDomain.ProcessExit += (_, _) => RemoveUnfinished();
-        using Process process = Process.GetCurrentProcess();
-        return string.Create(CultureInfo.InvariantCulture, $"{Machine()}-{process.Id}-{StartOf(process)}");
-    });
 
     /// <summary>Held while a file is made, and while those that are not finished are removed.</summary>
     private static readonly Lock Gate = new();
@@ -59,6 +46,8 @@ internal static class Temporary
         }
     }
 
+    static Temporary() => AppDomain.CurrentDomain.ProcessExit += (_, _) => RemoveUnfinished();
+
     private static string NameFor(string target)
     {
         string folder = Path.GetDirectoryName(target) ?? string.Empty;
@@ -70,7 +59,7 @@ internal static class Temporary
 
         string start = name[..Math.Min(Letters, name.Length)];
         return Path.Combine(
-            folder, string.Create(CultureInfo.InvariantCulture, $".{start}.{Own.Value}-{Interlocked.Increment(ref made)}.tmp"));
+            folder, string.Create(CultureInfo.InvariantCulture, $".{start}.{ProcessIdentity.Own}-{Interlocked.Increment(ref made)}.tmp"));
     }
 
     /// <summary>Removes a temporary file, if it is there still.</summary>
@@ -120,47 +109,5 @@ internal static class Temporary
     }
 
     /// <summary>Whether a maker, <c>MACHINE-PID-START-N</c>, is of this machine and of a process that has ended.</summary>
-    private static bool IsLeft(string maker)
-    {
-        string[] parts = maker.Split('-');
-        if (parts.Length != 4
-            || parts[0] != Own.Value.Split('-')[0]
-            || !int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out int id)
-            || !long.TryParse(parts[2], NumberStyles.None, CultureInfo.InvariantCulture, out long start))
-        {
-            return false;
-        }
-
-        try
-        {
-            using Process process = Process.GetProcessById(id);
-            return Math.Abs(StartOf(process) - start) > Slack;
-        }
-        catch (ArgumentException)
-        {
-            return true;
-        }
-        catch (Exception error) when (error is InvalidOperationException or System.ComponentModel.Win32Exception)
-        {
-            return false;
-        }
-    }
-
-    private static long StartOf(Process process) => new DateTimeOffset(process.StartTime).ToUnixTimeSeconds();
-
-    /// <summary>Which machine, and which of its spaces of process numbers (containers).</summary>
-    private static string Machine()
-    {
-        string space = string.Empty;
-        try
-        {
-            space = new FileInfo("/proc/self/ns/pid").LinkTarget ?? string.Empty;
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            // Not Linux.
-        }
-
-        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"{Environment.MachineName}\n{space}")))[..8];
-    }
+    private static bool IsLeft(string maker) => maker.LastIndexOf('-') is int end and > 0 && ProcessIdentity.HasEnded(maker[..end]);
 }

@@ -155,6 +155,10 @@ public static class Cohort
                 System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(
                     error.InnerExceptions.FirstOrDefault(inner => inner is not OperationCanceledException) ?? error.InnerExceptions[0]);
             }
+            finally
+            {
+                FileClaim.Tidy(output);
+            }
 
             return new CohortSummary(pairs.Count, done, skipped, failed, unusable, clock.Elapsed);
         }
@@ -202,20 +206,28 @@ public static class Cohort
                     return before;
                 }
 
-                MakeFolder(Path.GetDirectoryName(job.ResultFile)!);
-                using PairClaim? claim = PairClaim.Try(job.ResultFile);
-                if (claim is null)
-                {
-                    return null;
-                }
-
-                // It may have been done a moment ago; and the inputs are looked at for their digests.
-                return Skipped(pair, job) is PairOutcome meanwhile && !options.Force ? meanwhile : Register(pair, job, own, stop);
+                using FileClaim? claim = FileClaim.Try(output, pair.Id);
+                return claim is null ? null : Claimed(pair, job, claim, own, stop);
             }
             catch (Exception error) when (Reason(error) is string)
             {
                 job.WriteProblem(Reason(error)!);
+                RemoveEmpty(Path.GetDirectoryName(job.ResultFile)!);
                 return new PairOutcome(pair.Id, PairState.Unusable, null, Reason(error)!);
+            }
+        }
+
+        private PairOutcome? Claimed(CohortPair pair, CohortJob job, FileClaim claim, Func<Registrar> own, CancellationToken stop)
+        {
+            using CancellationTokenSource ended = CancellationTokenSource.CreateLinkedTokenSource(stop, claim.Lost);
+            try
+            {
+                // It may have been done a moment ago; and the inputs are looked at for their digests.
+                return Skipped(pair, job) is PairOutcome meanwhile && !options.Force ? meanwhile : Register(pair, job, claim, own, ended.Token);
+            }
+            catch (OperationCanceledException) when (claim.Lost.IsCancellationRequested && !stop.IsCancellationRequested)
+            {
+                return null;
             }
             finally
             {
@@ -228,13 +240,14 @@ public static class Cohort
                 ? new PairOutcome(pair.Id, PairState.Skipped, verdict)
                 : null;
 
-        private PairOutcome Register(CohortPair pair, CohortJob job, Func<Registrar> own, CancellationToken stop)
+        private PairOutcome Register(CohortPair pair, CohortJob job, FileClaim claim, Func<Registrar> own, CancellationToken stop)
         {
             long bytes = CohortJob.BytesOf(pair);
             memory.Enter(bytes, stop);
             try
             {
-                return new PairOutcome(pair.Id, PairState.Done, job.Run(own(), stop));
+                MakeFolder(Path.GetDirectoryName(job.ResultFile)!);
+                return new PairOutcome(pair.Id, PairState.Done, job.Run(own(), claim.Confirm, stop));
             }
             finally
             {

@@ -12,7 +12,7 @@ internal sealed class CohortJob(CohortPair pair, string folder, CohortOptions op
     /// <summary>Bytes a registration takes for each voxel of the fixed and of the moving scan, and at least; measured.</summary>
     private const long FixedBytes = 120, MovingBytes = 60, LeastBytes = 64 << 20;
 
-    private IReadOnlyList<(string Role, string File, string Digest)> inputs = [];
+    private IReadOnlyList<PairInput> inputs = [];
 
     /// <summary>Bytes, about, that a pair will take, by the headers of its scans; what cannot be read takes none.</summary>
     internal static long BytesOf(CohortPair pair)
@@ -35,21 +35,19 @@ internal sealed class CohortJob(CohortPair pair, string folder, CohortOptions op
     /// <summary>Where the result is, or will be.</summary>
     internal string ResultFile => In(pair.Files.Result);
 
-    /// <summary>Looks at the inputs; the verdict where the pair is done with the same ones.</summary>
-    internal string? VerdictOfDone()
-    {
-        if (inputs.Count == 0)
-        {
-            inputs = [.. pair.Inputs().Select(input => (input.Role, input.File, cache.DigestOf(input.File)))];
-        }
-
-        return PairResult.VerdictOf(ResultFile, inputs, Settings);
-    }
+    /// <summary>The verdict where the pair is done with the same inputs and settings.</summary>
+    internal string? VerdictOfDone() =>
+        PairResult.VerdictOf(ResultFile, pair.Inputs(), Settings) ?? PairResult.VerdictOf(ResultFile, ReadInputs(), Settings);
 
     /// <summary>Registers the pair and writes its files, the result last.</summary>
+    /// <param name="registrar">What registers.</param>
+    /// <param name="confirm">Is called before files are written; cancels where the pair is somebody else's by now.</param>
+    /// <param name="cancellation">Stops it.</param>
     /// <returns>Its verdict.</returns>
-    internal Registration.Quality.Verdict Run(Registrar registrar, CancellationToken cancellation)
+    internal Registration.Quality.Verdict Run(Registrar registrar, Action confirm, CancellationToken cancellation)
     {
+        ReadInputs();
+
         // From here on the pair is not done.
         File.Delete(ResultFile);
         Volume fixedScan = Scan(pair.Fixed.Image);
@@ -64,6 +62,7 @@ internal sealed class CohortJob(CohortPair pair, string folder, CohortOptions op
             Threads = threads,
         };
         RegistrationResult result = registrar.Register(fixedScan, moving, own, null, cancellation);
+        confirm();
         Dictionary<string, string> written = new(StringComparer.Ordinal);
         InverseConsistency? inverse = WriteAll(result, movingLabels, written, cancellation);
         PairFindings found = new(pair, result)
@@ -111,6 +110,17 @@ internal sealed class CohortJob(CohortPair pair, string folder, CohortOptions op
     private SortedDictionary<string, string> Settings => settings ??= options.AllSettings();
 
     private SortedDictionary<string, string>? settings;
+
+    /// <summary>Looks at the inputs, once.</summary>
+    private IReadOnlyList<PairInput> ReadInputs()
+    {
+        if (inputs.Count == 0)
+        {
+            inputs = [.. pair.Inputs().Select(input => cache.Look(input.Role, input.File))];
+        }
+
+        return inputs;
+    }
 
     private string In(string name) => Path.Combine(folder, pair.Files.Folder, name);
 

@@ -25,10 +25,15 @@ public static class GroupPage
         ArgumentNullException.ThrowIfNull(command);
         string page = Path.Combine(output, "group.html");
         AtomicFile.CheckWritable(page);
-        using PairClaim claim = PairClaim.Wait(Path.GetFullPath(page), cancellation);
-        GroupOutliers group = GroupOutliers.Find(GroupRow.ReadAll(output));
-        GroupTable.Write(Path.Combine(output, "group.tsv"), group);
-        WritePage(page, Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(output))), group, command);
+        GroupOutliers group;
+        using (FileClaim.Wait(output, Path.GetFileName(page), cancellation))
+        {
+            group = GroupOutliers.Find(GroupRow.ReadAll(output));
+            GroupTable.Write(Path.Combine(output, "group.tsv"), group);
+            WritePage(page, Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(output))), group, command);
+        }
+
+        FileClaim.Tidy(output);
         return group;
     }
 

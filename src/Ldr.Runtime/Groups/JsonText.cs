@@ -82,7 +82,7 @@ internal static class JsonText
 
     /// <summary>Whether an object below a key holds these texts and no others.</summary>
     internal static bool Same(
-        JsonElement root, string key, IReadOnlyDictionary<string, string> wanted, Func<JsonElement, string?> text)
+        JsonElement root, string key, IReadOnlyDictionary<string, string> wanted, Func<string, JsonElement, string?> text)
     {
         if (!root.TryGetProperty(key, out JsonElement found) || found.ValueKind != JsonValueKind.Object)
         {
@@ -91,6 +91,6 @@ internal static class JsonText
 
         List<JsonProperty> properties = [.. found.EnumerateObject()];
         return properties.Count == wanted.Count
-            && properties.All(property => wanted.TryGetValue(property.Name, out string? value) && text(property.Value) == value);
+            && properties.All(property => wanted.TryGetValue(property.Name, out string? value) && text(property.Name, property.Value) == value);
     }
 }

@@ -12,8 +12,8 @@ namespace Ldr.Runtime.Groups;
 /// <summary>What there is to tell of a registered pair.</summary>
 internal sealed record PairFindings(CohortPair Pair, RegistrationResult Result)
 {
-    /// <summary>Role, path and digest of what was read.</summary>
-    internal required IReadOnlyList<(string Role, string File, string Digest)> Inputs { get; init; }
+    /// <summary>What was read.</summary>
+    internal required IReadOnlyList<PairInput> Inputs { get; init; }
 
     /// <summary>What decided the result.</summary>
     internal required IReadOnlyDictionary<string, string> Settings { get; init; }
@@ -29,6 +29,26 @@ internal sealed record PairFindings(CohortPair Pair, RegistrationResult Result)
 
     /// <summary>How far the written inverse is from undoing the transform.</summary>
     internal InverseConsistency? Inverse { get; init; }
+}
+
+/// <summary>A file that was read for a pair.</summary>
+/// <param name="Role">What it is for the pair.</param>
+/// <param name="File">Its path.</param>
+/// <param name="Digest">SHA-256 of it, and of the voxels behind it.</param>
+/// <param name="Stamp">By which it is known again without reading it; null where voxels lie in a file of their own.</param>
+internal sealed record PairInput(string Role, string File, string Digest, FileStamp? Stamp);
+
+/// <summary>The length and the time of a file.</summary>
+/// <param name="Bytes">Its length.</param>
+/// <param name="Modified">When it was last written, UTC.</param>
+internal readonly record struct FileStamp(long Bytes, DateTime Modified)
+{
+    /// <summary>Of a file; null where there is none. Links are followed.</summary>
+    internal static FileStamp? Of(string file)
+    {
+        FileInfo found = new(FileNode.RealPath(file));
+        return found.Exists ? new FileStamp(found.Length, found.LastWriteTimeUtc) : null;
+    }
 }
 
 /// <summary>The file <c>result.json</c> of a pair.</summary>
@@ -68,11 +88,17 @@ internal static class PairResult
         json.WriteBase64String("values", values);
         json.WriteEndObject();
         json.WriteStartObject("inputs");
-        foreach ((string role, string file, string digest) in found.Inputs)
+        foreach (PairInput input in found.Inputs)
         {
-            json.WriteStartObject(role);
-            json.WriteString("path", file);
-            json.WriteString("sha256", digest);
+            json.WriteStartObject(input.Role);
+            json.WriteString("path", input.File);
+            json.WriteString("sha256", input.Digest);
+            if (input.Stamp is FileStamp stamp)
+            {
+                json.WriteNumber("bytes", stamp.Bytes);
+                json.WriteString("modified", stamp.Modified);
+            }
+
             json.WriteEndObject();
         }
 
@@ -89,8 +115,36 @@ internal static class PairResult
 
     /// <summary>Whether a pair is done: with the same inputs and settings, and its files are there.</summary>
     /// <returns>Its verdict; null where it is not done.</returns>
+    internal static string? VerdictOf(string path, IReadOnlyList<PairInput> inputs, IReadOnlyDictionary<string, string> settings)
+    {
+        Dictionary<string, string> digests = inputs.ToDictionary(input => input.Role, input => input.Digest);
+        return VerdictOf(path, digests, settings, (_, value) => value.TryGetProperty("sha256", out JsonElement sum) ? sum.GetString() : null);
+    }
+
+    /// <summary>
+    /// The same, without reading the inputs: the same paths, and files of the same length and time. Null where that cannot be told,
+    /// also where an input was written shortly before the result: times of files are as coarse as a second.
+    /// </summary>
     internal static string? VerdictOf(
-        string path, IReadOnlyList<(string Role, string File, string Digest)> inputs, IReadOnlyDictionary<string, string> settings)
+        string path, IEnumerable<(string Role, string File)> inputs, IReadOnlyDictionary<string, string> settings)
+    {
+        DateTime written = File.GetLastWriteTimeUtc(path);
+        Dictionary<string, string> files = inputs.ToDictionary(input => input.Role, input => input.File);
+        return VerdictOf(path, files, settings, (role, value) =>
+            value.TryGetProperty("path", out JsonElement file)
+            && value.TryGetProperty("bytes", out JsonElement bytes) && bytes.TryGetInt64(out long length)
+            && value.TryGetProperty("modified", out JsonElement time) && time.TryGetDateTime(out DateTime modified)
+            && files.TryGetValue(role, out string? now) && FileStamp.Of(now) == new FileStamp(length, modified)
+            && written - modified > TimeSpan.FromSeconds(2)
+                ? file.GetString()
+                : null);
+    }
+
+    private static string? VerdictOf(
+        string path,
+        IReadOnlyDictionary<string, string> inputs,
+        IReadOnlyDictionary<string, string> settings,
+        Func<string, JsonElement, string?> input)
     {
         using JsonDocument? document = JsonText.TryRead(path);
         if (document is null)
@@ -99,9 +153,7 @@ internal static class PairResult
         }
 
         JsonElement root = document.RootElement;
-        Dictionary<string, string> digests = inputs.ToDictionary(input => input.Role, input => input.Digest);
-        bool same = JsonText.Same(root, "options", settings, value => value.GetString())
-            && JsonText.Same(root, "inputs", digests, value => value.TryGetProperty("sha256", out JsonElement sum) ? sum.GetString() : null);
+        bool same = JsonText.Same(root, "options", settings, (_, value) => value.GetString()) && JsonText.Same(root, "inputs", inputs, input);
         string folder = Path.GetDirectoryName(path)!;
         bool there = GroupRow.FileKeys.All(key =>
             !root.TryGetProperty(key, out JsonElement name) || File.Exists(Path.Combine(folder, name.GetString() ?? string.Empty)));

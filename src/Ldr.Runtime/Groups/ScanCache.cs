@@ -16,24 +16,22 @@ internal sealed class ScanCache(IEnumerable<string> files, int? volume, long mos
         [.. files.GroupBy(file => file, StringComparer.Ordinal).Where(group => group.Skip(1).Any()).Select(group => group.Key)];
 
     private readonly Dictionary<string, (string Digest, Lazy<Volume> Scan, long Used)> kept = new(StringComparer.Ordinal);
-    private readonly ConcurrentDictionary<string, (long Length, DateTime Written, string Digest)> digests = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<string, (FileStamp Stamp, bool IsWhole, string Digest)> digests = new(StringComparer.Ordinal);
     private readonly Lock gate = new();
     private long clock;
 
-    /// <summary>The digest of a file, found once as long as the file is not written again.</summary>
+    /// <summary>A file with its digest, which is found once as long as the file is not written again.</summary>
     /// <exception cref="InvalidFileException">It cannot be read.</exception>
-    internal string DigestOf(string file)
+    internal PairInput Look(string role, string file)
     {
-        FileInfo now = new(FileNode.RealPath(file));
-        (long Length, DateTime Written) stamp = now.Exists ? (now.Length, now.LastWriteTimeUtc) : default;
-        if (digests.TryGetValue(file, out (long Length, DateTime Written, string Digest) known) && (known.Length, known.Written) == stamp)
+        FileStamp? stamp = FileStamp.Of(file);
+        if (!(digests.TryGetValue(file, out (FileStamp Stamp, bool IsWhole, string Digest) known) && known.Stamp == stamp))
         {
-            return known.Digest;
+            known = (stamp ?? default, !OutputFiles.Behind(file).Skip(1).Any(), FileDigest.OfFile(file));
+            digests[file] = known;
         }
 
-        string digest = FileDigest.OfFile(file);
-        digests[file] = (stamp.Length, stamp.Written, digest);
-        return digest;
+        return new PairInput(role, file, known.Digest, known.IsWhole ? stamp : null);
     }
 
     /// <summary>The scan of a file; nobody changes its values.</summary>

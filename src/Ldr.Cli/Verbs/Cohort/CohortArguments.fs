@@ -12,6 +12,8 @@ type LevelName =
     | Pair
     | Group
 
+type SchedulerName = | Slurm
+
 type Arguments =
     | [<MainCommand; Unique>] Source of source: string
     | [<ExactlyOnce; AltCommandLine("-o")>] Output of folder: string
@@ -22,6 +24,9 @@ type Arguments =
     | [<Unique>] Memory of gigabytes: float
     | [<Unique>] Level of LevelName
     | [<Unique>] Force
+    | [<Unique>] Submit of SchedulerName
+    | [<Unique>] Array of tasks: int
+    | [<EqualsAssignmentOrSpaced>] Sbatch_Option of option: string
 
     interface IArgParserTemplate with
         member this.Usage =
@@ -40,6 +45,19 @@ type Arguments =
             | Level _ ->
                 "pair (default): register, then write the group page; group: write the page from what is there."
             | Force -> "do again what is done."
+            | Submit _ ->
+                "do not register here: write cohort.sbatch into the output folder, and submit it: a job array, then a job that writes the group page."
+            | Array _ -> "with --submit: so many tasks, each with its shard (default: 8)."
+            | Sbatch_Option _ ->
+                "with --submit: an option for sbatch, such as --sbatch-option=--partition=long (may be repeated)."
+
+/// A job array to submit.
+type Submission =
+    {
+        Tasks: int
+        /// Options for sbatch, as it takes them.
+        Options: string list
+    }
 
 /// A cohort to register.
 type CohortRequest =
@@ -57,6 +75,8 @@ type CohortRequest =
         Jobs: int
         MemoryBytes: int64
         Force: bool
+        /// Nothing where the pairs are registered here.
+        Submission: Submission option
     }
 
 let private words =
@@ -153,8 +173,34 @@ let request
                 Jobs = jobs
                 MemoryBytes = memory
                 Force = asked.Force
+                Submission = None
             }
     }
+
+/// What --submit, --array and --sbatch-option say.
+let private submission (r: ParseResults<Arguments>) : Result<Submission option, string> =
+    let options = r.GetResults Sbatch_Option
+
+    match r.TryGetResult Submit, r.TryGetResult Arguments.Array with
+    | None, Some _ -> Error "--array: it belongs to --submit slurm"
+    | None, None when not options.IsEmpty -> Error "--sbatch-option: it belongs to --submit slurm"
+    | None, None -> Ok None
+    | Some Slurm, Some tasks when tasks < 1 -> Error "--array: give a whole number above 0"
+    | Some Slurm, _ when r.Contains Shard || r.TryGetResult Level = Some Group ->
+        Error "--submit: it shares the work out itself; leave --shard and --level out"
+    | Some Slurm, tasks ->
+        match options |> List.tryFind (fun option -> not (option.StartsWith "--")) with
+        | Some option ->
+            Error
+                $"--sbatch-option {option}: give an option with its value, such as --sbatch-option=--time=01:00:00"
+        | None ->
+            Ok(
+                Some
+                    {
+                        Tasks = defaultArg tasks 8
+                        Options = options
+                    }
+            )
 
 let options
     (r: ParseResults<Arguments>)
@@ -192,5 +238,7 @@ let options
                 Force = r.Contains Force
             }
 
-        return! request source output template asked pair
+        let! submission = submission r
+        let! request = request source output template asked pair
+        return { request with Submission = submission }
     }
