@@ -1,7 +1,6 @@
 module Ldr.Cli.Program
 
 open System
-open System.Reflection
 open System.Runtime.InteropServices
 open Argu
 open Ldr
@@ -34,6 +33,8 @@ type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Validate of ParseResults<Validate.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Benchmark of ParseResults<Benchmark.Arguments>
     | [<CliPrefix(CliPrefix.None)>] App of ParseResults<App.Arguments>
+    | [<CliPrefix(CliPrefix.None); CustomCommandLine "setup-training">] SetupTraining of
+        ParseResults<SetupTraining.Arguments>
 
     interface IArgParserTemplate with
         member this.Usage =
@@ -61,6 +62,7 @@ type Arguments =
             | Validate _ -> "check an experiment before time is spent."
             | Benchmark _ -> "time the engine, and libtorch beside it."
             | App _ -> "open a page in the browser that registers, shows and saves."
+            | SetupTraining _ -> "add libtorch to a program that came without it."
 
 /// A verb's options, parsed.
 /// `shared` are the options of `register` that were given to another verb.
@@ -87,6 +89,7 @@ let private callOf (shared: string list) (arguments: Arguments) : Result<Call, s
     | Validate r -> Validate.parse r
     | Benchmark r -> Benchmark.parse r
     | App r -> App.parse r
+    | SetupTraining r -> SetupTraining.parse r
 
 /// Why there is nothing to carry out.
 type private Refusal =
@@ -155,7 +158,7 @@ let private parse (arguments: string[]) : Result<Call, Refusal> =
     | _ when (tryEmpty arguments).IsSome -> Error(WrongUsage (tryEmpty arguments).Value)
     | None -> Error(Help(parser.Value.PrintUsage()))
     | Some "--version" when arguments.Length = 1 ->
-        Error(Help(string (Assembly.GetExecutingAssembly().GetName().Version)))
+        Error(Help Version.text)
     | Some verb when not (verb.StartsWith '-' || List.contains verb (verbs ())) ->
         Error(WrongUsage $"'{verb}' is no verb; {Suggestion.among (verbs ()) verb}; see ldr-fs --help")
     | Some _ -> parseVerb arguments

@@ -141,6 +141,7 @@ let private teacher
 
 let private runTraining (o: StepOptions) (context: Context) =
     result {
+        do! Libtorch.check ()
         let! experiment = Experiment.read o.Experiment o.Assignments
 
         let! training =
@@ -172,6 +173,7 @@ let private run (o: Options) (context: Context) =
 
     try
         result {
+            do! Libtorch.check ()
             let! model = model folder.FullName o.Network
             let! measured = measure o context.Threads folder.FullName model
             return Said.both (Benchmark.toText measured) (Benchmark.toJson measured)

@@ -3,7 +3,6 @@ module Ldr.Cli.Verbs.Bids
 
 open System
 open System.IO
-open System.Reflection
 open System.Text.Json
 open Argu
 open FsToolkit.ErrorHandling
@@ -141,7 +140,7 @@ let private describe (o: Options) : Result<unit, Error> =
     Error.guard (fun () ->
         Directory.CreateDirectory o.Request.Output |> ignore
         let file = Path.Combine(o.Request.Output, "dataset_description.json")
-        let version = string (Assembly.GetExecutingAssembly().GetName().Version)
+        let version = Version.text
 
         if not (File.Exists file) then
             let node =
