@@ -1,5 +1,7 @@
 // Called by build/pack: makes archives, checksums and the bill of materials of what was built.
 // dotnet fsi pack.fsx ROOT WORK VERSION SECONDS-SINCE-1970
+#r "System.Formats.Tar.dll"
+
 open System
 open System.Formats.Tar
 open System.IO
@@ -98,7 +100,10 @@ let nugets =
                         | null -> false
                         | files -> files.AsObject() |> Seq.exists (fun file -> not (file.Key.EndsWith "/_._"))
 
-                    if string node["type"] = "package" && (brings "runtime" || brings "native") then
+                    // These are left out, see build/Program.
+                    let isOut = Regex.IsMatch(library.Key, @"^(libtorch-|SkiaSharp\.NativeAssets)")
+
+                    if string node["type"] = "package" && not isOut && (brings "runtime" || brings "native") then
                         library.Key
     ]
     |> List.distinct
@@ -161,7 +166,7 @@ let notices =
             ""
             "| part | version | licence |"
             "|---|---|---|"
-            for part in parts -> $"| {part.Name} | {part.Version} | {part.Licence} |"
+            yield! parts |> List.map (fun part -> $"| {part.Name} | {part.Version} | {part.Licence} |")
         ]
 
     let texts =
@@ -189,12 +194,13 @@ let bill =
     // CycloneDX takes the names of SPDX as an expression, anything else as a name.
     let licences (licence: string) =
         if licence.Contains ' ' && not (licence.Contains " AND " || licence.Contains " OR ") then
-            [ node [ "license", node [ "name", text licence ] ] ]
+            [ node [ ("license", node [ ("name", text licence) ]) ] ]
         else
-            [ node [ "expression", text licence ] ]
+            [ node [ ("expression", text licence) ] ]
 
     let component' (part: Part) =
-        let address = $"pkg:{part.Kind}/{part.Name.Replace("@", "%40")}@{part.Version}"
+        let name = part.Name.Replace("@", "%40")
+        let address = String.concat "" [ "pkg:"; part.Kind; "/"; name; "@"; part.Version ]
 
         node
             [
@@ -328,34 +334,31 @@ Nothing has to be installed. Training needs libtorch: {program} setup-training s
 For research; not a medical device. LICENSE is its licence, LICENCES.md has those of its parts.
 """
 
-let programs =
-    [
-        for folder in Directory.GetDirectories(work </> "programs") |> Array.sort do
-            let system = Path.GetFileName folder
-            let name = $"ldr-fs-{version}-{system}"
+for folder in Directory.GetDirectories(work </> "programs") |> Array.sort do
+    let system = Path.GetFileName folder
+    let name = $"ldr-fs-{version}-{system}"
 
-            for ending in [ ""; ".exe" ] do
-                if File.Exists(folder </> $"Ldr.Program{ending}") then
-                    File.Move(folder </> $"Ldr.Program{ending}", folder </> $"ldr-fs{ending}")
+    for ending in [ ""; ".exe" ] do
+        if File.Exists(folder </> $"Ldr.Program{ending}") then
+            File.Move(folder </> $"Ldr.Program{ending}", folder </> $"ldr-fs{ending}")
 
-            // TorchSharp's own native part waits, packed, for setup-training.
-            for native in Directory.GetFiles(folder, "*LibTorchSharp.*") do
-                use content = File.OpenRead native
-                use packed = new GZipStream(File.Create(native + ".gz"), CompressionLevel.SmallestSize)
-                content.CopyTo packed
-                content.Dispose()
-                File.Delete native
+    // TorchSharp's own native part waits, packed, for setup-training.
+    for native in Directory.GetFiles(folder, "*LibTorchSharp.*") do
+        use content = File.OpenRead native
+        use packed = new GZipStream(File.Create(native + ".gz"), CompressionLevel.SmallestSize)
+        content.CopyTo packed
+        content.Dispose()
+        File.Delete native
 
-            File.Copy(root </> "LICENSE", folder </> "LICENSE", true)
-            File.Copy(root </> "CHANGELOG.md", folder </> "CHANGELOG.md", true)
-            File.WriteAllText(folder </> "LICENCES.md", notices)
-            File.WriteAllText(folder </> "README.txt", readMe system)
+    File.Copy(root </> "LICENSE", folder </> "LICENSE", true)
+    File.Copy(root </> "CHANGELOG.md", folder </> "CHANGELOG.md", true)
+    File.WriteAllText(folder </> "LICENCES.md", notices)
+    File.WriteAllText(folder </> "README.txt", readMe system)
 
-            if system.StartsWith "win" then
-                writeZip folder name (dist </> $"{name}.zip")
-            else
-                writeTar folder name (dist </> $"{name}.tar.gz")
-    ]
+    if system.StartsWith "win" then
+        writeZip folder name (dist </> $"{name}.zip")
+    else
+        writeTar folder name (dist </> $"{name}.tar.gz")
 
 for package in Directory.GetFiles(work </> "packages") do
     writePackage package (dist </> Path.GetFileName package)
