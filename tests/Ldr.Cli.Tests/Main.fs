@@ -31,5 +31,6 @@ let main arguments =
             ReadmeTests.tests
             ScriptTests.tests
             NativeFixTests.tests
+            PackTests.tests
         ]
         arguments

@@ -195,6 +195,20 @@ let private call (r: ParseResults<Arguments>) : Result<Context -> Result<Said, E
                     Rounds = rounds
                 })
 
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Time the engine, and libtorch beside it."
+        More = "A network and a whole registration, or the steps of a training (--training)."
+        Groups =
+            [
+                "A network", [ "--size"; "--network"; "--model"; "--against" ]
+                "A training", [ "--training"; "--experiment"; "--set" ]
+                "Measuring", [ "--rounds" ]
+            ]
+        Examples = [ "ldr-fs benchmark --size 128 --against torch" ]
+    }
+
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =
     result {
         let! call = call r

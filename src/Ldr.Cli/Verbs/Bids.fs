@@ -52,6 +52,29 @@ type Arguments =
             | Force -> (CohortArguments.Force :> IArgParserTemplate).Usage
             | Boutiques -> "print the descriptor of this verb for Boutiques, and do nothing else."
 
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Register the scans of a BIDS folder to a template, as a BIDS app."
+        More = "Files have the names of BIDS derivatives; level group writes the page to check them on."
+        Groups =
+            [
+                "Inputs",
+                [
+                    "--template"
+                    "--template-name"
+                    "--participant-label"
+                    "--session-label"
+                    "--suffix"
+                    "--space"
+                    "--desc"
+                ]
+                "Outputs", [ "--write"; "--force"; "--boutiques" ]
+                "Sharing the work", [ "--shard"; "--jobs"; "--memory" ]
+            ]
+        Examples = [ "ldr-fs bids BIDS OUT participant --template template.nii.gz --model none" ]
+    }
+
 /// What is registered of which folder.
 type private Options =
     {

@@ -107,7 +107,8 @@ let private tryIt () =
 
 let private checkIt (file: string) : Result<unit, Error> =
     try
-        tryIt () |> Result.requireTrue (BadInput $"{file}: libtorch computes wrongly here")
+        tryIt ()
+        |> Result.requireTrue (BadInput $"{file}: libtorch computes wrongly here")
     with e ->
         Error(BadInput $"{file}: its libtorch cannot be loaded here: {e.GetBaseException().Message}")
 
@@ -119,7 +120,9 @@ let private add (file: string) : Result<Said, Error> =
 
         let! place =
             Libtorch.place ()
-            |> Result.requireSome (BadInput "this program has no place for libtorch; use a clone of the repository")
+            |> Result.requireSome (
+                BadInput "this program has no place for libtorch; use a clone of the repository"
+            )
 
         let! unpacked =
             Error.guardResult (fun () ->
@@ -145,6 +148,19 @@ let private add (file: string) : Result<Said, Error> =
                 true
                 (Some place)
                 $"This program can train now: {unpacked.Length} files of libtorch {Libtorch.Version} are in {place}."
+    }
+
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Add libtorch, which trainings need, to a program that came without it."
+        More = "Without a file it says whether that is needed, and which package to download."
+        Groups = []
+        Examples =
+            [
+                "ldr-fs setup-training"
+                "ldr-fs setup-training libtorch-cpu-linux-x64.2.10.0.nupkg"
+            ]
     }
 
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =

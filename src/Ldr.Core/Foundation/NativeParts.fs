@@ -90,9 +90,12 @@ module Libtorch =
             None
 
     let private fileOf (name: string) =
-        if System.OperatingSystem.IsWindows() then $"{name}.dll"
-        elif System.OperatingSystem.IsMacOS() then $"lib{name}.dylib"
-        else $"lib{name}.so"
+        if System.OperatingSystem.IsWindows() then
+            $"{name}.dll"
+        elif System.OperatingSystem.IsMacOS() then
+            $"lib{name}.dylib"
+        else
+            $"lib{name}.so"
 
     /// Where this program looks for native parts.
     let private folders () : string list =
