@@ -1,5 +1,5 @@
 // Ldr from packages, without the repository: dotnet fsi from-package.fsx, in a folder whose NuGet.config names theirs.
-#r "nuget: Ldr.Core, 0.1.0"
+#r "nuget: Ldr.Core, 0.2.0"
 
 open Ldr
 

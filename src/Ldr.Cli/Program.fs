@@ -1,7 +1,6 @@
 module Ldr.Cli.Program
 
 open System
-open System.Reflection
 open System.Runtime.InteropServices
 open Argu
 open Ldr
@@ -34,33 +33,136 @@ type Arguments =
     | [<CliPrefix(CliPrefix.None)>] Validate of ParseResults<Validate.Arguments>
     | [<CliPrefix(CliPrefix.None)>] Benchmark of ParseResults<Benchmark.Arguments>
     | [<CliPrefix(CliPrefix.None)>] App of ParseResults<App.Arguments>
+    | [<CliPrefix(CliPrefix.None); CustomCommandLine "setup-training">] SetupTraining of
+        ParseResults<SetupTraining.Arguments>
+    | [<CliPrefix(CliPrefix.None)>] Completions of ParseResults<Completions.Arguments>
 
     interface IArgParserTemplate with
         member this.Usage =
-            match this with
-            | Train _ -> "run an experiment: teacher, student, distillation."
-            | Teach _ -> "write a teacher's fields for every pair that a training will see."
-            | Register _ -> "register one pair of scans."
-            | Cohort _ ->
-                "register many pairs, each into a folder of its own, and write a page to check them on."
-            | Bids _ -> "register the scans of a BIDS folder to a template, as a BIDS app."
-            | Template _ -> "make an unbiased average of many scans."
-            | Segment _ -> "label a scan by many atlases."
-            | Evaluate _ -> "score a model on pairs of a labelled data set."
-            | Apply _ -> "move an image or a label map by transforms."
-            | ApplyPoints _ -> "move points by transforms."
-            | Invert _ -> "write the inverse of a transform."
-            | Compose _ -> "write several transforms as one."
-            | Convert _ -> "write a transform in another format."
-            | Jacobian _ -> "write how much a transform grows or shrinks each voxel; at or below 0 it folds."
-            | Overlap _ -> "compare two label maps: Dice, Jaccard, distance of surfaces, volumes."
-            | Inspect _ -> "say what a scan, a transform, a model or a run is."
-            | Ship _ -> "write a model in half precision, with notes on its card, to pass it on."
-            | Doctor _ ->
-                "look at every scan of a data set before time is spent: what is there, and what would spoil a training."
-            | Validate _ -> "check an experiment before time is spent."
-            | Benchmark _ -> "time the engine, and libtorch beside it."
-            | App _ -> "open a page in the browser that registers, shows and saves."
+            (match this with
+             | Train _ -> Train.help
+             | Teach _ -> Teach.help
+             | Register _ -> RegisterArguments.help
+             | Cohort _ -> CohortArguments.help
+             | Bids _ -> Bids.help
+             | Template _ -> Template.help
+             | Segment _ -> Segment.help
+             | Evaluate _ -> EvaluateArguments.help
+             | Apply _ -> Apply.help
+             | ApplyPoints _ -> ApplyPoints.help
+             | Invert _ -> Invert.help
+             | Compose _ -> Compose.help
+             | Convert _ -> Convert.help
+             | Jacobian _ -> Jacobian.help
+             | Overlap _ -> Overlap.help
+             | Inspect _ -> Inspect.help
+             | Ship _ -> Ship.help
+             | Doctor _ -> Doctor.help
+             | Validate _ -> Validate.help
+             | Benchmark _ -> Benchmark.help
+             | App _ -> App.help
+             | SetupTraining _ -> SetupTraining.help
+             | Completions _ -> Completions.help)
+                .What
+
+/// The text of --help of each verb, beside its options.
+let private helps: Map<string, Help> =
+    Map.ofList
+        [
+            "train", Train.help
+            "teach", Teach.help
+            "register", RegisterArguments.help
+            "cohort", CohortArguments.help
+            "bids", Bids.help
+            "template", Template.help
+            "segment", Segment.help
+            "evaluate", EvaluateArguments.help
+            "apply", Apply.help
+            "apply-points", ApplyPoints.help
+            "invert", Invert.help
+            "compose", Compose.help
+            "convert", Convert.help
+            "jacobian", Jacobian.help
+            "overlap", Overlap.help
+            "inspect", Inspect.help
+            "ship", Ship.help
+            "doctor", Doctor.help
+            "validate", Validate.help
+            "benchmark", Benchmark.help
+            "app", App.help
+            "setup-training", SetupTraining.help
+            "completions", Completions.help
+        ]
+
+/// The verbs by what they are for.
+let private verbGroups: (string * string list) list =
+    [
+        "Register", [ "register"; "app"; "cohort"; "bids"; "template"; "segment" ]
+        "Use a result",
+        [
+            "apply"
+            "apply-points"
+            "invert"
+            "compose"
+            "convert"
+            "jacobian"
+            "overlap"
+        ]
+        "Train", [ "doctor"; "validate"; "train"; "teach"; "evaluate"; "ship"; "setup-training" ]
+        "More", [ "inspect"; "benchmark"; "completions" ]
+    ]
+
+let private parser =
+    lazy ArgumentParser.Create<Arguments>(programName = "ldr-fs", checkStructure = false)
+
+let private verbs () =
+    parser.Value.GetArgumentCases()
+    |> List.filter (fun case -> case.ArgumentType = ArgumentType.SubCommand)
+    |> List.map _.Name.Value
+
+/// Verbs of many pairs, which take options of `register` beside their own.
+let private isOfPairs (verb: string) = List.contains verb [ "cohort"; "bids" ]
+
+/// A verb's own options.
+let private ownCases (verb: string) : ArgumentCaseInfo list =
+    List.zip (verbs ()) (parser.Value.GetSubCommandParsers())
+    |> List.find (fun (name, _) -> name = verb)
+    |> snd
+    |> _.GetArgumentCases()
+
+/// Options of `register` that a verb takes.
+let private sharedCases (verb: string) : ArgumentCaseInfo list =
+    if isOfPairs verb then RegisterShared.cases.Value else []
+
+let private casesOf (verb: string) = ownCases verb @ sharedCases verb
+
+let private helpOf (verb: string) : string =
+    let help = helps[verb]
+
+    let groups =
+        if isOfPairs verb then
+            help.Groups
+            @ (RegisterArguments.help.Groups
+               |> List.map (fun (title, names) -> $"{title}, as register", names))
+        else
+            help.Groups
+
+    Help.text verb { help with Groups = groups } (ownCases verb) (sharedCases verb)
+
+let private spellings () : Completions.Spelling list =
+    [
+        for verb in verbs () do
+            {
+                Completions.Verb = verb
+                Completions.What = helps[verb].What
+                Completions.Options =
+                    [
+                        for case in casesOf verb do
+                            if not case.IsMainCommand then
+                                case.Name.Value, case.Description.Value
+                    ]
+            }
+    ]
 
 /// A verb's options, parsed.
 /// `shared` are the options of `register` that were given to another verb.
@@ -87,37 +189,27 @@ let private callOf (shared: string list) (arguments: Arguments) : Result<Call, s
     | Validate r -> Validate.parse r
     | Benchmark r -> Benchmark.parse r
     | App r -> App.parse r
+    | SetupTraining r -> SetupTraining.parse r
+    | Completions r -> Completions.parse r (spellings ())
 
 /// Why there is nothing to carry out.
 type private Refusal =
     /// A text that was asked for.
-    | Help of string
+    | Asked of string
     /// What is wrong with the command line.
     | WrongUsage of string
-
-let private parser =
-    lazy ArgumentParser.Create<Arguments>(programName = "ldr-fs", checkStructure = false)
-
-let private verbs () =
-    parser.Value.GetArgumentCases()
-    |> List.filter (fun case -> case.ArgumentType = ArgumentType.SubCommand)
-    |> List.map _.Name.Value
 
 let private firstLine (text: string) =
     let text = text.Replace("\r", "")
     let text = if text.StartsWith "ERROR: " then text.Substring 7 else text
     text.Split('\n')[0]
 
-/// Verbs of many pairs, which take options of `register` beside their own.
-let private isOfPairs (arguments: string[]) =
-    List.contains arguments[0] [ "cohort"; "bids" ]
-
 /// The help, or what Argu finds wrong.
 let private refusal (arguments: string[]) (error: ArguParseException) =
-    if error.ErrorCode = ErrorCode.HelpText && isOfPairs arguments then
-        Help $"{error.Message.TrimEnd()}\n\n{RegisterShared.usage ()}"
+    if error.ErrorCode = ErrorCode.HelpText && arguments[0].StartsWith '-' then
+        Asked(Help.verbs verbGroups (fun verb -> helps[verb].What))
     elif error.ErrorCode = ErrorCode.HelpText then
-        Help error.Message
+        Asked(helpOf arguments[0])
     else
         let verb =
             if arguments[0].StartsWith '-' then
@@ -125,12 +217,26 @@ let private refusal (arguments: string[]) (error: ArguParseException) =
             else
                 arguments[0] + " "
 
-        WrongUsage $"{firstLine error.Message}; see ldr-fs {verb}--help"
+        let problem = firstLine error.Message
+
+        let suggestion =
+            match problem.Split '\'' with
+            | [| "unrecognized argument: "; option; _ |] when
+                option.StartsWith "--" && not (arguments[0].StartsWith '-')
+                ->
+                let known = casesOf arguments[0] |> List.collect _.CommandLineNames.Value
+
+                match Suggestion.among known option with
+                | near when near.StartsWith "did you mean" -> $"; {near}"
+                | _ -> ""
+            | _ -> ""
+
+        WrongUsage $"{problem.TrimEnd '.'}{suggestion}; see ldr-fs {verb}--help"
 
 let private parseVerb (arguments: string[]) : Result<Call, Refusal> =
     try
         let own, shared =
-            if isOfPairs arguments then
+            if isOfPairs arguments[0] then
                 RegisterShared.split (List.ofArray arguments)
             else
                 List.ofArray arguments, []
@@ -153,9 +259,8 @@ let private tryEmpty (arguments: string[]) : string option =
 let private parse (arguments: string[]) : Result<Call, Refusal> =
     match Array.tryHead arguments with
     | _ when (tryEmpty arguments).IsSome -> Error(WrongUsage (tryEmpty arguments).Value)
-    | None -> Error(Help(parser.Value.PrintUsage()))
-    | Some "--version" when arguments.Length = 1 ->
-        Error(Help(string (Assembly.GetExecutingAssembly().GetName().Version)))
+    | None -> Error(Asked Help.front)
+    | Some "--version" when arguments.Length = 1 -> Error(Asked Version.text)
     | Some verb when not (verb.StartsWith '-' || List.contains verb (verbs ())) ->
         Error(WrongUsage $"'{verb}' is no verb; {Suggestion.among (verbs ()) verb}; see ldr-fs --help")
     | Some _ -> parseVerb arguments
@@ -163,7 +268,7 @@ let private parse (arguments: string[]) : Result<Call, Refusal> =
 let private carryOut (arguments: string[]) : int =
     match parse arguments with
     | Ok call -> Call.carryOut (List.ofArray arguments) call
-    | Error(Help text) ->
+    | Error(Asked text) ->
         printfn "%s" (text.TrimEnd())
         ExitCode.ok
     | Error(WrongUsage text) ->

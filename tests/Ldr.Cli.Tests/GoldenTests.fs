@@ -44,6 +44,9 @@ let private cases: (string * Numbers * string list) list =
             "--version"
             "--unknown"
             "regster --fixed a.nii"
+            "register --fixd a.nii"
+            "setup-training"
+            "completions fish"
             for verb in
                 [
                     "train"
@@ -67,6 +70,8 @@ let private cases: (string * Numbers * string list) list =
                     "validate"
                     "benchmark"
                     "app"
+                    "setup-training"
+                    "completions"
                 ] do
                 $"{verb} --help"
         ]

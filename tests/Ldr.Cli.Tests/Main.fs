@@ -33,5 +33,6 @@ let main arguments =
             ReadmeTests.tests
             ScriptTests.tests
             NativeFixTests.tests
+            PackTests.tests
         ]
         arguments

@@ -95,7 +95,7 @@ let descriptor
     (outputs: (string * string * string) list)
     : JsonNode =
     let inputs = cases |> List.collect inputs
-    let version = string (Assembly.GetExecutingAssembly().GetName().Version)
+    let version = Version.text
 
     Json.object
         [

@@ -136,6 +136,19 @@ let private options (r: ParseResults<Arguments>) : Result<Options, string> =
             }
     }
 
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Open a page in the browser that registers, shows and saves."
+        More = "It is served on this computer only, to whoever has its link."
+        Groups =
+            [
+                "The page", [ "--port"; "--no-browser" ]
+                "Files", [ "--folder"; "--session" ]
+            ]
+        Examples = [ "ldr-fs app --folder scans" ]
+    }
+
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =
     result {
         let! o = options r

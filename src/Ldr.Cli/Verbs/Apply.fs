@@ -99,6 +99,24 @@ let private run (o: Options) (threads: int) : Said =
         $"{o.Output}: {moved.Grid}"
         (Json.object [ "output", Json.text o.Output; "transforms", Json.integer o.Transforms.Length ])
 
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Move an image or a label map by transforms."
+        More =
+            "Several transforms: the first one named acts on the moving image first. ANTs lists them the other way round."
+        Groups =
+            [
+                "Inputs", [ "--transform"; "--moving"; "--reference"; "--volume" ]
+                "Outputs", [ "--output" ]
+                "Resampling", [ "--interpolation"; "--outside" ]
+            ]
+        Examples =
+            [
+                "ldr-fs apply --transform transform.h5 --moving labels.nii.gz --reference fixed.nii.gz --interpolation label --output moved.nii.gz"
+            ]
+    }
+
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =
     result {
         let! options = options r

@@ -129,6 +129,23 @@ let private run (o: Options) : Said =
     points.Write(o.Output, moved, Option.toObj into)
     say o moved.Length
 
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Move points by transforms."
+        More =
+            "Points go from the fixed to the moving scan, the way opposite to images; --direction turns it round."
+        Groups =
+            [
+                "Inputs", [ "--transform"; "--points"; "--frame"; "--fixed"; "--moving"; "--direction" ]
+                "Outputs", [ "--output" ]
+            ]
+        Examples =
+            [
+                "ldr-fs apply-points --transform transform.h5 --points points.csv --output moved.csv"
+            ]
+    }
+
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =
     result {
         let! options = options r

@@ -141,6 +141,7 @@ let private teacher
 
 let private runTraining (o: StepOptions) (context: Context) =
     result {
+        do! Libtorch.check ()
         let! experiment = Experiment.read o.Experiment o.Assignments
 
         let! training =
@@ -172,6 +173,7 @@ let private run (o: Options) (context: Context) =
 
     try
         result {
+            do! Libtorch.check ()
             let! model = model folder.FullName o.Network
             let! measured = measure o context.Threads folder.FullName model
             return Said.both (Benchmark.toText measured) (Benchmark.toJson measured)
@@ -216,6 +218,20 @@ let private call (r: ParseResults<Arguments>) : Result<Context -> Result<Said, E
                         Assignments = r.GetResults Set
                         Rounds = rounds
                     }
+    }
+
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Time the engine, and libtorch beside it."
+        More = "A network and a whole registration, or the steps of a training (--training)."
+        Groups =
+            [
+                "A network", [ "--size"; "--network"; "--model"; "--against" ]
+                "A training", [ "--training"; "--experiment"; "--set" ]
+                "Measuring", [ "--rounds" ]
+            ]
+        Examples = [ "ldr-fs benchmark --size 128 --against torch" ]
     }
 
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =

@@ -3,7 +3,6 @@ module Ldr.Cli.Verbs.Bids
 
 open System
 open System.IO
-open System.Reflection
 open System.Text.Json
 open Argu
 open FsToolkit.ErrorHandling
@@ -52,6 +51,29 @@ type Arguments =
             | Memory _ -> (CohortArguments.Memory 1.0 :> IArgParserTemplate).Usage
             | Force -> (CohortArguments.Force :> IArgParserTemplate).Usage
             | Boutiques -> "print the descriptor of this verb for Boutiques, and do nothing else."
+
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Register the scans of a BIDS folder to a template, as a BIDS app."
+        More = "Files have the names of BIDS derivatives; level group writes the page to check them on."
+        Groups =
+            [
+                "Inputs",
+                [
+                    "--template"
+                    "--template-name"
+                    "--participant-label"
+                    "--session-label"
+                    "--suffix"
+                    "--space"
+                    "--desc"
+                ]
+                "Outputs", [ "--write"; "--force"; "--boutiques" ]
+                "Sharing the work", [ "--shard"; "--jobs"; "--memory" ]
+            ]
+        Examples = [ "ldr-fs bids BIDS OUT participant --template template.nii.gz --model none" ]
+    }
 
 /// What is registered of which folder.
 type private Options =
@@ -141,7 +163,7 @@ let private describe (o: Options) : Result<unit, Error> =
     Error.guard (fun () ->
         Directory.CreateDirectory o.Request.Output |> ignore
         let file = Path.Combine(o.Request.Output, "dataset_description.json")
-        let version = string (Assembly.GetExecutingAssembly().GetName().Version)
+        let version = Version.text
 
         if not (File.Exists file) then
             let node =

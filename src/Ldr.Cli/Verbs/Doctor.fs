@@ -72,6 +72,15 @@ let private run (path: string) (assignments: string list) (context: Context) =
                 said
     }
 
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Look at every scan of a data set before time is spent."
+        More = "It tells what is there, what would spoil a training, and what is doubtful."
+        Groups = []
+        Examples = [ "ldr-fs doctor Task04_Hippocampus" ]
+    }
+
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =
     result {
         let! path = Usage.need "the data set" (r.TryGetResult Dataset)

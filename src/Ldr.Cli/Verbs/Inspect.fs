@@ -49,6 +49,15 @@ let private run (path: string) : Result<Said, Error> =
     else
         ofFile path
 
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Say what a scan, a transform, a model or a run is."
+        More = "A damaged or unusual file is told in one line."
+        Groups = []
+        Examples = [ "ldr-fs inspect scan.nii.gz"; "ldr-fs inspect hippocampus" ]
+    }
+
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =
     result {
         let! file = Usage.need "the file" (r.TryGetResult File)

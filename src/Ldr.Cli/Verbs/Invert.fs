@@ -50,5 +50,21 @@ let private run (job: TransformJob) : Said =
             "is to hold a displacement field, and an affine map has no grid of its own"
             "give one with --reference"
 
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Write the inverse of a transform."
+        More = "It tells by how much going there and back misses."
+        Groups =
+            [
+                "Inputs", [ "--transform"; "--reference"; "--moving" ]
+                "Outputs", [ "--output"; "--layout" ]
+            ]
+        Examples =
+            [
+                "ldr-fs invert --transform transform.h5 --reference moving.nii.gz --output inverse.nii.gz"
+            ]
+    }
+
 let parse (r: ParseResults<TransformArguments>) : Result<Call, string> =
     TransformOptions.parse Outputs.checkTransform run r

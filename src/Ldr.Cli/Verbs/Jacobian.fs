@@ -47,5 +47,21 @@ let private run (job: TransformJob) : Said =
             "is to hold a map, and an affine map has no grid of its own"
             "give one with --reference"
 
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Write how much a transform grows or shrinks each voxel."
+        More = "1 keeps the volume; at or below 0 the deformation folds."
+        Groups =
+            [
+                "Inputs", [ "--transform"; "--reference"; "--moving" ]
+                "Outputs", [ "--output"; "--layout" ]
+            ]
+        Examples =
+            [
+                "ldr-fs jacobian --transform transform.h5 --reference fixed.nii.gz --output jacobian.nii.gz"
+            ]
+    }
+
 let parse (r: ParseResults<TransformArguments>) : Result<Call, string> =
     TransformOptions.parse Outputs.checkImage run r

@@ -117,6 +117,15 @@ let private run (first: string, second: string) =
         return measure a b |> say
     }
 
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Compare two label maps: Dice, Jaccard, distance of surfaces, volumes."
+        More = "Both lie on one grid."
+        Groups = []
+        Examples = [ "ldr-fs overlap moved-labels.nii.gz fixed-labels.nii.gz" ]
+    }
+
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =
     result {
         let! maps =

@@ -211,6 +211,30 @@ let private run (o: Request) (context: Context) : Result<Said, Error> =
                 Engine.run context Automatic model.Path model.File (segment o context target atlases)
     }
 
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Label a scan by many atlases: scans with label maps."
+        More = "Each atlas is registered to the scan; their labels are fused."
+        Groups =
+            [
+                "Inputs", [ "--atlases"; "--target" ]
+                "Outputs",
+                [
+                    "--output"
+                    "--volumes"
+                    "--disagreement"
+                    "--probability"
+                    "--probabilities"
+                ]
+                "Labelling", [ "--nearest"; "--fusion"; "--model" ]
+            ]
+        Examples =
+            [
+                "ldr-fs segment --atlases atlases.csv --target scan.nii.gz --output labels.nii.gz"
+            ]
+    }
+
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =
     result {
         let! source = Usage.need "--atlases" (r.TryGetResult Atlases)

@@ -79,6 +79,22 @@ let private run (o: Options) =
                 (Json.object [ "model", Json.text o.Output; "bytes", JsonValue.Create bytes ])
     }
 
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Write a model in half precision, with notes on its card, to pass it on."
+        More = "The card keeps where the model comes from and what it is not for."
+        Groups =
+            [
+                "Inputs", [ "--model"; "--verdict"; "--figures"; "--note" ]
+                "Outputs", [ "--output" ]
+            ]
+        Examples =
+            [
+                "ldr-fs ship --model runs/mine/model.safetensors --note \"Not for: children\" --output mine.safetensors"
+            ]
+    }
+
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =
     result {
         let! model = Usage.need "--model" (r.TryGetResult Model)

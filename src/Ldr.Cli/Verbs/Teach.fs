@@ -98,6 +98,15 @@ let private run (o: Options) (context: Context) =
         return say o result
     }
 
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Write a teacher's fields for every pair that a training will see."
+        More = "The training then reads them, instead of asking the teacher at every step."
+        Groups = [ "What is run", [ "--training"; "--set" ]; "Outputs", [ "--output" ] ]
+        Examples = [ "ldr-fs teach experiments/brain.json --training student --output fields" ]
+    }
+
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =
     result {
         let! options = options r

@@ -190,6 +190,21 @@ let private weights (text: string) : Result<float list, string> =
 
     text.Split ',' |> List.ofArray |> List.traverseResultM number
 
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Make an unbiased average of many scans."
+        More = "A build that was stopped goes on with the same line; transforms of every scan are kept."
+        Groups =
+            [
+                "Inputs", [ "--start"; "--weights" ]
+                "Outputs", [ "--output" ]
+                "Building", [ "--rounds"; "--model"; "--sharpen" ]
+                "Sharing the work", [ "--shard" ]
+            ]
+        Examples = [ "ldr-fs template scans --output template" ]
+    }
+
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =
     result {
         let! output = Usage.need "--output" (r.TryGetResult Output)

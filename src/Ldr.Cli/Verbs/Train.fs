@@ -27,10 +27,11 @@ type Arguments =
     interface IArgParserTemplate with
         member this.Usage =
             match this with
-            | Experiment _ -> "the experiment's file, such as experiments/quickstart.json."
+            | Experiment _ ->
+                "the experiment's file, such as experiments/quickstart.json; with --resume, a run's folder."
             | Output _ -> "the run's folder (default: runs/NAME)."
             | Resume ->
-                "go on with the run that is in the folder; trainings may have been added to the experiment."
+                "go on with the run that is in the folder: train --resume FOLDER alone, or with the experiment again, to which trainings may have been added."
             | Only _ ->
                 "limit the run to this training, or this seed of it (NAME-SEED), and the earlier ones that it learns or starts from (may be repeated)."
             | Shard _ ->
@@ -100,9 +101,17 @@ let private options (r: ParseResults<Arguments>) : Result<Options, string> =
 let private resumeCommand (o: Options) (folder: string) =
     [
         "train"
-        o.Experiment
-        "--output"
-        folder
+        "--resume"
+        if RunState.isRun folder then
+            folder
+        else
+            o.Experiment
+            "--output"
+            folder
+
+            for assignment in o.Assignments do
+                "--set"
+                assignment
         for name in o.Only do
             "--only"
             name
@@ -114,16 +123,35 @@ let private resumeCommand (o: Options) (folder: string) =
             page
         if o.TensorBoard then
             "--tensorboard"
-        for assignment in o.Assignments do
-            "--set"
-            assignment
         if o.ByTorch then
             "--engine"
             "torch"
         yield! CommonOptions.arguments o.Common
-        "--resume"
     ]
     |> Shell.command
+
+/// The experiment and the folder of the run; of a run's folder alone both are its own.
+let private experimentOf (o: Options) : Result<Experiment * string, Error> =
+    result {
+        if o.Resume && RunState.isRun o.Experiment then
+            do!
+                (o.Output.IsNone && o.Assignments.IsEmpty)
+                |> Result.requireTrue (
+                    BadInput
+                        $"{o.Experiment} is a run, which goes on as it was begun; leave --output and --set out, or name the experiment's file"
+                )
+
+            let! run = RunState.read o.Experiment
+
+            let! experiment =
+                Experiment.runnable (Path.Combine(o.Experiment, "experiment.json")) run.Experiment
+
+            return experiment, o.Experiment
+        else
+            let! resolved = Experiment.read o.Experiment o.Assignments
+            let! experiment = Experiment.runnable o.Experiment resolved
+            return experiment, o.Output |> Option.defaultValue (Path.Combine("runs", experiment.Name))
+    }
 
 let private train
     (o: Options)
@@ -184,12 +212,9 @@ let private sayDone (result: RunResult) =
 /// Carries the run out with the other ranks; the first one speaks for all.
 let private runWith (ranks: Ranks) (o: Options) (context: Context) : Result<Said, Error> =
     result {
-        let! resolved = Experiment.read o.Experiment o.Assignments
-        let! experiment = Experiment.runnable o.Experiment resolved
+        let! experiment, folder = experimentOf o
         let! device = Device.choose context
         let reporter = context.Speaker.Progress
-
-        let folder = o.Output |> Option.defaultValue (Path.Combine("runs", experiment.Name))
 
         if
             o.Resume
@@ -251,6 +276,24 @@ let private run (o: Options) (context: Context) : Result<Said, Error> =
             let! said = orAbort ranks context (fun () -> runWith ranks o (shareThreads context))
             MpiRanks.leave ranks
             return said
+    }
+
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Run an experiment: train a teacher, a student, or both, and score them."
+        More =
+            "The run's folder gets models, scores and a table; a run that was stopped goes on with --resume."
+        Groups =
+            [
+                "What is run", [ "--only"; "--set"; "--resume" ]
+                "Outputs", [ "--output"; "--page"; "--tensorboard" ]
+            ]
+        Examples =
+            [
+                "ldr-fs train experiments/quickstart.json"
+                "ldr-fs train --resume runs/quickstart"
+            ]
     }
 
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =

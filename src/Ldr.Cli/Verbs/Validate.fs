@@ -64,6 +64,15 @@ let private run (file: string) (assignments: string list) =
         return Said.answer (words file data experiment) (lazy Codec.toLine Experiment.codec experiment)
     }
 
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Check an experiment before time is spent."
+        More = "Every error is told with its place in the JSON; what is left out is shown as it will be."
+        Groups = []
+        Examples = [ "ldr-fs validate experiments/quickstart.json" ]
+    }
+
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =
     result {
         let! file = Usage.need "the experiment's file" (r.TryGetResult Arguments.Experiment)

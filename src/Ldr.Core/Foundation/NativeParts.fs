@@ -66,3 +66,78 @@ module NativeParts =
 
     /// Loads them, on Linux, once; elsewhere TorchSharp finds its own. Names of parts that were not found come back.
     let load () : string list = loaded.Value
+
+/// libtorch, the native part of TorchSharp that trainings compute with. A program may be handed out without it.
+module Libtorch =
+    /// The version that goes with our TorchSharp; a test compares it with Directory.Build.targets.
+    [<Literal>]
+    let Version = "2.10.0"
+
+    /// The name that packages have for this system: `linux-x64`.
+    let system =
+        let name =
+            if System.OperatingSystem.IsWindows() then "win"
+            elif System.OperatingSystem.IsMacOS() then "osx"
+            else "linux"
+
+        $"{name}-{RuntimeInformation.ProcessArchitecture.ToString().ToLowerInvariant()}"
+
+    /// The package that has it for this system; there is none for others.
+    let package: string option =
+        if List.contains system [ "linux-x64"; "win-x64"; "osx-arm64" ] then
+            Some $"libtorch-cpu-{system}"
+        else
+            None
+
+    let private fileOf (name: string) =
+        if System.OperatingSystem.IsWindows() then
+            $"{name}.dll"
+        elif System.OperatingSystem.IsMacOS() then
+            $"lib{name}.dylib"
+        else
+            $"lib{name}.so"
+
+    /// Where this program looks for native parts.
+    let private folders () : string list =
+        let own = System.AppContext.BaseDirectory
+
+        [
+            own
+            Path.Combine(own, "runtimes", system, "native")
+            match System.AppContext.GetData "NATIVE_DLL_SEARCH_DIRECTORIES" with
+            | :? string as listed -> yield! listed.Split(Path.PathSeparator)
+            | _ -> ()
+        ]
+        |> List.filter Directory.Exists
+
+    let private folderWith (file: string) : string option =
+        folders ()
+        |> List.tryFind (fun folder -> File.Exists(Path.Combine(folder, file)))
+
+    /// TorchSharp's own native part.
+    let bridge = fileOf "LibTorchSharp"
+
+    /// The same, packed, in programs that are handed out without libtorch.
+    let packedBridge = bridge + ".gz"
+
+    /// The folder that it lies in, if it is there.
+    let folder () : string option = folderWith (fileOf "torch_cpu")
+
+    /// Where it has to lie: beside TorchSharp's own native part, if this program has that.
+    let place () : string option =
+        folderWith bridge |> Option.orElse (folderWith packedBridge)
+
+    /// One line for a program that lacks it.
+    let check () : Result<unit, Error> =
+        match folder (), package with
+        | Some _, _ -> Ok()
+        | None, Some _ ->
+            Error(
+                BadInput
+                    "this program registers, and lacks libtorch, which trainings compute with; ldr-fs setup-training says how to add it"
+            )
+        | None, None ->
+            Error(
+                BadInput
+                    $"trainings and --engine torch compute with libtorch, which there is not for {system}; use linux-x64, win-x64 or osx-arm64"
+            )

@@ -1,5 +1,6 @@
 namespace Ldr
 
+open System
 open Ldr.Runtime.Registration
 
 /// The picture of a run: some test pairs, registered by its last model.
@@ -15,8 +16,12 @@ module internal RunPicture =
         let register =
             Evaluator.registering registrar (RegistrationOptions(Check = false)) plan.Options.Stop
 
-        Picture.pairs
-            (RunFolder.picturePath plan.Folder)
+        let pairs =
             [
                 for f, m in List.truncate most test.Pairs -> register test.Scans[f].Image test.Scans[m].Image
             ]
+
+        try
+            Picture.pairs (RunFolder.picturePath plan.Folder) pairs
+        with e when (e.GetBaseException() :? DllNotFoundException) ->
+            plan.Options.Sink(Cautioned "pairs.png is not drawn: this program came without libSkiaSharp")

@@ -59,6 +59,21 @@ type Submission =
         Options: string list
     }
 
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Register many pairs, each into a folder of its own, and write a page to check them on."
+        More =
+            "What is done already is skipped: run the same line again after a stop, or on another computer."
+        Groups =
+            [
+                "Inputs", [ "--template" ]
+                "Outputs", [ "--output"; "--write"; "--level"; "--force" ]
+                "Sharing the work", [ "--shard"; "--jobs"; "--memory" ]
+            ]
+        Examples = [ "ldr-fs cohort scans --template template.nii.gz --model none --output study" ]
+    }
+
 /// A cohort to register.
 type CohortRequest =
     {

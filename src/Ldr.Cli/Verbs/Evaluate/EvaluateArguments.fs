@@ -65,6 +65,33 @@ type Arguments =
             | Verbose -> "show where a fault happened."
 
 /// What is scored, on what.
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Score a model, or registration without one, on pairs of a data set."
+        More =
+            "Data: a data set's folder or description, or a table of pairs (.csv). Scores of each pair go to --output."
+        Groups =
+            [
+                "Inputs", [ "--model"; "--data"; "--split"; "--pairs"; "--seed" ]
+                "Outputs", [ "--output"; "--verdict"; "--other" ]
+                "Registration", [ "--refine"; "--control-spacing" ]
+                "More measures",
+                [
+                    "--inverse"
+                    "--known-field"
+                    "--amplitude"
+                    "--smoothness"
+                    "--noise"
+                    "--noise-everywhere"
+                ]
+            ]
+        Examples =
+            [
+                "ldr-fs evaluate --model hippocampus --data Task04_Hippocampus --pairs 50 --output scores"
+            ]
+    }
+
 type EvaluateOptions =
     {
         /// Nothing: alignment and refinement without a network.

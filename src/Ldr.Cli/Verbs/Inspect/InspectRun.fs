@@ -51,7 +51,7 @@ let private lines (folder: string) (run: RunState) (model: string list) =
         if isFinished run then
             $"{folder}: run of experiment {run.Experiment.Name}, finished"
         else
-            $"{folder}: run of experiment {run.Experiment.Name}, not finished: ldr-fs train EXPERIMENT --resume goes on"
+            $"{folder}: run of experiment {run.Experiment.Name}, not finished: ldr-fs train --resume {folder} goes on"
         for instance, progress in run.Trainings do
             $"training    {instance.Name}: {Architecture.describe instance.Options.Architecture}, {state progress}, step {step instance progress} of {instance.Options.Steps}"
         match run.Table with

@@ -82,6 +82,50 @@ type Arguments =
             | Json -> "print one JSON object to stdout."
             | Verbose -> "show where a fault happened."
 
+/// The text of --help beside the options.
+let help: Help =
+    {
+        What = "Register one pair of scans: the moving one is laid onto the fixed one."
+        More =
+            "The verdict (ok, look, failed) tells whether the result can be trusted; failed has exit code 3."
+        Groups =
+            [
+                "Inputs",
+                [
+                    "--fixed"
+                    "--moving"
+                    "--fixed-mask"
+                    "--moving-mask"
+                    "--labels"
+                    "--fixed-labels"
+                    "--volume"
+                ]
+                "Outputs",
+                [
+                    "--moved"
+                    "--transform"
+                    "--inverse-transform"
+                    "--moved-labels"
+                    "--report"
+                ]
+                "Alignment", [ "--affine"; "--init" ]
+                "Deformation",
+                [
+                    "--model"
+                    "--refine"
+                    "--budget"
+                    "--control-spacing"
+                    "--log-jacobian"
+                    "--diffeomorphic"
+                    "--jacobian-bounds"
+                ]
+            ]
+        Examples =
+            [
+                "ldr-fs register --model none --fixed A.nii.gz --moving B.nii.gz --moved moved.nii.gz --report report.html"
+            ]
+    }
+
 /// How the scans are laid over each other first.
 type AffineRequest =
     /// As named; nothing means as the model was trained.

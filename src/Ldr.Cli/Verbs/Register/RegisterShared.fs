@@ -1,7 +1,6 @@
 /// Options of `register` that verbs of many pairs take as well: one union, one text, one check.
 module Ldr.Cli.Verbs.RegisterShared
 
-open System
 open Argu
 open Ldr.Cli.Verbs.RegisterArguments
 
@@ -62,28 +61,3 @@ let parse (shared: string list) : ParseResults<Arguments> =
         .ParseCommandLine(Array.ofList ("register" :: shared))
         .GetResult
         Register
-
-/// Words in lines of at most so many letters.
-let private wrapped (most: int) (text: string) : string list =
-    let add (lines: string list) (word: string) =
-        match lines with
-        | line :: rest when line.Length + 1 + word.Length <= most -> $"{line} {word}" :: rest
-        | _ -> word :: lines
-
-    text.Split(' ', StringSplitOptions.RemoveEmptyEntries)
-    |> Array.fold add []
-    |> List.rev
-
-/// The text of --help about them.
-let usage () : string =
-    let gap = String(' ', 26)
-
-    let ofCase (case: ArgumentCaseInfo) =
-        let head = $"    {case.Name.Value}".PadRight 26
-
-        match wrapped 70 case.Description.Value with
-        | first :: rest when head.Length = 26 -> (head + first) :: (rest |> List.map (fun line -> gap + line))
-        | lines -> head :: (lines |> List.map (fun line -> gap + line))
-
-    [ "OPTIONS OF register:"; "" ] @ List.collect ofCase cases.Value
-    |> String.concat "\n"

@@ -1,0 +1,1 @@
+return Ldr.Cli.Program.main(args);
