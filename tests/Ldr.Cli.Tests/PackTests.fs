@@ -536,8 +536,7 @@ let tests =
             for system in systems do
                 let name, _, _, _ = system
 
-                testCase $"the program for {name} has what it needs" (fun () ->
-                    checkProgram system)
+                testCase $"the program for {name} has what it needs" (fun () -> checkProgram system)
 
             testInFolder
                 "the program for linux-x64 registers, scores and serves its page without .NET, as the repository's does"
@@ -586,7 +585,8 @@ let tests =
                                 (nonNull part)["name"] |> string
                         ]
 
-                for library in Directory.GetFiles(string (Path.GetDirectoryName Ldr.TestKit.Process.program), "*.dll") do
+                for library in
+                    Directory.GetFiles(string (Path.GetDirectoryName Ldr.TestKit.Process.program), "*.dll") do
                     match Path.GetFileNameWithoutExtension library |> string with
                     | own when own.StartsWith "Ldr." || own = "ldr-fs" -> ()
                     | "ICSharpCode.SharpZipLib" -> Expect.contains listed "SharpZipLib" "a library"
