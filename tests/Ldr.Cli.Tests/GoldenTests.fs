@@ -13,6 +13,7 @@ open Ldr.Runtime.Geometry
 open Ldr.Runtime.Transforms
 open Ldr.Runtime.Formats
 open Ldr.Core.Tests.SmallModel
+open Ldr.TestKit
 open Ldr.TestKit.Helpers
 open Ldr.TestKit.Process
 
@@ -520,7 +521,7 @@ let private replace (pattern: string) (replacement: string) (text: string) =
 
 /// What differs from run to run, or from machine to machine.
 let private normalise (root: string) (folder: string) (numbers: Numbers) (text: string) =
-    text.Replace(folder, "FOLDER").Replace(root, "ROOT")
+    text.Replace(folder, "FOLDER").Replace(root, "ROOT").Replace(Repository.root, "REPOSITORY")
     // The width of the terminal wraps the help.
     |> replace @"\n {9,}(?=\S)" " "
     |> replace @"[0-9a-f]{32,}" "DIGEST"
