@@ -42,21 +42,7 @@ let private scene (size: int * int * int) (folder: string) =
 
         Volume(template.Grid, values).Write(folder </> "scans" </> $"s{i}.nii.gz")
 
-let private cohortWith (steps: int) (folder: string) (output: string) =
-    [
-        "cohort"
-        folder </> "scans"
-        "--template"
-        folder </> "template.nii.gz"
-        "--output"
-        folder </> output
-        "--affine"
-        "none"
-        "--refine"
-        string steps
-    ]
-
-let private cohort = cohortWith 150
+let private cohort = CohortCliTests.cohortWith 150
 
 /// What a cohort made, without its page (it names the command), the script and the logs.
 let private made (output: string) =
@@ -274,7 +260,7 @@ let tests =
                         ]
 
                 Expect.equal outcome.Code 0 outcome.Errors
-                let whole = ldr (cohortWith 1 folder "whole")
+                let whole = ldr (CohortCliTests.cohortWith 1 folder "whole")
                 Expect.equal whole.Code 0 whole.Errors
                 same (made (folder </> "whole")) (made (folder </> "out" </> "cohort"))
                 Expect.isTrue (File.Exists(folder </> "out" </> "template" </> "template.nii.gz")) "template"

@@ -38,7 +38,8 @@ let private scene (size: int * int * int) (folder: string) =
 
         Volume(template.Grid, values).Write(folder </> $"scans/s{i}.nii.gz")
 
-let private cohortWith (steps: int) (folder: string) (output: string) =
+/// Registers a folder's scans to its template.
+let cohortWith (steps: int) (folder: string) (output: string) =
     [
         "cohort"
         folder </> "scans"

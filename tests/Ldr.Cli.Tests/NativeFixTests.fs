@@ -10,19 +10,7 @@ open Ldr.TestKit.Helpers
 
 /// The folder of the package in this machine's cache, if it is there.
 let private package =
-    lazy
-        (let packages =
-            match Environment.GetEnvironmentVariable "NUGET_PACKAGES" with
-            | null
-            | "" ->
-                Path.Combine(
-                    Environment.GetFolderPath Environment.SpecialFolder.UserProfile,
-                    ".nuget",
-                    "packages"
-                )
-            | folder -> folder
-
-         Path.Combine(packages, "torchsharp"))
+    lazy Path.Combine(Ldr.TestKit.Repository.packages, "torchsharp")
 
 /// The library as its package has it: this program's folder holds a copy that may have been fixed.
 let private needOriginal () =

@@ -327,17 +327,6 @@ let private tellsOfTraining (folder: string) =
 
 /// A folder in which a program is made from packages alone: those of dist/, and those that this machine has.
 let private feed (folder: string) : string =
-    let packages =
-        match Environment.GetEnvironmentVariable "NUGET_PACKAGES" with
-        | null
-        | "" ->
-            Path.Combine(
-                Environment.GetFolderPath Environment.SpecialFolder.UserProfile,
-                ".nuget",
-                "packages"
-            )
-        | folder -> folder
-
     let config = folder </> "nuget.config"
 
     File.WriteAllText(

@@ -30,3 +30,11 @@ let needData (folder: string) =
         skiptest $"{path} is missing; set LDR_DATA"
 
     path
+
+/// Where NuGet keeps this machine's packages.
+let packages =
+    match Environment.GetEnvironmentVariable "NUGET_PACKAGES" with
+    | null
+    | "" ->
+        Path.Combine(Environment.GetFolderPath Environment.SpecialFolder.UserProfile, ".nuget", "packages")
+    | folder -> folder

@@ -1,4 +1,5 @@
 using Ldr.Runtime.Metrics;
+using Ldr.Runtime.Transforms;
 
 namespace Ldr.Runtime.Groups;
 
@@ -39,8 +40,8 @@ internal static class GroupSides
     private static float[] Median(float[][] vectors)
     {
         float[] middle = new float[vectors[0].Length];
-        float[] values = new float[vectors.Length];
-        for (int i = 0; i < middle.Length; i++)
+        ParallelOptions options = new() { MaxDegreeOfParallelism = Threads.Most };
+        Parallel.For(0, middle.Length, options, () => new float[vectors.Length], (i, _, values) =>
         {
             for (int k = 0; k < values.Length; k++)
             {
@@ -49,8 +50,8 @@ internal static class GroupSides
 
             Array.Sort(values);
             middle[i] = values[values.Length / 2];
-        }
-
+            return values;
+        }, _ => { });
         return middle;
     }
 }
