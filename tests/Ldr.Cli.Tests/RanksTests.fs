@@ -129,4 +129,14 @@ let tests =
 
                 Expect.equal lines.Length 1 outcome.Errors
                 Expect.stringContains lines[0] "3 ranks cannot share its steps of 4 pairs" "the line")
+
+            testInFolder "processes of another MPI are refused" (fun folder ->
+                let there = folder </> "run"
+
+                let outcome =
+                    run "env" ([ "PMI_SIZE=4"; "dotnet"; program ] @ command there @ steps 2)
+
+                Expect.equal outcome.Code 1 outcome.Errors
+                Expect.stringContains outcome.Errors "started, and not by Open MPI" "the line"
+                Expect.isFalse (Directory.Exists there) "nothing is left")
         ]
