@@ -976,7 +976,7 @@ let private discrimination =
 
                 let penalty beta (student: torch.Tensor) =
                     Discrimination.jointOfStudent beta teacher student
-                    |> Discrimination.gradientNormOfField mean
+                    |> Discrimination.gradientNorm mean
                     |> Discrimination.penalty
 
                 // Finite differences of the same number, of a field without a history.

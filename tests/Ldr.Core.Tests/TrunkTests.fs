@@ -64,13 +64,31 @@ let private students =
         "ldr, odd widths", Student.full, widths [ 6; 17; 33; 40 ] [ 34; 20; 18 ], [ 2L; 2L; 16L; 16L; 32L ]
     ]
 
-let private layerTests =
+let private vtn levels channels =
+    let scale = { Levels = levels; Channels = channels }
+    $"vtn, {levels} levels, {channels} channels", (fun seed -> Vtn.create seed scale 0.05)
+
+let private layers =
     [
         for name, make, widths, shape in students do
+            name, (fun seed -> make seed widths), shape
+        for (name, make), shape in
+            [
+                vtn 4 16, [ 2L; 2L; 32L; 48L; 32L ]
+                vtn 3 5, [ 2L; 2L; 8L; 24L; 16L ]
+                vtn 2 9, [ 1L; 2L; 12L; 4L; 20L ]
+                vtn 6 2, [ 1L; 2L; 64L; 64L; 64L ]
+            ] do
+            name, make, shape
+    ]
+
+let private layerTests =
+    [
+        for name, make, shape in layers do
             testCase
                 $"{name}: result and gradients are libtorch's"
                 (scoped (fun () ->
-                    let layer: Layer = make (Seed.ofInt 5) widths
+                    let layer: Layer = make (Seed.ofInt 5)
                     let network = new Composite("network", layer.Parts)
                     loud network
                     let pairs = single 7 (0.0, 1.0) shape
@@ -82,6 +100,114 @@ let private layerTests =
                             both true network layer.Run (pairs.``to`` torch.float64))
 
                     compare 2e-5 own theirs))
+    ]
+
+/// What a discriminator says of fields and images [N, 3 or 5, Z, Y, X].
+let private judgements =
+    let split (seen: torch.Tensor) =
+        let images =
+            if seen.shape[1] = 5L then
+                seen.narrow (1L, 3L, 2L)
+            else
+                seen
+
+        images, seen.narrow (1L, 0L, 3L)
+
+    let features (judge: Discriminator) seen =
+        (judge.Judge(split seen)).Features
+        |> List.map (fun feature -> feature.flatten ())
+        |> fun all -> torch.cat (Array.ofList all)
+
+    let map (judge: Discriminator) seen = (judge.Judge(split seen)).Map
+
+    let norm (judge: Discriminator) seen =
+        split seen ||> Discrimination.gradientNormOf judge
+
+    [ "features", features; "map", map; "norm of the gradient", norm ]
+
+let private judges =
+    [
+        "as published",
+        { DiscriminatorOptions.published with
+            Widths = [ 4; 5; 6; 7; 8 ]
+        },
+        [ 1L; 3L; 32L; 32L; 64L ]
+        "standard",
+        { DiscriminatorOptions.standard with
+            Widths = [ 16; 32 ]
+        },
+        [ 2L; 3L; 16L; 24L; 20L ]
+        "conditioned",
+        {
+            Widths = [ 16; 32; 64 ]
+            Conditioned = true
+            FullSize = false
+            FirstRelu = true
+        },
+        [ 2L; 5L; 32L; 24L; 16L ]
+        "conditioned, at full size",
+        {
+            Widths = [ 7 ]
+            Conditioned = true
+            FullSize = true
+            FirstRelu = false
+        },
+        [ 3L; 5L; 2L; 6L; 4L ]
+    ]
+
+let private judgeTests =
+    [
+        for name, options, shape in judges do
+            for what, run in judgements do
+                testCase
+                    $"{what} of a discriminator, {name}: result and gradients are libtorch's"
+                    (scoped (fun () ->
+                        use judge = Discriminator.create (Seed.ofInt 5) options
+                        loud judge
+                        let seen = single 7 (-1.0, 1.0) shape
+                        let own = both true judge (run judge) seen
+
+                        let theirs =
+                            OwnKernels.without (fun () ->
+                                judge.``to`` torch.float64 |> ignore
+                                both true judge (run judge) (seen.``to`` torch.float64))
+
+                        compare 1e-4 own theirs))
+
+                testCase
+                    $"{what} of a discriminator, {name}: the same to the last bit for any number of threads, and held"
+                    (scoped (fun () ->
+                        use judge = Discriminator.create (Seed.ofInt 5) options
+                        let before = torch.get_num_threads ()
+
+                        let by threads =
+                            torch.set_num_threads threads
+
+                            try
+                                both true judge (run judge) (single 7 (-1.0, 1.0) shape)
+                            finally
+                                torch.set_num_threads before
+
+                        let one = by 1
+
+                        for (name, a), (_, b) in List.zip one (by 2) do
+                            Expect.equal (numbers a) (numbers b) name
+
+                        for parameter in judge.parameters () do
+                            parameter.requires_grad <- false
+
+                        let seen = (single 7 (-1.0, 1.0) shape).requires_grad_ true
+                        let result = run judge seen
+                        let weights = uniform torch.float32 11 (-1.0, 1.0) (List.ofArray result.shape)
+                        (result * weights).sum().backward()
+                        let expected = one |> List.find (fun (name, _) -> name = "pairs") |> snd
+                        Expect.equal (numbers (nonNull seen.grad)) (numbers expected) "the weights are held"
+
+                        let held =
+                            use _ = torch.no_grad ()
+                            numbers (run judge (seen.detach ()))
+
+                        Expect.equal held (numbers (snd one.Head)) "without a history"))
     ]
 
 /// A function of tensors by our kernels, and by libtorch in double precision: the value and the gradients.
@@ -191,13 +317,16 @@ let private kernelTests =
 
 /// Whole networks: the gradients of a loss by all parameters, through affine stages, cascades, flows and warps.
 let private networkTests =
-    let student affine kind stages =
+    let cascade affine stage stages =
         Architecture.Cascade
             {
                 Affine = affine
                 Stages = stages
-                Stage = kind (widths [ 8; 8; 16; 16 ] [ 16; 8; 8 ])
+                Stage = stage
             }
+
+    let student affine kind stages =
+        cascade affine (kind (widths [ 8; 8; 16; 16 ] [ 16; 8; 8 ])) stages
 
     // Smooth images: a warp's derivative jumps where a place crosses from voxel to voxel.
     let image seed =
@@ -226,18 +355,20 @@ let private networkTests =
         ]
 
     [
-        for name, affine, kind, stages in
+        for name, architecture in
             [
-                "affine-light and 2 × ldr-half", Some(AffineLight 4), Stage.LdrHalf, 2
-                "affine-light and 2 × ldr-velocity", Some(AffineLight 4), Stage.LdrVelocity, 2
-                "affine-light and 1 × ldr", Some(AffineLight 4), Stage.Ldr, 1
-                "3 × ldr", None, Stage.Ldr, 3
-                "1 × ldr-velocity", None, Stage.LdrVelocity, 1
+                "affine-light and 2 × ldr-half", student (Some(AffineLight 4)) Stage.LdrHalf 2
+                "affine-light and 2 × ldr-velocity", student (Some(AffineLight 4)) Stage.LdrVelocity 2
+                "affine-light and 1 × ldr", student (Some(AffineLight 4)) Stage.Ldr 1
+                "3 × ldr", student None Stage.Ldr 3
+                "1 × ldr-velocity", student None Stage.LdrVelocity 1
+                "affine-light and 2 × vtn",
+                cascade (Some(AffineLight 4)) (Stage.Vtn { Levels = 3; Channels = 4 }) 2
             ] do
             testCase
                 $"{name}: all gradients are libtorch's"
                 (scoped (fun () ->
-                    use network = Network.create (Seed.ofInt 3) (student affine kind stages)
+                    use network = Network.create (Seed.ofInt 3) architecture
                     loud network
                     let own = gradients torch.float32 network
                     let single = OwnKernels.without (fun () -> gradients torch.float32 network)
@@ -333,6 +464,7 @@ let private engineTests =
         for architecture, size, expected in
             [
                 Architecture.Single half, (40, 40, 40), "managed"
+                Architecture.Single(Stage.Vtn { Levels = 4; Channels = 16 }), (32, 48, 32), "managed"
                 cascade (Some(AffineLight 16)) half, (48, 64, 48), "managed"
                 cascade (Some(AffineLight 16)) half,
                 (40, 64, 48),
@@ -356,6 +488,7 @@ let tests =
         "trunks"
         [
             testList "layers" layerTests
+            testList "discriminators" judgeTests
             testList "kernels" kernelTests
             testList "networks" networkTests
             testList "engine" engineTests

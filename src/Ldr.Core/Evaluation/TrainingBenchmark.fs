@@ -114,30 +114,33 @@ module TrainingBenchmark =
     /// The convolutions of one stage, layer by layer; the fastest of several runs.
     let private layers (setting: TrainingBenchmarkSetting) : (string * float * float) list =
         let x, y, z = setting.Data.Size
-        let padded n = (n + 15) / 16 * 16
+        let architecture = setting.Training.Architecture
+        let multiple = Architecture.multiple architecture
 
-        let widths =
-            match (Architecture.asCascade setting.Training.Architecture).Stage with
-            | Stage.Ldr widths -> Some(widths, false)
+        let padded n =
+            (n + multiple - 1) / multiple * multiple
+
+        let stage = (Architecture.asCascade architecture).Stage
+
+        let trunk =
+            match stage with
+            | Stage.Ldr widths -> Some(StudentTrunk(widths, false))
             | Stage.LdrHalf widths
-            | Stage.LdrVelocity widths -> Some(widths, true)
-            | _ -> None
+            | Stage.LdrVelocity widths -> Some(StudentTrunk(widths, true))
+            | Stage.Vtn scale -> Some(VtnTrunk scale)
+            | Stage.LdrReference
+            | Stage.VoxelMorph -> None
 
-        match widths with
+        match trunk with
         | None -> []
-        | Some(widths, half) ->
+        | Some trunk ->
             use _ = torch.NewDisposeScope()
             let samples = setting.Training.Batch
 
             let shape =
                 [| int64 samples; 2L; int64 (padded z); int64 (padded y); int64 (padded x) |]
 
-            let trunk = StudentTrunk(widths, half)
-
-            let stage =
-                Architecture.Single(if half then Stage.LdrHalf widths else Stage.Ldr widths)
-
-            use network = Network.create (Seed.ofInt 1) stage
+            use network = Network.create (Seed.ofInt 1) (Architecture.Single stage)
 
             let parameters =
                 [ for parameter in network.parameters () -> parameter :> torch.Tensor ]

@@ -96,25 +96,32 @@ module Discrimination =
         use scope = torch.NewDisposeScope()
         scope.MoveToOuter(teacher.detach () * beta + student * (1.0 - beta))
 
+    // The kernels of `Ldr.Runtime` have no second derivatives: libtorch computes all of the critic.
     let private normAt (critic: torch.Tensor -> torch.Tensor) (place: torch.Tensor) : torch.Tensor =
-        use scope = torch.NewDisposeScope()
-        let features = critic place
+        OwnKernels.without (fun () ->
+            use scope = torch.NewDisposeScope()
+            let features = critic place
 
-        let gradient =
-            torch.autograd.grad ([| features.sum () |], [| place |], create_graph = true, retain_graph = true)
+            let gradient =
+                torch.autograd.grad (
+                    [| features.sum () |],
+                    [| place |],
+                    create_graph = true,
+                    retain_graph = true
+                )
 
-        // The square root of 0 has no derivative; 1e-24 moves a norm of 1e-6 by half a millionth of itself.
-        scope.MoveToOuter((gradient[0].square().sum within + 1e-24).sqrt())
+            // The square root of 0 has no derivative; 1e-24 moves a norm of 1e-6 by half a millionth of itself.
+            scope.MoveToOuter((gradient[0].square().sum within + 1e-24).sqrt()))
 
     /// ‖∇D(φ̂)‖₂ of every sample, [N], the norm over all voxels and channels; it can be differentiated with respect to the
-    /// critic's parameters. The critic maps fields to [N], sample by sample.
+    /// critic's parameters, and to the field where that has a history (`jointOfStudent`). The critic maps fields to [N], sample by
+    /// sample.
     let gradientNorm (critic: torch.Tensor -> torch.Tensor) (joint: torch.Tensor) : torch.Tensor =
-        use scope = torch.NewDisposeScope()
-        scope.MoveToOuter(normAt critic (joint.detach().clone().requires_grad_ true))
-
-    /// The same, differentiable with respect to the field too, which needs a history (`jointOfStudent`).
-    let gradientNormOfField (critic: torch.Tensor -> torch.Tensor) (joint: torch.Tensor) : torch.Tensor =
-        normAt critic joint
+        if joint.requires_grad then
+            normAt critic joint
+        else
+            use scope = torch.NewDisposeScope()
+            scope.MoveToOuter(normAt critic (joint.detach().clone().requires_grad_ true))
 
     /// The gradient penalty: the mean over the samples of (‖∇D(φ̂)‖₂ − 1)², from the norms.
     let penalty (norms: torch.Tensor) : torch.Tensor =
@@ -123,6 +130,12 @@ module Discrimination =
 
     /// M of every sample as one number, the mean over channels and space, [N].
     let mean (judgement: Judgement) : torch.Tensor = judgement.Map.mean within
+
+    /// `gradientNorm` of a discriminator's M, where it sees these images [N, 2, Z, Y, X].
+    let gradientNormOf (judge: Discriminator) (images: torch.Tensor) (joint: torch.Tensor) : torch.Tensor =
+        judge.TryGradientNorm(images, joint)
+        |> Option.defaultWith (fun () ->
+            joint |> gradientNorm (fun field -> mean (judge.Judge(images, field))))
 
     /// M of every sample as a vector, the mean over space of each channel, [N, C].
     let channelMeans (judgement: Judgement) : torch.Tensor = judgement.Map.mean [| 2L; 3L; 4L |]

@@ -28,6 +28,9 @@ module DiscriminatorOptions =
     /// As published.
     let published = { standard with FirstRelu = false }
 
+    /// The channels of what it looks at.
+    let channels options = if options.Conditioned then 5 else 3
+
     let codec: Codec<DiscriminatorOptions> =
         let widths =
             Codec.list (
@@ -68,8 +71,25 @@ type Judgement =
 /// and 5. It normalises nothing itself (`Discrimination.normalise` does); sizes are padded with zeros to a multiple of
 /// 2^(number of widths). Published: six convolutions, ReLU, the last sigmoid; not stated: the first one's kernel, here 3³.
 [<Sealed>]
-type Discriminator internal (conditioned: bool, layers: Layer list) as this =
+type Discriminator internal (options: DiscriminatorOptions, padding: Layer, layers: Layer list) as this =
     inherit torch.nn.Module("discriminator")
+
+    let kernels =
+        {
+            Channels = DiscriminatorOptions.channels options
+            FullSize = options.FullSize
+            FirstRelu = options.FirstRelu
+            Widths = options.Widths
+        }
+
+    /// What the layers look at, [N, C, Z, Y, X], padded.
+    let seen (images: torch.Tensor) (field: torch.Tensor) =
+        if options.Conditioned then
+            padding.Run(torch.cat ([| field; images |], 1L))
+        else
+            padding.Run field
+
+    let numbers () = layers |> List.collect Layer.parameters
 
     do
         for layer in layers do
@@ -80,17 +100,13 @@ type Discriminator internal (conditioned: bool, layers: Layer list) as this =
     /// discriminator looks at.
     member _.Judge(images: torch.Tensor, field: torch.Tensor) : Judgement =
         use scope = torch.NewDisposeScope()
-
-        let input =
-            if conditioned then
-                torch.cat ([| field; images |], 1L)
-            else
-                field
+        let seen = seen images field
 
         let features =
-            (input, layers)
-            ||> List.scan (fun before layer -> layer.Run before)
-            |> List.skip 2 // the input, as it is and padded
+            if ManagedJudge.fits kernels seen then
+                JudgeFunction.Run(kernels, seen, numbers ())
+            else
+                (seen, layers) ||> List.scan (fun before layer -> layer.Run before) |> List.tail
 
         for feature in features do
             scope.MoveToOuter feature |> ignore
@@ -100,13 +116,26 @@ type Discriminator internal (conditioned: bool, layers: Layer list) as this =
             Map = List.last features
         }
 
+    /// ‖∇M‖₂ of every sample, [N]: of the derivative of the mean of its map by the field, over all voxels and channels; with a history
+    /// that reaches the field and the parameters. Nothing where our kernels cannot do it.
+    member internal _.TryGradientNorm(images: torch.Tensor, field: torch.Tensor) : torch.Tensor option =
+        use scope = torch.NewDisposeScope()
+        let seen = seen images field
+
+        if ManagedJudge.fits kernels seen then
+            Some(scope.MoveToOuter(JudgeNormFunction.Run(kernels, seen, numbers ())))
+        else
+            None
+
     /// Multiplications with addition for one field of size (z, y, x).
     member _.Macs(z: int, y: int, x: int) =
         let cost (size, sum) (layer: Layer) =
             let size, macs = layer.Cost size
             size, sum + macs
 
-        (([| int64 z; int64 y; int64 x |], 0.0), layers) ||> List.fold cost |> snd
+        (([| int64 z; int64 y; int64 x |], 0.0), padding :: layers)
+        ||> List.fold cost
+        |> snd
 
 module Discriminator =
     /// Its parameters depend on the seed and their own names, and on nothing else. About 2.79 M of them with the standard
@@ -114,7 +143,7 @@ module Discriminator =
     let create (seed: Seed) (options: DiscriminatorOptions) : Discriminator =
         use scope = torch.NewDisposeScope()
         let last = options.Widths.Length
-        let channels = if options.Conditioned then 5 else 3
+        let channels = DiscriminatorOptions.channels options
 
         let halve index (inputs, outputs) =
             convolution seed $"conv{index + 2}" (Filter.halving 4 inputs outputs)
@@ -127,6 +156,7 @@ module Discriminator =
             if options.FirstRelu then linear >=> relu else linear
 
         new Discriminator(
-            options.Conditioned,
-            pad (pown 2 last) :: (if options.FullSize then first :: halving else halving)
+            options,
+            pad (pown 2 last),
+            (if options.FullSize then first :: halving else halving)
         )

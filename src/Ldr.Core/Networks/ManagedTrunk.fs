@@ -15,6 +15,8 @@ type internal Trunk =
     | StudentTrunk of StudentWidths * half: bool
     /// From a pair to the features of `affine-light`.
     | AffineTrunk of channels: int
+    /// From a pair to displacements at full size.
+    | VtnTrunk of VtnScale
 
 /// Graphs and cascades that are not in use, by kind and by the shape of what they look at: their memory is used again in the next
 /// step.
@@ -45,6 +47,7 @@ module internal TrunkGraphs =
         | StudentTrunk(widths, half) ->
             TrainingGraph.Stage(Array.ofList widths.Encoder, Array.ofList widths.Decoder, half, samples, size)
         | AffineTrunk channels -> TrainingGraph.AffineLight(channels, samples, size)
+        | VtnTrunk scale -> TrainingGraph.Vtn(scale.Levels, scale.Channels, samples, size)
 
     /// For pairs of a shape [N, 2, Z, Y, X].
     let pool = Idle<Trunk, TrainingGraph> make
@@ -55,6 +58,7 @@ module internal TrunkGraphs =
             match trunk with
             | StudentTrunk(_, half) -> 3L, (if half then 2L else 1L)
             | AffineTrunk channels -> int64 (8 * channels), 16L
+            | VtnTrunk _ -> 3L, 1L
 
         [|
             yield shape[0]
@@ -143,7 +147,8 @@ type internal TrunkFunction() =
 
         let ofPairs =
             match trunk with
-            | StudentTrunk _ when wanted.Head -> Some(torch.empty_like saved.Head)
+            | StudentTrunk _
+            | VtnTrunk _ when wanted.Head -> Some(torch.empty_like saved.Head)
             | _ -> None
 
         TrunkGraphs.lend graph saved.Tail
@@ -166,18 +171,21 @@ type internal TrunkFunction() =
 
 /// Layers whose training is done by the kernels of `Ldr.Runtime` where they can.
 module internal ManagedTrunk =
-    /// Whether a trunk can halve these sides four times.
+    /// Whether a student's trunk can halve these sides four times.
     let fitsSides (sides: int64 seq) =
         sides |> Seq.forall (fun side -> side % 16L = 0L)
 
-    /// Whether the kernels can do it: sides that are multiples of 16; affine-light has no way back to its images.
+    /// Whether the kernels can do it: sides that can be halved as often as the trunk does; affine-light has no way back to its
+    /// images.
     let private fits (trunk: Trunk) (pairs: torch.Tensor) =
         OwnKernels.areUsed ()
         && TensorMemory.fits pairs
-        && fitsSides pairs.shape[2..]
         && (match trunk with
-            | StudentTrunk _ -> true
-            | AffineTrunk _ -> not (torch.is_grad_enabled () && pairs.requires_grad))
+            | StudentTrunk _ -> fitsSides pairs.shape[2..]
+            | VtnTrunk scale -> pairs.shape[2..] |> Seq.forall (fun side -> side % (1L <<< scale.Levels) = 0L)
+            | AffineTrunk _ ->
+                fitsSides pairs.shape[2..]
+                && not (torch.is_grad_enabled () && pairs.requires_grad))
 
     /// A layer that is a trunk, with the same parameters in the order of the trunk's layers.
     let wrap (trunk: Trunk) (layer: Layer) : Layer =

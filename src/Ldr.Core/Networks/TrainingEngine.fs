@@ -8,9 +8,9 @@ module TrainingEngine =
         match stage with
         | Stage.Ldr _
         | Stage.LdrHalf _
-        | Stage.LdrVelocity _ -> None
+        | Stage.LdrVelocity _
+        | Stage.Vtn _ -> None
         | Stage.LdrReference -> Some "ldr-reference"
-        | Stage.Vtn _ -> Some "vtn"
         | Stage.VoxelMorph -> Some "voxelmorph"
 
     let private stem (x: int, y: int, z: int) (stem: AffineStem) : string option =

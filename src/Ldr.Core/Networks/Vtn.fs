@@ -42,6 +42,6 @@ module Vtn =
                 encode seed scale.Channels k
                 >=> skip (level (k + 1) >=> fork [ up k; upsampled k ])
 
-        level 1
-        >=> transposed seed "flow" (Filter.doubling (width 1) 3 |> Filter.head)
+        level 1 >=> transposed seed "flow" (Filter.doubling (width 1) 3 |> Filter.head)
+        |> ManagedTrunk.wrap (VtnTrunk scale)
         >=> Layer.scale (20.0 * multiplier)

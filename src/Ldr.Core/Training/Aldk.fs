@@ -98,8 +98,7 @@ module Aldk =
 
             let norm =
                 Discrimination.joint distillation.Beta teacher student
-                |> Discrimination.gradientNorm (fun field ->
-                    Discrimination.mean (judge.Network.Judge(images, field)))
+                |> Discrimination.gradientNormOf judge.Network images
 
             let penalty = Discrimination.penalty norm
 

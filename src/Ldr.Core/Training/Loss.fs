@@ -245,6 +245,5 @@ module Between =
             let images = images on.Iteration
 
             Discrimination.jointOfStudent beta on.Teacher on.Student
-            |> Discrimination.gradientNormOfField (fun field ->
-                Discrimination.mean (judge.Judge(images, field)))
+            |> Discrimination.gradientNormOf judge images
             |> Discrimination.penalty)

@@ -13,6 +13,20 @@ internal sealed unsafe class Together(IReadOnlyList<Operation> operations) : Ope
 
     internal override int ScratchBytes => operations.Max(operation => operation.ScratchBytes);
 
+    /// <summary>An operation for every sample.</summary>
+    internal static Together Each(int samples, Func<int, Operation> make) => new([.. Enumerable.Range(0, samples).Select(make)]);
+
+    /// <summary>The same convolution of every sample, with weights packed once.</summary>
+    /// <param name="first">That of the first one.</param>
+    /// <param name="from">Its maps, a sample each.</param>
+    /// <param name="to">Those it writes.</param>
+    /// <param name="ending">What follows, by sample.</param>
+    internal static Together Convolutions<TLanes, TVector>(
+        TiledConvolution<TLanes, TVector> first, FeatureMap[] from, FeatureMap[] to, Func<int, Ending> ending)
+        where TLanes : struct, ILanes<TVector>
+        where TVector : struct =>
+        Each(from.Length, i => i == 0 ? first : first.On(from[i], to[i], ending(i)));
+
     /// <inheritdoc/>
     internal override void Run(int chunk, byte* scratch)
     {

@@ -43,7 +43,7 @@ internal sealed unsafe class WeightGradient<TLanes, TVector> : Operation
     /// <param name="target">Where the gradient goes.</param>
     /// <param name="stride">1 or 2.</param>
     /// <param name="mirrored">Whether tap t of the sum above is the last tap but t of the kernel.</param>
-    internal WeightGradient(
+    private WeightGradient(
         string name,
         FilterShape shape,
         Channels[] wide,
@@ -71,12 +71,30 @@ internal sealed unsafe class WeightGradient<TLanes, TVector> : Operation
         Flops = 2.0 * narrow.Length * map.Nx * map.Ny * map.Nz * shape.Taps * shape.Inputs * shape.Outputs;
     }
 
+    /// <summary>The operations that make the gradient of a layer's weights; see the constructor.</summary>
+    internal static IEnumerable<Operation> Operations(
+        string name,
+        FilterShape shape,
+        Channels[] wide,
+        Channels[] narrow,
+        LayerNumbers target,
+        int stride = 2,
+        bool mirrored = false)
+    {
+        WeightGradient<TLanes, TVector> gradient = new($"{name}, weights", shape, wide, narrow, target, stride, mirrored);
+        yield return gradient;
+        if (gradient.Summation is not null)
+        {
+            yield return gradient.Summation;
+        }
+    }
+
     internal override string Name { get; }
 
     internal override double Flops { get; }
 
     /// <summary>What is left to do after it, if anything.</summary>
-    internal Operation? Summation { get; }
+    private Operation? Summation { get; }
 
     /// <summary>Segments; or a row of the kernel and two vectors of lanes each.</summary>
     internal override int Chunks => Summation is null ? Blocks : Segments;

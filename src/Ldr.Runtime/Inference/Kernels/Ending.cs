@@ -8,12 +8,14 @@ namespace Ldr.Runtime.Inference.Kernels;
 /// </param>
 /// <param name="Slope">The slope of the activation of negative values.</param>
 /// <param name="Adds">Whether a gradient is added to what is there.</param>
-internal sealed record Ending(Activation Activation, FeatureMap? Values = null, float Slope = 0, bool Adds = false)
+/// <param name="Linear">For gradients: the channel from which on there is no activation.</param>
+internal sealed record Ending(
+    Activation Activation, FeatureMap? Values = null, float Slope = 0, bool Adds = false, int Linear = int.MaxValue)
 {
     /// <summary>An activation.</summary>
     public static implicit operator Ending(Activation activation) => new(activation);
 
     /// <summary>The way back through an activation whose outputs are these.</summary>
-    internal static Ending Back(Activation activation, FeatureMap values, bool adds) =>
-        new(Activation.None, values, activation == Activation.LeakyRelu ? 0.1f : 0, adds);
+    internal static Ending Back(Activation activation, FeatureMap values, bool adds, int linear = int.MaxValue) =>
+        new(Activation.None, values, activation == Activation.LeakyRelu ? 0.1f : 0, adds, linear);
 }

@@ -3,7 +3,8 @@ using System.Runtime.CompilerServices;
 namespace Ldr.Runtime.Inference.Kernels;
 
 /// <summary>
-/// The head of <c>ldr</c>: a transposed convolution 4³ of stride 2 and padding 1 to three channels, without bias. It writes
+/// The head of <c>ldr</c>: a transposed convolution 4³ of stride 2 and padding 1 to three channels, without bias (or 3³, as the way
+/// back of a convolution of stride 2). It writes
 /// the displacement field at full size, cropped to the images.
 /// </summary>
 internal sealed unsafe class FlowHead<TLanes, TVector> : RowHead<TLanes, TVector>
@@ -120,14 +121,16 @@ internal sealed unsafe class FlowHead<TLanes, TVector> : RowHead<TLanes, TVector
         ReadOnlySpan<int> taps = [3, 1, 2, 0];
         for (int row = 0; row < 4; row++)
         {
-            int plane = (16 * (3 - pz - (2 * (row / 2)))) + (4 * (3 - py - (2 * (row % 2))));
+            (int z, int y) = (3 - pz - (2 * (row / 2)), 3 - py - (2 * (row % 2)));
+            int plane = ((z * shape.Side) + y) * shape.Side;
             for (int channel = 0; channel < Channels; channel++)
             {
                 for (int output = 0; output < 3; output++)
                 {
                     foreach (int tap in taps)
                     {
-                        *to++ = output < shape.Outputs
+                        // A kernel of side 3 has no fourth tap: the way back of a convolution of stride 2.
+                        *to++ = output < shape.Outputs && Math.Max(Math.Max(z, y), tap) < shape.Side
                             ? from[((nint)channel * shape.InputStride) + ((nint)output * shape.OutputStride) + plane + tap]
                             : 0;
                     }

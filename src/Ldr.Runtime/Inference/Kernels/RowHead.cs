@@ -128,21 +128,22 @@ internal abstract unsafe class RowHead<TLanes, TVector> : FilteredOperation
         float* from = map.At(0, y, z);
         nint step = map.Channels;
         int lanes = TLanes.Count;
-        int whole = channels % lanes == 0 && lanes > 1 ? Nx / lanes * lanes : 0;
+        int wholeChannels = lanes > 1 ? channels / lanes * lanes : 0;
+        int whole = wholeChannels > 0 ? Nx / lanes * lanes : 0;
         for (int x = 0; x < whole; x += lanes)
         {
             float* column = to + (x / BlockWidth * BlockWidth * Channels) + (x % BlockWidth);
-            for (int channel = 0; channel < channels; channel += lanes)
+            for (int channel = 0; channel < wholeChannels; channel += lanes)
             {
                 Blocks.Transpose<TLanes, TVector>(
                     from + (x * step) + channel, step, column + (channel * BlockWidth), BlockWidth);
             }
         }
 
-        for (int x = whole; x < Width; x++)
+        for (int x = 0; x < Width; x++)
         {
             float* column = to + (x / BlockWidth * BlockWidth * Channels) + (x % BlockWidth);
-            for (int channel = 0; channel < channels; channel++)
+            for (int channel = x < whole ? wholeChannels : 0; channel < channels; channel++)
             {
                 column[channel * BlockWidth] = x < Nx ? from[(x * step) + channel] : 0;
             }

@@ -175,12 +175,14 @@ internal static unsafe class Tile<TLanes, TVector>
     /// <param name="output">Where the gradients of its inputs go.</param>
     /// <param name="values">How far from there the activation's outputs lie.</param>
     /// <param name="channels">How many numbers.</param>
+    /// <param name="linear">From which of them on there is no activation.</param>
     /// <param name="slope">The slope of the activation of negative values.</param>
     /// <param name="adds">Whether they are added to what is there.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static void FinishGradient(float* sums, float* output, nint values, int channels, float slope, bool adds)
+    internal static void FinishGradient(
+        float* sums, float* output, nint values, int channels, int linear, float slope, bool adds)
     {
-        if (channels >= TLanes.Count)
+        if (channels >= TLanes.Count && linear >= TLanes.Count)
         {
             TVector sum = TLanes.Load(sums);
             sum = TLanes.WherePositive(TLanes.Load(output + values), sum, TLanes.Multiply(sum, TLanes.Broadcast(slope)));
@@ -188,9 +190,9 @@ internal static unsafe class Tile<TLanes, TVector>
             return;
         }
 
-        for (int channel = 0; channel < channels; channel++)
+        for (int channel = 0; channel < Math.Min(channels, TLanes.Count); channel++)
         {
-            float sum = output[values + channel] > 0 ? sums[channel] : slope * sums[channel];
+            float sum = channel >= linear || output[values + channel] > 0 ? sums[channel] : slope * sums[channel];
             output[channel] = adds ? output[channel] + sum : sum;
         }
     }

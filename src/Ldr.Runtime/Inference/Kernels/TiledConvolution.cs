@@ -200,6 +200,7 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : FilteredOperati
         int channel = block * Tile<TLanes, TVector>.Channels;
         int left = phase.Channels - channel;
         int right = phase.IsPair ? left : left - TLanes.Count;
+        int linear = ending.Linear - channel - (left - right);
         float* weights = phase.Packed.WeightsOf(block);
         float* bias = phase.Packed.BiasOf(block);
         fixed (nint* runs = phase.Runs)
@@ -213,10 +214,10 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : FilteredOperati
                 for (int i = 0; i < positions; i++)
                 {
                     float* sum = sums + (i * Tile<TLanes, TVector>.Channels);
-                    Write(sum, to[2 * i], channel, left, nowhere);
+                    Write(sum, to[2 * i] + channel, left, ending.Linear - channel, nowhere + channel);
                     if (right > 0)
                     {
-                        Write(sum + TLanes.Count, to[(2 * i) + 1], channel, right, nowhere);
+                        Write(sum + TLanes.Count, to[(2 * i) + 1] + channel, right, linear, nowhere + channel);
                     }
                 }
             }
@@ -224,16 +225,16 @@ internal sealed unsafe class TiledConvolution<TLanes, TVector> : FilteredOperati
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private void Write(float* sum, float* output, int channel, int channels, float* nowhere)
+    private void Write(float* sum, float* output, int channels, int linear, float* nowhere)
     {
         if (ending.Values is null)
         {
-            Tile<TLanes, TVector>.Finish(sum, output + channel, channels, ending.Activation);
+            Tile<TLanes, TVector>.Finish(sum, output, channels, ending.Activation);
         }
         else if (output != nowhere)
         {
             nint distance = (nint)(ending.Values.At(-1, -1, -1) - this.output.At(-1, -1, -1));
-            Tile<TLanes, TVector>.FinishGradient(sum, output + channel, distance, channels, ending.Slope, ending.Adds);
+            Tile<TLanes, TVector>.FinishGradient(sum, output, distance, channels, linear, ending.Slope, ending.Adds);
         }
     }
 
