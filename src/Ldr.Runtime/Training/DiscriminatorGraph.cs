@@ -30,6 +30,7 @@ internal sealed unsafe class DiscriminatorGraph : IDisposable
     private readonly OperationTeam team = new();
     private readonly PlanarField[] input;
     private readonly PlanarField[] inputGradient;
+    private readonly PlanarField[] planes;
     private readonly FeatureMap[][] values;
     private readonly FeatureMap[][] gradients;
     private readonly FeatureMap[][] tangents;
@@ -70,6 +71,9 @@ internal sealed unsafe class DiscriminatorGraph : IDisposable
         PlanarField[] NewFields() => [.. Enumerable.Range(0, samples).Select(_ => new PlanarField(size))];
         input = NewFields();
         inputGradient = NewFields();
+        planes = network is { FullSize: true, Channels: FieldChannels }
+            ? [.. Enumerable.Range(0, samples).Select(_ => new PlanarField(size, arena))]
+            : [];
         planeSums = new double[samples * size.Z];
         seeds = new float[samples];
         layers = StudentGraph.Lanes switch
@@ -136,7 +140,7 @@ internal sealed unsafe class DiscriminatorGraph : IDisposable
 
             if (level > 1)
             {
-                operations.Add(layer.Back);
+                operations.AddRange(layer.Back);
                 if (featureGradients[level - 2] is not null)
                 {
                     operations.Add(AddFeatures(level - 1, featureGradients[level - 2]));
@@ -144,7 +148,7 @@ internal sealed unsafe class DiscriminatorGraph : IDisposable
             }
             else if (seenGradient != null)
             {
-                operations.Add(layer.Back);
+                operations.AddRange(layer.Back);
                 operations.Add(Return(gradients[0], seenGradient));
             }
         }
@@ -169,7 +173,7 @@ internal sealed unsafe class DiscriminatorGraph : IDisposable
         ];
         for (int level = last; level > 0; level--)
         {
-            operations.Add(layers[level - 1].Back);
+            operations.AddRange(layers[level - 1].Back);
         }
 
         operations.Add(Each(gradients, 0, (map, i) => new Rows("norm", map, (y, z) => AddSquares(map, i, y, z))));
@@ -204,7 +208,7 @@ internal sealed unsafe class DiscriminatorGraph : IDisposable
         [
             packTangents,
             Each(tangents, 0, (map, i) => new Rows("direction", map, (y, z) => Direct(map, gradients[0][i], factors[i], y, z))),
-            .. layers.Select(layer => layer.Tangent!),
+            .. layers.SelectMany(layer => layer.Tangent),
             Each(curvatures, last, (map, i) => OverPairs(map, tangents[last][i], (_, u) => share * u)),
             Each(curvatures, last, (map, i) => OverPairs(map, values[last][i], (c, s) => c * s * (1 - s) * (1 - (2 * s)))),
         ];
@@ -218,7 +222,7 @@ internal sealed unsafe class DiscriminatorGraph : IDisposable
 
             if (level > 1 || seenGradient != null)
             {
-                operations.Add(layer.CurvatureBack!);
+                operations.AddRange(layer.CurvatureBack);
             }
         }
 
@@ -295,9 +299,9 @@ internal sealed unsafe class DiscriminatorGraph : IDisposable
     {
         yield return packForward;
         yield return Together.Each(samples, i => Interleaving.Into("seen", input[i], values[0][i]));
-        foreach (Layer layer in layers)
+        foreach (Operation operation in layers.SelectMany(layer => layer.Forward))
         {
-            yield return layer.Forward;
+            yield return operation;
         }
 
         yield return Each(values, layers.Length, (map, _) => OverPairs(map, map, (v, _) => 1 / (1 + MathF.Exp(-v))));
@@ -371,7 +375,21 @@ internal sealed unsafe class DiscriminatorGraph : IDisposable
                 values[level - 1][0].Channels, values[level][0].Channels, full ? 3 : 4);
             int stride = full ? 1 : 2;
             LayerNumbers numbers = new(hasBias: true);
-            Operation Down(PackWeights pack, FeatureMap[][] maps, Func<int, Ending> ending) =>
+            if (full && planes.Length > 0)
+            {
+                HalfFlowHead<TLanes, TVector> Head(PackWeights pack, FilterShape of, bool mirrored) =>
+                    pack.Of(new HalfFlowHead<TLanes, TVector>(name, of, values[0][0], null, planes[0], 1, mirrored), numbers);
+                HalfFlowHead<TLanes, TVector> forward = Head(packForward, shape, mirrored: false);
+                HalfFlowHead<TLanes, TVector> tangent = Head(packTangents, shape, mirrored: false);
+                HalfFlowHead<TLanes, TVector> thinBack = Head(packBackward, shape.Back, mirrored: true);
+                return LayerOf(
+                    ByHead(forward, values[0], values[1], _ => ActivationOf(1)),
+                    maps => ByHead(thinBack, maps[1], maps[0], _ => Activation.None),
+                    maps => ByHead(tangent, maps[0], maps[1], i => DerivativeAt(1, i)));
+            }
+
+            Operation[] Down(PackWeights pack, FeatureMap[][] maps, Func<int, Ending> ending) =>
+            [
                 Together.Convolutions(
                     pack.Of(
                         TiledConvolution<TLanes, TVector>.Convolution(
@@ -379,7 +397,8 @@ internal sealed unsafe class DiscriminatorGraph : IDisposable
                         numbers),
                     maps[level - 1],
                     maps[level],
-                    ending);
+                    ending),
+            ];
             (FeatureMap above, FeatureMap below) = (gradients[level][0], gradients[level - 1][0]);
             Ending first = DerivativeAt(level - 1, 0);
             TiledConvolution<TLanes, TVector> back = packBackward.Of(
@@ -388,8 +407,27 @@ internal sealed unsafe class DiscriminatorGraph : IDisposable
                         $"{name}, back", shape.Back, above, 0, below, 0, first, 1, mirrored: true)
                     : TiledConvolution<TLanes, TVector>.Doubling($"{name}, back", shape.Back, above, 0, below, 0, first),
                 numbers);
-            Operation Up(FeatureMap[][] maps) =>
-                Together.Each(samples, i => back.On(maps[level][i], maps[level - 1][i], DerivativeAt(level - 1, i)));
+            return LayerOf(
+                Down(packForward, values, _ => ActivationOf(level)),
+                maps => [Together.Each(samples, i => back.On(maps[level][i], maps[level - 1][i], DerivativeAt(level - 1, i)))],
+                maps => Down(packTangents, maps, i => DerivativeAt(level, i)));
+
+            Layer LayerOf(
+                Operation[] wayForward, Func<FeatureMap[][], Operation[]> wayBack, Func<FeatureMap[][], Operation[]> ofTangents) =>
+                ofNorm
+                    ? new Layer(numbers, wayForward, wayBack(gradients))
+                    {
+                        Tangent = ofTangents(tangents),
+                        CurvatureBack = wayBack(curvatures),
+                        WeightsOfNorm = Weights(
+                            [.. values[level - 1], .. tangents[level - 1]],
+                            [.. curvatures[level], .. gradients[level]],
+                            curvatures[level]),
+                    }
+                    : new Layer(numbers, wayForward, wayBack(gradients))
+                    {
+                        Weights = Weights(values[level - 1], gradients[level], gradients[level]),
+                    };
 
             Operation[] Weights(FeatureMap[] wide, FeatureMap[] narrow, FeatureMap[] ofBias) =>
             [
@@ -397,33 +435,30 @@ internal sealed unsafe class DiscriminatorGraph : IDisposable
                     name, shape, [.. wide.Select(Channels.Of)], [.. narrow.Select(Channels.Of)], numbers, stride),
                 new BiasGradient($"{name}, bias", [.. ofBias.Select(Channels.Of)], numbers),
             ];
-
-            Operation forward = Down(packForward, values, _ => ActivationOf(level));
-            return ofNorm
-                ? new Layer(numbers, forward, Up(gradients))
-                {
-                    Tangent = Down(packTangents, tangents, i => DerivativeAt(level, i)),
-                    CurvatureBack = Up(curvatures),
-                    WeightsOfNorm = Weights(
-                        [.. values[level - 1], .. tangents[level - 1]],
-                        [.. curvatures[level], .. gradients[level]],
-                        curvatures[level]),
-                }
-                : new Layer(numbers, forward, Up(gradients))
-                {
-                    Weights = Weights(values[level - 1], gradients[level], gradients[level]),
-                };
         }
+
+        Operation[] ByHead(
+            HalfFlowHead<TLanes, TVector> head, FeatureMap[] from, FeatureMap[] to, Func<int, Ending> ending) =>
+        [
+            Together.Each(samples, i => head.On(from[i], planes[i])),
+            Together.Each(samples, i => Interleaving.Into(head.Name, planes[i], to[i])),
+            .. ending(0) switch
+            {
+                { Values: not null } => [Together.Each(samples, i => new ActivationBack(head.Name, to[i], ending(i).Values!, 0))],
+                { Activation: Activation.Relu } => [Together.Each(samples, i => new ActivationBack(head.Name, to[i], to[i], 0))],
+                _ => Array.Empty<Operation>(),
+            },
+        ];
     }
 
     /// <summary>The operations of a layer.</summary>
-    private sealed record Layer(LayerNumbers Numbers, Operation Forward, Operation Back)
+    private sealed record Layer(LayerNumbers Numbers, Operation[] Forward, Operation[] Back)
     {
         internal Operation[] Weights { get; init; } = [];
 
-        internal Operation? Tangent { get; init; }
+        internal Operation[] Tangent { get; init; } = [];
 
-        internal Operation? CurvatureBack { get; init; }
+        internal Operation[] CurvatureBack { get; init; } = [];
 
         internal Operation[] WeightsOfNorm { get; init; } = [];
     }

@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace Ldr.Runtime.Inference.Kernels;
 
 /// <summary>
-/// The head of <c>ldr-half</c> and <c>ldr-velocity</c>: a convolution 3³ to three channels with bias, at half size, times a
-/// constant.
+/// A convolution 3³ to three channels with bias, times a constant: the head of <c>ldr-half</c> and <c>ldr-velocity</c>, and the first
+/// layer of a discriminator.
 /// </summary>
 internal sealed unsafe class HalfFlowHead<TLanes, TVector> : RowHead<TLanes, TVector>
     where TLanes : struct, ILanes<TVector>
@@ -13,6 +13,7 @@ internal sealed unsafe class HalfFlowHead<TLanes, TVector> : RowHead<TLanes, TVe
     private readonly FilterShape shape;
     private readonly PlanarField target;
     private readonly float scale;
+    private readonly bool mirrored;
     private readonly float[] bias;
     private readonly Arena memory;
     private readonly long weights;
@@ -24,12 +25,20 @@ internal sealed unsafe class HalfFlowHead<TLanes, TVector> : RowHead<TLanes, TVe
     /// <param name="second">The other map, if any.</param>
     /// <param name="field">Where the outputs go.</param>
     /// <param name="scale">The constant.</param>
+    /// <param name="mirrored">Whether the kernel is used mirrored: on the way back.</param>
     internal HalfFlowHead(
-        string name, FilterShape shape, FeatureMap first, FeatureMap? second, PlanarField field, float scale)
+        string name,
+        FilterShape shape,
+        FeatureMap first,
+        FeatureMap? second,
+        PlanarField field,
+        float scale,
+        bool mirrored = false)
         : base(first, second, shape.Inputs, 9)
     {
         this.shape = shape;
         this.scale = scale;
+        this.mirrored = mirrored;
         Name = name;
         target = field;
         bias = new float[3];
@@ -44,6 +53,7 @@ internal sealed unsafe class HalfFlowHead<TLanes, TVector> : RowHead<TLanes, TVe
     {
         shape = other.shape;
         scale = other.scale;
+        mirrored = other.mirrored;
         Name = other.Name;
         target = field;
         bias = other.bias;
@@ -90,10 +100,10 @@ internal sealed unsafe class HalfFlowHead<TLanes, TVector> : RowHead<TLanes, TVe
             {
                 for (int output = 0; output < 3; output++)
                 {
-                    for (int tap = 0; tap < 3; tap++)
+                    float* kernel = weights + ((nint)channel * shape.InputStride) + ((nint)output * shape.OutputStride);
+                    for (int tap = 3 * row; tap < (3 * row) + 3; tap++)
                     {
-                        *to++ = scale * weights[
-                            ((nint)channel * shape.InputStride) + ((nint)output * shape.OutputStride) + (3 * row) + tap];
+                        *to++ = scale * kernel[mirrored ? 26 - tap : tap];
                     }
                 }
             }
