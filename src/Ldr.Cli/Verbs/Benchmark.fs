@@ -127,7 +127,7 @@ let private measure (o: Options) (threads: int option) (folder: string) (model: 
                     Path.Combine(AppContext.BaseDirectory, "ldr-fs.dll")
             })
 
-/// The architecture of a teacher that is asked at every step: of an earlier training, or of a model.
+/// The architecture of a teacher that is a network: of an earlier training, or of a model.
 let private teacher
     (experiment: Experiment)
     (training: TrainingOptions)

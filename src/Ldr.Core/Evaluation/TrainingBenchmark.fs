@@ -18,14 +18,14 @@ type TrainingBenchmarkSetting =
         Data: DataOptions
         Seed: int
         Training: TrainingOptions
-        /// The architecture of the teacher, if it is asked at every step; its weights are random.
+        /// The architecture of the teacher, if a network is one; its weights are random.
         Teacher: Architecture option
         Threads: int
-        /// How often each engine does a step; the median counts.
+        /// How often each engine does a step, or each of the schedule's first cycle; the median counts.
         Rounds: int
     }
 
-/// The median step of one engine, and the milliseconds of its parts.
+/// The median step of one engine, and the milliseconds of its parts; the mean over the steps of a cycle.
 type EngineSteps =
     {
         Milliseconds: float
@@ -69,6 +69,12 @@ module TrainingBenchmark =
     /// Steps before anything counts: kernels are compiled, scans are read, memory is taken.
     let private warming = 3
 
+    /// Steps after which a schedule's first phase begins anew.
+    let private cycle (setting: TrainingBenchmarkSetting) =
+        match setting.Training.Distillation with
+        | Some { Schedule = phase :: _ } -> phase.Cycle.Length
+        | _ -> 1
+
     /// Both engines in turn, step by step.
     let private inTurn (setting: TrainingBenchmarkSetting) (set: TrainingSet) =
         let stepper () =
@@ -86,7 +92,7 @@ module TrainingBenchmark =
 
         let rounds =
             [
-                for index in 0 .. warming + setting.Rounds - 1 do
+                for index in 0 .. warming + setting.Rounds * cycle setting - 1 do
                     let before = spent ownClock, spent theirClock
                     let own = measured own index
                     let theirs = OwnKernels.without (fun () -> measured theirs index)
@@ -99,13 +105,25 @@ module TrainingBenchmark =
                         (theirs, difference (spent theirClock) (snd before))
             ]
 
+        // Steps of a cycle differ: the median for each place, and then their mean.
+        let typical (values: float list) =
+            let places = cycle setting
+
+            List.init places (fun place ->
+                values
+                |> List.indexed
+                |> List.filter (fun (index, _) -> index % places = place)
+                |> List.map snd
+                |> Statistics.median)
+            |> List.average
+
         let summary (steps: (float * float list) list) : EngineSteps =
             {
-                Milliseconds = Statistics.median (List.map fst steps)
+                Milliseconds = typical (List.map fst steps)
                 Parts =
                     [
                         for index, (name, _) in List.indexed parts do
-                            name, Statistics.median (steps |> List.map (fun (_, parts) -> parts[index]))
+                            name, typical (steps |> List.map (fun (_, parts) -> parts[index]))
                     ]
             }
 

@@ -116,6 +116,27 @@ type Discriminator internal (options: DiscriminatorOptions, padding: Layer, laye
             Map = List.last features
         }
 
+    /// Judges the student's and the teacher's fields for the same images, at once.
+    member this.JudgeBoth
+        (images: torch.Tensor, student: torch.Tensor, teacher: torch.Tensor)
+        : Judgement * Judgement =
+        use scope = torch.NewDisposeScope()
+
+        let all =
+            this.Judge(torch.cat [| images; images |], torch.cat [| student; teacher |])
+
+        let half first =
+            let features =
+                all.Features
+                |> List.map (fun feature -> scope.MoveToOuter(feature.narrow (0L, first, images.shape[0])))
+
+            {
+                Features = features
+                Map = List.last features
+            }
+
+        half 0L, half images.shape[0]
+
     /// ‖∇M‖₂ of every sample, [N]: of the derivative of the mean of its map by the field, over all voxels and channels; with a history
     /// that reaches the field and the parameters. Nothing where our kernels cannot do it.
     member internal _.TryGradientNorm(images: torch.Tensor, field: torch.Tensor) : torch.Tensor option =
