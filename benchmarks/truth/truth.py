@@ -30,7 +30,7 @@ ROWS = [
     ("hippocampus-labels, refined", "hippocampus-labels", ["--refine", "40"], HIPPOCAMPUS, 40, 0),
     ("hippocampus, no model", "none", [], HIPPOCAMPUS, 40, 10),
     ("brain", "brain", [], BRAIN, 20, 8),
-    ("brain, refined", "brain", ["--refine", "40"], BRAIN, 10, 0),
+    ("brain, refined", "brain", ["--refine", "10"], BRAIN, 10, 0),
     ("brain, no model", "none", [], BRAIN, 10, 5),
 ]
 
