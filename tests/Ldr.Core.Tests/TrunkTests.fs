@@ -118,12 +118,17 @@ let private judgements =
         |> List.map (fun feature -> feature.flatten ())
         |> fun all -> torch.cat (Array.ofList all)
 
-    let map (judge: Discriminator) seen = (judge.Judge(split seen)).Map
+    let map (judge: Discriminator) seen = (judge.JudgeMap(split seen)).Map
+
+    let maps (judge: Discriminator) seen =
+        let images, field = split seen
+        let one, other = judge.JudgeMaps(images, field, field * 0.5)
+        torch.cat [| one.Map; other.Map |]
 
     let norm (judge: Discriminator) seen =
         split seen ||> Discrimination.gradientNormOf judge
 
-    [ "features", features; "map", map; "norm of the gradient", norm ]
+    [ "features", features; "map", map; "maps", maps; "norm of the gradient", norm ]
 
 let private judges =
     [

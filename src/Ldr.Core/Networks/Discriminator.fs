@@ -91,6 +91,15 @@ type Discriminator internal (options: DiscriminatorOptions, padding: Layer, laye
 
     let numbers () = layers |> List.collect Layer.parameters
 
+    /// What the layers give, or as much of it as the task asks for.
+    let give (task: JudgeTask) (seen: torch.Tensor) : torch.Tensor list =
+        if ManagedJudge.fits kernels seen then
+            JudgeFunction.Run((kernels, task), seen, numbers ())
+        else
+            (seen, layers) ||> List.scan (fun before layer -> layer.Run before) |> List.tail
+
+    let ofMap (map: torch.Tensor) : Judgement = { Features = [ map ]; Map = map }
+
     do
         for layer in layers do
             for part in layer.Parts do
@@ -100,13 +109,7 @@ type Discriminator internal (options: DiscriminatorOptions, padding: Layer, laye
     /// discriminator looks at.
     member _.Judge(images: torch.Tensor, field: torch.Tensor) : Judgement =
         use scope = torch.NewDisposeScope()
-        let seen = seen images field
-
-        let features =
-            if ManagedJudge.fits kernels seen then
-                JudgeFunction.Run(kernels, seen, numbers ())
-            else
-                (seen, layers) ||> List.scan (fun before layer -> layer.Run before) |> List.tail
+        let features = give EveryFeature (seen images field)
 
         for feature in features do
             scope.MoveToOuter feature |> ignore
@@ -116,26 +119,21 @@ type Discriminator internal (options: DiscriminatorOptions, padding: Layer, laye
             Map = List.last features
         }
 
-    /// Judges the student's and the teacher's fields for the same images, at once.
-    member this.JudgeBoth
-        (images: torch.Tensor, student: torch.Tensor, teacher: torch.Tensor)
-        : Judgement * Judgement =
+    /// The same without the features of the layers before the last.
+    member _.JudgeMap(images: torch.Tensor, field: torch.Tensor) : Judgement =
         use scope = torch.NewDisposeScope()
+        ofMap (scope.MoveToOuter(List.last (give Map (seen images field))))
 
-        let all =
-            this.Judge(torch.cat [| images; images |], torch.cat [| student; teacher |])
+    /// The same of two fields of the same images, at once.
+    member _.JudgeMaps(images: torch.Tensor, one: torch.Tensor, other: torch.Tensor) : Judgement * Judgement =
+        use scope = torch.NewDisposeScope()
+        let seen = seen (torch.cat [| images; images |]) (torch.cat [| one; other |])
+        let map, count = List.last (give Map seen), images.shape[0]
 
         let half first =
-            let features =
-                all.Features
-                |> List.map (fun feature -> scope.MoveToOuter(feature.narrow (0L, first, images.shape[0])))
+            ofMap (scope.MoveToOuter(map.narrow (0L, first, count)))
 
-            {
-                Features = features
-                Map = List.last features
-            }
-
-        half 0L, half images.shape[0]
+        half 0L, half count
 
     /// ‖∇M‖₂ of every sample, [N]: of the derivative of the mean of its map by the field, over all voxels and channels; with a history
     /// that reaches the field and the parameters. Nothing where our kernels cannot do it.

@@ -152,16 +152,7 @@ type internal CascadeFunction() =
         let saved = context.get_saved_variables () |> List.ofSeq
         let affine, parameters = split hasAffine (List.skip 2 saved)
 
-        let given =
-            [
-                for gradient in gradients ->
-                    // libtorch gives nothing for a result that no loss looked at.
-                    if gradient.IsInvalid then
-                        None
-                    else
-                        Some(gradient.contiguous ())
-            ]
-
+        let given = TrunkGraphs.given gradients
         let start = TrunkGraphs.startOf
         let ofAffine = affine |> List.map torch.empty_like
         let ofParameters = parameters |> List.map torch.empty_like

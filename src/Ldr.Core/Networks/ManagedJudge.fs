@@ -1,6 +1,7 @@
 namespace Ldr
 
 open System.Collections.Generic
+open FSharp.NativeInterop
 open TorchSharp
 open Ldr.Runtime.Training
 
@@ -15,6 +16,15 @@ type internal JudgeLayers =
         FirstRelu: bool
         Widths: int list
     }
+
+/// What is asked of a discriminator.
+type internal JudgeTask =
+    /// What each layer gives.
+    | EveryFeature
+    /// What the last one gives.
+    | Map
+    /// The norm of the derivative of the last one's mean by the field.
+    | NormOfGradient
 
 /// The graphs of discriminators.
 module internal JudgeGraphs =
@@ -31,8 +41,15 @@ module internal JudgeGraphs =
             struct (int shape[4], int shape[3], int shape[2])
         )
 
-    /// By layers, and whether they are for the norm of the gradient; for what is seen, [N, C, Z, Y, X].
-    let pool = Idle<JudgeLayers * bool, DiscriminatorGraph> make
+    let private pool = Idle<JudgeLayers * bool, DiscriminatorGraph> make
+
+    /// A graph for what is seen, [N, C, Z, Y, X].
+    let rent (layers: JudgeLayers, task: JudgeTask) (seen: torch.Tensor) : DiscriminatorGraph =
+        pool.Rent((layers, (task = NormOfGradient)), seen.shape)
+
+    /// Gives it back.
+    let giveBack (layers: JudgeLayers, task: JudgeTask) (seen: torch.Tensor) (graph: DiscriminatorGraph) =
+        pool.GiveBack((layers, (task = NormOfGradient)), seen.shape, graph)
 
     let private each
         (act: LayerNumbers -> torch.Tensor -> torch.Tensor -> unit)
@@ -58,7 +75,7 @@ module internal JudgeGraphs =
 
     /// Graphs look at what is seen, and then at weights and biases layer by layer; the gradients that are wanted of those, from an
     /// action that takes a place for that of what is seen, and whether the weights' are wanted.
-    let gradients
+    let private gradients
         (graph: DiscriminatorGraph)
         (wanted: bool list)
         (saved: torch.Tensor list)
@@ -97,99 +114,121 @@ module internal JudgeGraphs =
     let wantsHistory (tensors: torch.Tensor list) =
         torch.is_grad_enabled () && tensors |> List.exists _.requires_grad
 
-/// What the layers of a discriminator give by the kernels of `Ldr.Runtime`. Arguments: the layers, what is seen [N, C, Z, Y, X], then
-/// weights and biases layer by layer. There are no second derivatives.
+    /// A way forward of a function of tensors, of its inputs; what the way back needs is kept.
+    let forward
+        (context: torch.autograd.AutogradContext)
+        (inputs: obj seq)
+        (action: JudgeLayers * JudgeTask -> torch.Tensor list -> DiscriminatorGraph * 'result)
+        : 'result =
+        let what = Seq.head inputs :?> JudgeLayers * JudgeTask
+        let arguments = [ for input in Seq.tail inputs -> input :?> torch.Tensor ]
+        let tensors = arguments.Head.contiguous () :: arguments.Tail
+        let graph, result = action what tensors
+        context.save_data ("what", what)
+        context.save_data ("graph", graph)
+        context.save_data ("wanted", arguments |> List.map _.requires_grad)
+        context.save_for_backward (List tensors)
+        result
+
+    /// Its way back, from the gradients of its results: the gradients of its inputs, from an action that takes a place for that of
+    /// what is seen, and whether the weights' are wanted.
+    let backward
+        (context: torch.autograd.AutogradContext)
+        (given: torch.Tensor seq)
+        (action: DiscriminatorGraph -> nativeptr<float32> -> bool -> unit)
+        : List<torch.Tensor> =
+        let what = context.get_data "what" :?> JudgeLayers * JudgeTask
+        let graph = context.get_data "graph" :?> DiscriminatorGraph
+        let wanted = context.get_data "wanted" :?> bool list
+        let saved = context.get_saved_variables () |> List.ofSeq
+        let results = gradients graph wanted saved (action graph)
+        giveBack what saved.Head graph
+
+        // Else they would stay until the step's scope ends; libtorch holds what it needs of them.
+        for tensor in Seq.append given saved do
+            tensor.Dispose()
+
+        List results
+
+/// What the layers of a discriminator give, or the last one, by the kernels of `Ldr.Runtime`. Arguments: the layers and the task, what
+/// is seen [N, C, Z, Y, X], then weights and biases layer by layer. There are no second derivatives.
 [<Sealed>]
 type internal JudgeFunction() =
     inherit torch.autograd.MultiTensorFunction<JudgeFunction>()
 
-    static member private Forward(layers: JudgeLayers, tensors: torch.Tensor list) =
+    static member private Forward(what: JudgeLayers * JudgeTask, tensors: torch.Tensor list) =
+        let layers, task = what
         let seen = tensors.Head
-        let graph = JudgeGraphs.pool.Rent((layers, false), seen.shape)
+        let graph = JudgeGraphs.rent what seen
         JudgeGraphs.lend graph tensors.Tail
 
-        let features =
+        let sizes =
             [
                 if layers.FullSize then
-                    torch.empty_like seen
+                    seen.shape
                 for level, width in List.indexed layers.Widths do
                     let sides = seen.shape[2..] |> Array.map (fun side -> side >>> (level + 1))
-                    torch.empty (Array.append [| seen.shape[0]; int64 width |] sides)
+                    Array.append [| seen.shape[0]; int64 width |] sides
             ]
+
+        let features =
+            sizes
+            |> List.mapi (fun level size ->
+                if task = EveryFeature || level = sizes.Length - 1 then
+                    Some(torch.empty size)
+                else
+                    None)
 
         graph.Forward(
             TensorMemory.start seen,
-            [| for feature in features -> TensorMemory.start feature |],
+            [| for feature in features -> TrunkGraphs.startOf feature |],
             torch.get_num_threads ()
         )
 
-        graph, features
+        graph, List.choose id features
 
-    /// Each layer's output, first to last.
+    /// Each layer's output, first to last, or the last one's alone.
     static member Run
-        (layers: JudgeLayers, seen: torch.Tensor, parameters: torch.Tensor list)
+        (what: JudgeLayers * JudgeTask, seen: torch.Tensor, parameters: torch.Tensor list)
         : torch.Tensor list =
         if JudgeGraphs.wantsHistory (seen :: parameters) then
-            let arguments = box layers :: box seen :: List.map box parameters
+            let arguments = box what :: box seen :: List.map box parameters
             JudgeFunction.apply (Array.ofList arguments) |> List.ofSeq
         else
             use whole = seen.contiguous ()
-            let graph, features = JudgeFunction.Forward(layers, whole :: parameters)
-            JudgeGraphs.pool.GiveBack((layers, false), whole.shape, graph)
+            let graph, features = JudgeFunction.Forward(what, whole :: parameters)
+            JudgeGraphs.giveBack what whole graph
             features
 
     override _.Name = nameof JudgeFunction
 
     override _.forward(context, inputs) =
-        let layers = inputs[0] :?> JudgeLayers
-        let arguments = [ for input in Seq.tail inputs -> input :?> torch.Tensor ]
-        let tensors = arguments.Head.contiguous () :: arguments.Tail
-        let graph, features = JudgeFunction.Forward(layers, tensors)
         context.set_materialize_grads false
-        context.save_data ("layers", layers)
-        context.save_data ("graph", graph)
-        context.save_data ("wanted", arguments |> List.map _.requires_grad)
-        context.save_for_backward (List tensors)
-        List features
+
+        JudgeGraphs.forward context inputs (fun what tensors -> JudgeFunction.Forward(what, tensors))
+        |> List
 
     override _.backward(context, gradients) =
-        let layers = context.get_data "layers" :?> JudgeLayers
-        let graph = context.get_data "graph" :?> DiscriminatorGraph
-        let wanted = context.get_data "wanted" :?> bool list
-        let saved = context.get_saved_variables () |> List.ofSeq
-
-        let given =
-            [
-                for gradient in gradients ->
-                    // libtorch gives nothing for a result that no loss looked at.
-                    if gradient.IsInvalid then
-                        None
-                    else
-                        Some(gradient.contiguous ())
-            ]
-
+        let given = TrunkGraphs.given gradients
         let starts = [| for gradient in given -> TrunkGraphs.startOf gradient |]
 
-        let results =
-            JudgeGraphs.gradients graph wanted saved (fun ofSeen ofWeights ->
-                graph.Backward(starts, ofSeen, ofWeights, torch.get_num_threads ()))
+        JudgeGraphs.backward
+            context
+            (List.choose id given @ List.ofSeq gradients)
+            (fun graph ofSeen ofWeights ->
+                let nowhere =
+                    Array.create (Seq.length graph.Layers - starts.Length) NativePtr.nullPtr
 
-        JudgeGraphs.pool.GiveBack((layers, false), saved.Head.shape, graph)
-
-        // Else they would stay until the step's scope ends; libtorch holds what it needs of them.
-        for tensor in List.choose id given @ saved @ List.ofSeq gradients do
-            tensor.Dispose()
-
-        List results
+                graph.Backward(Array.append nowhere starts, ofSeen, ofWeights, torch.get_num_threads ()))
 
 /// The norm of the derivative of a discriminator's mean by the field, [N], by the kernels of `Ldr.Runtime`. Arguments as above.
 [<Sealed>]
 type internal JudgeNormFunction() =
     inherit torch.autograd.SingleTensorFunction<JudgeNormFunction>()
 
-    static member private Forward(layers: JudgeLayers, tensors: torch.Tensor list) =
+    static member private Forward(what: JudgeLayers * JudgeTask, tensors: torch.Tensor list) =
         let seen = tensors.Head
-        let graph = JudgeGraphs.pool.Rent((layers, true), seen.shape)
+        let graph = JudgeGraphs.rent what seen
         JudgeGraphs.lend graph tensors.Tail
         let norms = torch.empty [| seen.shape[0] |]
         graph.GradientNorm(TensorMemory.start seen, TensorMemory.start norms, torch.get_num_threads ())
@@ -197,44 +236,26 @@ type internal JudgeNormFunction() =
 
     /// The norm of every sample.
     static member Run(layers: JudgeLayers, seen: torch.Tensor, parameters: torch.Tensor list) : torch.Tensor =
+        let what = layers, NormOfGradient
+
         if JudgeGraphs.wantsHistory (seen :: parameters) then
-            JudgeNormFunction.apply (Array.ofList (box layers :: box seen :: List.map box parameters))
+            JudgeNormFunction.apply (Array.ofList (box what :: box seen :: List.map box parameters))
         else
             use whole = seen.contiguous ()
-            let graph, norms = JudgeNormFunction.Forward(layers, whole :: parameters)
-            JudgeGraphs.pool.GiveBack((layers, true), whole.shape, graph)
+            let graph, norms = JudgeNormFunction.Forward(what, whole :: parameters)
+            JudgeGraphs.giveBack what whole graph
             norms
 
     override _.Name = nameof JudgeNormFunction
 
     override _.forward(context, inputs) =
-        let layers = inputs[0] :?> JudgeLayers
-        let arguments = [ for input in Seq.tail inputs -> input :?> torch.Tensor ]
-        let tensors = arguments.Head.contiguous () :: arguments.Tail
-        let graph, norms = JudgeNormFunction.Forward(layers, tensors)
-        context.save_data ("layers", layers)
-        context.save_data ("graph", graph)
-        context.save_data ("wanted", arguments |> List.map _.requires_grad)
-        context.save_for_backward (List tensors)
-        norms
+        JudgeGraphs.forward context inputs (fun what tensors -> JudgeNormFunction.Forward(what, tensors))
 
     override _.backward(context, gradient) =
-        let layers = context.get_data "layers" :?> JudgeLayers
-        let graph = context.get_data "graph" :?> DiscriminatorGraph
-        let wanted = context.get_data "wanted" :?> bool list
-        let saved = context.get_saved_variables () |> List.ofSeq
         let whole = gradient.contiguous ()
 
-        let results =
-            JudgeGraphs.gradients graph wanted saved (fun ofSeen ofWeights ->
-                graph.GradientNormBack(TensorMemory.start whole, ofSeen, ofWeights, torch.get_num_threads ()))
-
-        JudgeGraphs.pool.GiveBack((layers, true), saved.Head.shape, graph)
-
-        for tensor in whole :: gradient :: saved do
-            tensor.Dispose()
-
-        List results
+        JudgeGraphs.backward context [ whole; gradient ] (fun graph ofSeen ofWeights ->
+            graph.GradientNormBack(TensorMemory.start whole, ofSeen, ofWeights, torch.get_num_threads ()))
 
 /// Discriminators by the kernels of `Ldr.Runtime`, where they can.
 module internal ManagedJudge =

@@ -81,6 +81,16 @@ module internal TrunkGraphs =
     let startOf (tensor: torch.Tensor option) =
         tensor |> Option.map TensorMemory.start |> Option.defaultValue NativePtr.nullPtr
 
+    /// The gradients of results, contiguous; none for a result that no loss looked at, of which libtorch gives nothing.
+    let given (gradients: torch.Tensor seq) : torch.Tensor option list =
+        [
+            for gradient in gradients ->
+                if gradient.IsInvalid then
+                    None
+                else
+                    Some(gradient.contiguous ())
+        ]
+
     /// Where pairs [N, 2, Z, Y, X] lie.
     let pairMemory (pairs: torch.Tensor) =
         PairMemory.Joined(TensorMemory.start pairs, nativeint ((TensorMemory.grid pairs).Count))

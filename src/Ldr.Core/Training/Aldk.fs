@@ -93,7 +93,7 @@ module Aldk =
             let student, teacher =
                 Discrimination.normalise teacher student, Discrimination.normalise teacher teacher
 
-            let ofStudent, ofTeacher = judge.Network.JudgeBoth(images, student, teacher)
+            let ofStudent, ofTeacher = judge.Network.JudgeMaps(images, student, teacher)
 
             let norm =
                 Discrimination.joint distillation.Beta teacher student

@@ -234,10 +234,13 @@ module Between =
         Loss.term "objective" (fun on ->
             let images = images on.Iteration
 
-            Discrimination.studentTerm
-                objective
-                (judge.Judge(images, on.Student))
-                (judge.Judge(images, on.Teacher)))
+            let judge field =
+                if objective = FeatureGap then
+                    judge.Judge(images, field)
+                else
+                    judge.JudgeMap(images, field)
+
+            Discrimination.studentTerm objective (judge on.Student) (judge on.Teacher))
 
     /// `student_penalty`: the gradient penalty as a function of the student's field, with the teacher's share β in φ̂.
     let penalty (beta: float) (judge: Discriminator) : Loss<Compared> =

@@ -94,14 +94,19 @@ internal sealed unsafe class DiscriminatorGraph : IDisposable
 
     /// <summary>The way forward.</summary>
     /// <param name="seen">[N, C, Z, Y, X].</param>
-    /// <param name="features">Takes what each layer gives, [N, C', Z', Y', X'].</param>
+    /// <param name="features">Takes what each layer gives, [N, C', Z', Y', X']; null where it is not wanted.</param>
     /// <param name="threads">How many threads at most.</param>
     internal void Forward(float* seen, float*[] features, int threads)
     {
-        Lend(input, seen, network.Channels);
+        PlanarField.Lend(input, seen, network.Channels);
         List<Operation> operations = [.. WayForward()];
         for (int level = 1; level < values.Length; level++)
         {
+            if (features[level - 1] is null)
+            {
+                continue;
+            }
+
             PlanarField[] planes = FieldsLike(values[level], features[level - 1]);
             FeatureMap[] maps = values[level];
             operations.Add(Together.Each(samples, i => Interleaving.From("features", maps[i], planes[i])));
@@ -162,7 +167,7 @@ internal sealed unsafe class DiscriminatorGraph : IDisposable
     /// <param name="threads">How many threads at most.</param>
     internal void GradientNorm(float* seen, float* norms, int threads)
     {
-        Lend(input, seen, network.Channels);
+        PlanarField.Lend(input, seen, network.Channels);
         int last = layers.Length;
         float share = ShareOfMean(last);
         List<Operation> operations =
@@ -241,18 +246,10 @@ internal sealed unsafe class DiscriminatorGraph : IDisposable
         arena.Dispose();
     }
 
-    private static void Lend(PlanarField[] fields, float* memory, int channels)
-    {
-        for (int sample = 0; sample < fields.Length; sample++)
-        {
-            fields[sample].Borrowed = memory + (sample * fields[sample].Count * channels);
-        }
-    }
-
     private static PlanarField[] FieldsLike(FeatureMap[] maps, float* memory)
     {
         PlanarField[] fields = [.. maps.Select(map => new PlanarField((map.Nx, map.Ny, map.Nz)))];
-        Lend(fields, memory, maps[0].Channels);
+        PlanarField.Lend(fields, memory, maps[0].Channels);
         return fields;
     }
 
@@ -310,7 +307,7 @@ internal sealed unsafe class DiscriminatorGraph : IDisposable
     /// <summary>From the maps of level 0 to the gradient that the caller asked for.</summary>
     private Together Return(FeatureMap[] from, float* to)
     {
-        Lend(inputGradient, to, network.Channels);
+        PlanarField.Lend(inputGradient, to, network.Channels);
         return Together.Each(samples, i => Interleaving.From("seen", from[i], inputGradient[i]));
     }
 

@@ -97,7 +97,7 @@ internal sealed unsafe partial class TrainingGraph : IDisposable
     internal void Forward(PairMemory pairs, float* result, int threads)
     {
         Lend(inputs, pairs);
-        Lend(outputs, result, outputChannels);
+        PlanarField.Lend(outputs, result, outputChannels);
         team.Run(forward, threads);
     }
 
@@ -107,7 +107,7 @@ internal sealed unsafe partial class TrainingGraph : IDisposable
     /// <param name="threads">How many threads at most.</param>
     internal void Backward(float* gradient, PairMemory? pairGradient, int threads)
     {
-        Lend(outputGradients, gradient, outputChannels);
+        PlanarField.Lend(outputGradients, gradient, outputChannels);
         team.Run(backward, threads);
         if (pairGradient is { } memory)
         {
@@ -128,14 +128,6 @@ internal sealed unsafe partial class TrainingGraph : IDisposable
     {
         team.Dispose();
         arena.Dispose();
-    }
-
-    private static void Lend(PlanarField[] fields, float* memory, int channels)
-    {
-        for (int sample = 0; sample < fields.Length; sample++)
-        {
-            fields[sample].Borrowed = memory + (sample * fields[sample].Count * channels);
-        }
     }
 
     private static void Lend(PlanarField[] fields, PairMemory pairs)

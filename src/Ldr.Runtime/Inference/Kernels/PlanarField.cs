@@ -31,6 +31,18 @@ internal sealed unsafe class PlanarField
     /// <summary>From a plane to the next, if it is not the next one in memory.</summary>
     internal nint? PlaneStep { get; set; }
 
+    /// <summary>Lends samples that lie one after the other.</summary>
+    /// <param name="fields">One for each sample.</param>
+    /// <param name="memory">[N, C, Z, Y, X].</param>
+    /// <param name="channels">C.</param>
+    internal static void Lend(PlanarField[] fields, float* memory, int channels)
+    {
+        for (int sample = 0; sample < fields.Length; sample++)
+        {
+            fields[sample].Borrowed = memory + (sample * fields[sample].Count * channels);
+        }
+    }
+
     /// <summary>The first number of a row of a plane.</summary>
     internal float* Row(int channel, int y, int z) =>
         (arena is null ? Borrowed : arena.At(begin)) + (channel * (PlaneStep ?? Count)) + ((((nint)z * Size.Y) + y) * Size.X);
