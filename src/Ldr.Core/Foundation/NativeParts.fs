@@ -4,6 +4,17 @@ open System.IO
 open System.Reflection
 open System.Runtime.InteropServices
 
+/// OpenMP's threads, which libtorch brings.
+module internal OpenMpThreads =
+    [<DllImport("libc")>]
+    extern int private setenv(string name, string value, int overwrite)
+
+    /// Idle ones sleep soon instead of spinning on the cores that our kernels want. Before libtorch is loaded; on Linux; what the
+    /// environment says of GOMP_SPINCOUNT stays.
+    let letSleep () =
+        if RuntimeInformation.IsOSPlatform OSPlatform.Linux then
+            setenv ("GOMP_SPINCOUNT", "1000", 0) |> ignore
+
 /// The native parts of torch for F# Interactive, which does not look for them where a program finds them.
 module NativeParts =
     let private skia = "libSkiaSharp.so"
@@ -58,6 +69,7 @@ module NativeParts =
         lazy
             (match Path.GetDirectoryName(Assembly.GetExecutingAssembly().Location) with
              | NonNull own when RuntimeInformation.IsOSPlatform OSPlatform.Linux ->
+                 OpenMpThreads.letSleep ()
                  resolveSkia own
 
                  names
@@ -127,8 +139,10 @@ module Libtorch =
     let place () : string option =
         folderWith bridge |> Option.orElse (folderWith packedBridge)
 
-    /// One line for a program that lacks it.
+    /// One line for a program that lacks it. To be asked before anything computes with it.
     let check () : Result<unit, Error> =
+        OpenMpThreads.letSleep ()
+
         match folder (), package with
         | Some _, _ -> Ok()
         | None, Some _ ->
