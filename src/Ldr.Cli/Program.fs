@@ -95,7 +95,7 @@ let private helps: Map<string, Help> =
         ]
 
 /// The verbs by what they are for.
-let private verbGroups: (string * string list) list =
+let verbGroups: (string * string list) list =
     [
         "Register", [ "register"; "app"; "cohort"; "bids"; "template"; "segment" ]
         "Use a result",
@@ -136,7 +136,8 @@ let private sharedCases (verb: string) : ArgumentCaseInfo list =
 
 let private casesOf (verb: string) = ownCases verb @ sharedCases verb
 
-let private helpOf (verb: string) : string =
+/// The text of a verb's --help.
+let helpOf (verb: string) : string =
     let help = helps[verb]
 
     let groups =

@@ -259,35 +259,39 @@ let tests =
                 Expect.equal unknown.Code 1 "no such training"
                 Expect.stringContains unknown.Errors "student-feature-gap" "what there is")
 
-            testInFolder "the example in C# registers as register does" (fun folder ->
-                scene folder
-                let said = register folder [ "--affine"; "auto" ]
+            for language, project, file in
+                [
+                    "C#", "examples/csharp", "Ldr.Example.dll"
+                    "F#", "examples/fsharp", "Ldr.FSharpExample.dll"
+                ] do
+                testInFolder $"the example in {language} registers as register does" (fun folder ->
+                    scene folder
+                    let said = register folder [ "--affine"; "auto" ]
+                    let program = built project file
 
-                let program = built "examples/csharp" "Ldr.Example.dll"
+                    let outcome =
+                        run
+                            "dotnet"
+                            [
+                                program
+                                folder </> "fixed.nii"
+                                folder </> "moving.nii"
+                                folder </> "out"
+                                folder </> "model.safetensors"
+                            ]
 
-                let outcome =
-                    run
-                        "dotnet"
-                        [
-                            program
-                            folder </> "fixed.nii"
-                            folder </> "moving.nii"
-                            folder </> "out"
-                            folder </> "model.safetensors"
-                        ]
+                    let verdict = string ((ran said)["verdict"])
+                    Expect.equal outcome.Code said.Code outcome.Errors
+                    Expect.stringStarts (outcome.Output.ToLowerInvariant()) verdict "verdict"
 
-                let verdict = string ((ran said)["verdict"])
-                Expect.equal outcome.Code said.Code outcome.Errors
-                Expect.stringStarts (outcome.Output.ToLowerInvariant()) verdict "verdict"
+                    let field name =
+                        (Nifti.ReadField(folder </> name)).Vectors
 
-                let field name =
-                    (Nifti.ReadField(folder </> name)).Vectors
-
-                Expect.equal (field "out/field.nii.gz") (field "field.nii") "field"
-                let moved name = (Nifti.Read(folder </> name)).Values
-                Expect.equal (moved "out/moved.nii.gz") (moved "moved.nii") "moved"
-                Expect.isTrue (File.Exists(folder </> "out/report.html")) "report"
-                let usage = run "dotnet" [ program ]
-                Expect.equal usage.Code 2 "without arguments"
-                Expect.stringContains usage.Errors "register FIXED MOVING" "the usage")
+                    Expect.equal (field "out/field.nii.gz") (field "field.nii") "field"
+                    let moved name = (Nifti.Read(folder </> name)).Values
+                    Expect.equal (moved "out/moved.nii.gz") (moved "moved.nii") "moved"
+                    Expect.isTrue (File.Exists(folder </> "out/report.html")) "report"
+                    let usage = run "dotnet" [ program ]
+                    Expect.equal usage.Code 2 "without arguments"
+                    Expect.stringContains usage.Errors "register FIXED MOVING" "the usage")
         ]

@@ -1,5 +1,5 @@
-/// What every verb prints, its exit code and the names of the files it writes, against the recorded files in `golden/`.
-/// LDR_GOLDEN=write renews them.
+/// What every verb prints, its exit code and the names of the files it writes, against the recorded files in `golden/`;
+/// and docs/reference/options.md. LDR_GOLDEN=write renews both.
 module Ldr.Cli.Tests.GoldenTests
 
 open System
@@ -9,6 +9,7 @@ open System.IO
 open System.Text.RegularExpressions
 open Expecto
 open Ldr
+open Ldr.Cli
 open Ldr.Runtime.Geometry
 open Ldr.Runtime.Transforms
 open Ldr.Runtime.Formats
@@ -630,6 +631,22 @@ let private compare (name: string) (actual: string list) =
             failtest
                 $"golden/{name}.txt, line {at + 1}, of {command}\n{excerpt a b}\nLDR_GOLDEN=write renews the files")
 
+/// docs/reference/options.md: the help of every verb.
+let private optionsPage () : string list =
+    [
+        "# Options of every verb"
+        ""
+        "The text of `./ldr-fs VERB --help`. The [command line](command-line.md) tells what all verbs have in common."
+        "The program makes this page: `LDR_GOLDEN=write ./test --filter ldr/cli/golden` renews it."
+        for verb in Program.verbGroups |> List.collect snd do
+            ""
+            $"## {verb}"
+            ""
+            "```text"
+            yield! (Program.helpOf verb).TrimEnd().Split '\n'
+            "```"
+    ]
+
 /// Processes at a time.
 let private together = min 2 Environment.ProcessorCount
 
@@ -637,6 +654,25 @@ let tests =
     testList
         "golden outputs"
         [
+            test "docs/reference/options.md has the help of every verb" {
+                let file = Repository.root </> "docs" </> "reference" </> "options.md"
+                let page = optionsPage ()
+
+                if Environment.GetEnvironmentVariable "LDR_GOLDEN" = "write" then
+                    File.WriteAllLines(file, page)
+
+                Expect.sequenceEqual
+                    (File.ReadAllLines file)
+                    page
+                    "the page; LDR_GOLDEN=write ./test --filter ldr/cli/golden renews it"
+
+                let table =
+                    File.ReadAllText(Repository.root </> "docs" </> "reference" </> "command-line.md")
+
+                for verb in Program.verbGroups |> List.collect snd do
+                    Expect.stringContains table $"[`{verb}`](options.md#{verb})" "the table of verbs"
+            }
+
             testInFolder "every verb says what it said before" (fun root ->
                 let scene = root </> "scene"
                 Directory.CreateDirectory scene |> ignore

@@ -112,6 +112,30 @@ let tests =
 
                 for code in blocks "csharp" "docs/guide/csharp.md" do
                     Expect.stringContains program code "the C# example"
+
+                for code in blocks "fsharp" "docs/guide/csharp.md" do
+                    Expect.stringContains (example "fsharp/Program.fs") code "the F# example"
+
+                for code in blocks "xml" "docs/guide/csharp.md" do
+                    Expect.stringContains (example "csharp/Ldr.Example.csproj") (code.Trim()) "the C# project"
+            }
+
+            test "no block of the README and the guide escapes the tests" {
+                let known = [ "sh"; "json"; "csharp"; "fsharp" ]
+
+                for page in pages do
+                    let text = File.ReadAllText(Path.Combine(root, page))
+
+                    for found in Regex.Matches(text, @"(?ms)^```(\w*)\n(.*?)^```") do
+                        let language, block = found.Groups[1].Value, found.Groups[2].Value
+
+                        match page, language with
+                        | _, language when List.contains language known -> ()
+                        | "docs/guide/csharp.md", "xml" -> ()
+                        | _ ->
+                            Expect.isTrue
+                                (Regex.IsMatch(block, @"\A(#|rem|//) not run: \S"))
+                                $"{page}: a block of kind '{language}' begins with '# not run: why':\n{block}"
             }
 
             test "every block of JSON in the guide is read" {

@@ -1,8 +1,10 @@
-/// The pages in Markdown: links, tables, paths and the length of the README.
+/// The pages in Markdown: links, tables, paths, the length of the README and of sentences.
+/// LDR_WORDS=1 prints how long the sentences of every page are.
 module Ldr.Core.Tests.PageTests
 
 open System
 open System.IO
+open System.Text.Json
 open System.Text.RegularExpressions
 open Expecto
 open Ldr.TestKit.Repository
@@ -123,7 +125,8 @@ let private wrongLink (page: string) (target: string) : string option =
 
 /// Cells of a row; a bar that is escaped does not part them.
 let private cells (row: string) =
-    Regex.Matches(row.Trim().Trim('|'), @"(?<!\\)\|").Count + 1
+    let inner = Regex.Replace(row.Trim(), @"^\||(?<!\\)\|$", "")
+    Regex.Matches(inner, @"(?<!\\)\|").Count + 1
 
 let private isRow (line: string) = line.TrimStart().StartsWith '|'
 
@@ -142,9 +145,63 @@ let private wrongTables (lines: string[]) : string list =
             if isRow head && not (isRow (line (number - 1))) then
                 if not (isDelimiter (line (number + 1))) then
                     $"line {number}: no delimiter row follows the head of this table"
-                elif cells (line (number + 1)) <> cells head then
-                    $"line {number}: {cells head} columns, its delimiter row has {cells (line (number + 1))}"
+                else
+                    let rows =
+                        Seq.initInfinite (fun i -> number + 1 + i) |> Seq.takeWhile (line >> isRow)
+
+                    for row in rows do
+                        if cells (line row) <> cells head then
+                            $"line {row}: {cells (line row)} cells below a head of {cells head}"
     ]
+
+/// Sentences of a page without code, tables and headings; what stands for code counts as a word, and so does a link's text.
+let private sentences (lines: string[]) : string list =
+    let isBreak (line: string) =
+        line.Trim() = "" || line.StartsWith '#' || isRow line || line.StartsWith "<!--"
+
+    let item = Regex @"^\s*([-*]|\d+\.)\s+"
+
+    // A paragraph, or an item of a list, in one line each.
+    let add (paragraphs: string list) (line: string) =
+        match paragraphs with
+        | _ when isBreak line -> "" :: paragraphs
+        | last :: rest when last <> "" && not (item.IsMatch line) -> $"{last} {line.Trim()}" :: rest
+        | _ -> item.Replace(line, "").Trim() :: paragraphs
+
+    let plain (paragraph: string) =
+        Regex.Replace(paragraph, "`[^`]*`", "CODE")
+        |> fun text -> Regex.Replace(text, @"!\[[^\]]*\]\([^)]*\)", "")
+        |> fun text -> Regex.Replace(text, @"\[([^\]]*)\]\([^)]*\)", "$1")
+
+    // Code between paragraphs parts them, as an empty line does.
+    let known = prose lines |> Map.ofList
+
+    [
+        for i in 1 .. lines.Length -> known |> Map.tryFind i |> Option.defaultValue ""
+    ]
+    |> List.fold add []
+    |> List.rev
+    |> List.filter (fun paragraph -> paragraph <> "")
+    |> List.collect (fun paragraph ->
+        Regex.Split(plain paragraph, @"(?<=[.!?])[*_)""]*\s+(?=[^a-z])") |> List.ofArray)
+
+let private words (sentence: string) =
+    Regex.Matches(sentence, @"[\p{L}\d][\p{L}\d'’.,/-]*").Count
+
+/// Sentences, words a sentence, words of the longest one.
+let private lengths (lines: string[]) =
+    match sentences lines |> List.map words |> List.filter (fun count -> count > 0) with
+    | [] -> 0, 0.0, 0
+    | counts -> counts.Length, List.averageBy float counts, List.max counts
+
+/// Whose sentences are short: the notebook may say what it likes.
+let private isShort (page: string) =
+    page = "README.md"
+    || page.StartsWith "docs/guide/"
+    || page.StartsWith "docs/reference/"
+
+/// Words a sentence, on average over a page.
+let private mostWords = 15.0
 
 let private reject (wrong: string list) =
     if not wrong.IsEmpty then
@@ -168,7 +225,7 @@ let tests =
                     ]
             }
 
-            test "every table has a delimiter row with as many columns as its head" {
+            test "every row of a table has as many cells as its head, and a delimiter row follows that" {
                 reject
                     [
                         for page, lines in pages do
@@ -240,6 +297,75 @@ let tests =
                     ]
             }
 
+            test
+                "the API reference can be made: its tool is pinned, its projects are there, its pages load nothing" {
+                let read (path: string) =
+                    File.ReadAllText(Path.Combine(root, path))
+
+                use manifest = JsonDocument.Parse(read ".config/dotnet-tools.json")
+                let tool = manifest.RootElement.GetProperty("tools").GetProperty("fsdocs-tool")
+                Expect.isTrue (Version.TryParse(tool.GetProperty("version").GetString()) |> fst) "a version"
+
+                let projects =
+                    Regex.Match(read "build/docs", "for name in ([^;]+);").Groups[1].Value.Split ' '
+
+                for project in projects do
+                    let found =
+                        Directory.GetFiles(Path.Combine(root, "src", project), $"{project}.*proj")
+
+                    Expect.hasLength found 1 project
+
+                Expect.stringContains
+                    (read "build/api/index.md")
+                    projects[0]
+                    "the first page names the libraries"
+
+                Expect.isFalse ((read "build/api/_template.html").Contains "//") "nothing from elsewhere"
+                Expect.contains (File.ReadAllLines(Path.Combine(root, ".gitignore"))) ".build/" "its folder"
+            }
+
+            test "sentences are short: 15 words on average in the README and each page of guide and reference" {
+                let all =
+                    [
+                        for page, lines in pages do
+                            if not (page.Contains "/golden/") then
+                                let count, average, longest = lengths lines
+                                page, count, average, longest
+                    ]
+
+                if Environment.GetEnvironmentVariable "LDR_WORDS" = "1" then
+                    for page, count, average, longest in all do
+                        eprintfn $"{average, 5:F1} words, longest {longest, 3}, {count, 3} sentences: {page}"
+
+                reject
+                    [
+                        for page, _, average, _ in all do
+                            if isShort page && average > mostWords then
+                                $"{page}: {average:F1} words a sentence, more than {mostWords}"
+                    ]
+            }
+
+            test "words are counted without code, tables and headings" {
+                let page =
+                    [|
+                        "# A heading"
+                        "One two three. Four `a b c` five:"
+                        "```sh"
+                        "not counted"
+                        "```"
+                        "- six [seven eight](a/b.md)"
+                        "- nine"
+                        "| a | b |"
+                    |]
+
+                Expect.equal
+                    (sentences page)
+                    [ "One two three."; "Four CODE five:"; "six seven eight"; "nine" ]
+                    "sentences"
+
+                Expect.equal (lengths page) (4, 2.5, 3) "words"
+            }
+
             test "what is wrong with links and tables is told" {
                 for target, fault in
                     [
@@ -257,5 +383,10 @@ let tests =
                 Expect.isEmpty (wrongTables [| "```"; "| a | b |"; "```" |]) "code"
                 Expect.hasLength (wrongTables [| "| a | b |"; "| 1 | 2 |" |]) 1 "no delimiter row"
                 Expect.hasLength (wrongTables [| "| a | b |"; "|---|"; "| 1 | 2 |" |]) 1 "too few columns"
+                Expect.hasLength (wrongTables [| "| a | b |"; "|---|---|"; "| 1 |" |]) 1 "a short row"
+
+                Expect.isEmpty
+                    (wrongTables [| "| a | b |"; "|---|---|"; "| `x\|y` | |" |])
+                    "a bar, an empty cell"
             }
         ]
