@@ -5,6 +5,7 @@ open System
 open System.IO
 open System.Text
 open System.Text.Json.Nodes
+open System.Text.RegularExpressions
 open Expecto
 open Ldr
 open Ldr.Runtime.Geometry
@@ -110,8 +111,46 @@ let private inspect (run: string) =
     let words = ldr [ "inspect"; run ]
     Expect.equal words.Code 0 words.Errors
     let json = ldr [ "inspect"; run; "--json" ]
-    let trainings = (nonNull (nonNull (JsonNode.Parse json.Output)).["trainings"]).AsArray()
+
+    let trainings =
+        (nonNull (nonNull (JsonNode.Parse json.Output)).["trainings"]).AsArray()
+
     words.Output, (nonNull trainings[0]).AsObject()
+
+/// Whether the lines at the top of a PNG hold anything but white: its filters make 0 and 255 of white.
+let private hasHeading (path: string) =
+    let bytes = File.ReadAllBytes path
+
+    let number (at: int) =
+        Buffers.Binary.BinaryPrimitives.ReadInt32BigEndian(ReadOnlySpan(bytes, at, 4))
+
+    use packed = new MemoryStream()
+
+    let rec chunks (at: int) =
+        let length = number at
+
+        if Encoding.ASCII.GetString(bytes, at + 4, 4) = "IDAT" then
+            packed.Write(bytes, at + 8, length)
+
+        if at + 12 + length < bytes.Length then
+            chunks (at + 12 + length)
+
+    chunks 8
+    packed.Position <- 0L
+
+    use lines =
+        new Compression.ZLibStream(packed, Compression.CompressionMode.Decompress)
+
+    let width = number 16
+    let channels = if bytes[25] = 6uy then 4 else 3
+    let line = Array.zeroCreate<byte>(1 + channels * width)
+
+    [
+        for _ in 1..20 do
+            lines.ReadExactly line
+            Array.exists (fun value -> value > 0uy && value < 255uy) line[1..]
+    ]
+    |> List.exists id
 
 /// What scipy makes of the files that ANTs' users know: the affine map as MATLAB's file, the warp in LPS; the file moved.raw, and
 /// the mean distance of points that go there and back, mm.
@@ -167,10 +206,17 @@ let tests =
 
             test "label maps are told from scans by their values and neighbours" {
                 let scan, labels = Anatomy.subject anatomy 0
-                let looks (values: float32[]) = LabelMap.looksLikeOne (Volume(scan.Grid, values))
+
+                let looks (values: float32[]) =
+                    LabelMap.looksLikeOne (Volume(scan.Grid, values))
+
                 Expect.isTrue (looks labels.Values) "a label map"
                 Expect.isFalse (looks scan.Values) "a scan"
-                Expect.isFalse (looks (scan.Values |> Array.map (fun v -> round (200.0f * v)))) "a scan of whole numbers"
+
+                Expect.isFalse
+                    (looks (scan.Values |> Array.map (fun v -> round (200.0f * v))))
+                    "a scan of whole numbers"
+
                 Expect.isFalse (looks (Array.create scan.Values.Length 3.0f)) "one number everywhere"
 
                 labels.Values[7] <- nanf
@@ -184,11 +230,23 @@ let tests =
 
                 File.WriteAllBytes(
                     series </> "IM0001",
-                    Array.concat [ Array.zeroCreate 128; Encoding.ASCII.GetBytes "DICM"; Array.zeroCreate 60 ]
+                    Array.concat
+                        [ Array.zeroCreate 128; Encoding.ASCII.GetBytes "DICM"; Array.zeroCreate 60 ]
                 )
 
                 let given path =
-                    ldr [ "register"; "--model"; "none"; "--fixed"; path; "--moving"; path; "--moved"; folder </> "m.nii" ]
+                    ldr
+                        [
+                            "register"
+                            "--model"
+                            "none"
+                            "--fixed"
+                            path
+                            "--moving"
+                            path
+                            "--moved"
+                            folder </> "m.nii"
+                        ]
 
                 for path, what in
                     [
@@ -202,7 +260,11 @@ let tests =
                     Expect.stringContains outcome.Errors "dcm2niix" "what to do"
 
                 Directory.CreateDirectory(folder </> "empty") |> ignore
-                Expect.stringContains (given (folder </> "empty")).Errors "is a folder; name a file in it" "another folder"
+
+                Expect.stringContains
+                    (given (folder </> "empty")).Errors
+                    "is a folder; name a file in it"
+                    "another folder"
 
                 let outcome =
                     ldr
@@ -223,17 +285,23 @@ let tests =
 
                 let warnings = outcome.Errors.Split('\n') |> Array.filter _.StartsWith("warning: ")
                 Expect.equal warnings.Length 1 outcome.Errors
-                Expect.stringContains warnings[0] "fixed-labels.nii.gz looks like a label map; --fixed wants the scan" "warning")
+
+                Expect.stringContains
+                    warnings[0]
+                    "fixed-labels.nii.gz looks like a label map; --fixed wants the scan"
+                    "warning")
 
             testInFolder "an empty scan fails in words, without NaN" (fun folder ->
                 scene folder
                 let scan = ImageFile.Read(folder </> "fixed.nii.gz")
 
                 for value in [ 0.0f; 0.3f ] do
-                    ImageFile.Write(folder </> "empty.nii.gz", Volume(scan.Grid, Array.create scan.Values.Length value))
+                    ImageFile.Write(
+                        folder </> "empty.nii.gz",
+                        Volume(scan.Grid, Array.create scan.Values.Length value)
+                    )
 
-                    for fixedScan, moving, name in
-                        [ "empty", "fixed", "fixed"; "fixed", "empty", "moving" ] do
+                    for fixedScan, moving, name in [ "empty", "fixed", "fixed"; "fixed", "empty", "moving" ] do
                         let page = folder </> "page.html"
 
                         let outcome =
@@ -265,7 +333,10 @@ let tests =
                 let outcome = register folder (arguments @ [ "--json" ])
                 let said = nonNull (JsonNode.Parse outcome.Output)
                 let number (key: string) = (nonNull said[key]).GetValue<float>()
-                let deformation, displacement = number "mean_deformation_mm", number "mean_displacement_mm"
+
+                let deformation, displacement =
+                    number "mean_deformation_mm", number "mean_displacement_mm"
+
                 Expect.isLessThan deformation 4.0 "the anatomy differs little"
                 Expect.isGreaterThan displacement 8.0 "and lies 12 mm away"
                 let words = (register folder arguments).Output
@@ -303,10 +374,24 @@ let tests =
                 let claim = FileClaim.Try(run, "training-first") |> nonNull
                 let words, first = inspect run
                 Expect.stringContains words "experiment two, running" "the run"
-                Expect.stringContains words $"running, step 2 of 2, by process {Environment.ProcessId}" "the training"
-                Expect.stringContains words "last validation, step 1: dice 0.7123, folded_percent 0.5000" "validation"
+
+                Expect.stringContains
+                    words
+                    $"running, step 2 of 2, by process {Environment.ProcessId}"
+                    "the training"
+
+                Expect.stringContains
+                    words
+                    "last validation, step 1: dice 0.7123, folded_percent 0.5000"
+                    "validation"
+
                 Expect.stringContains words "second: " "the other one"
-                Expect.stringContains words "stopped at step 7 of 9, resumes from step 0" "nobody works on it"
+
+                Expect.stringContains
+                    words
+                    "stopped at step 7 of 9, resumes from step 0"
+                    "nobody works on it"
+
                 Expect.equal (string first["state"], string first["step"]) ("running", "2") "in JSON"
                 Expect.equal (string (nonNull first["validation"]).["dice"]) "0.71234" "validation in JSON"
                 claim.Dispose()
@@ -317,12 +402,21 @@ let tests =
 
                 let leave (machine: string) =
                     Directory.CreateDirectory(run </> FileClaim.Folder) |> ignore
-                    File.WriteAllText(run </> FileClaim.Folder </> "training-first.1", $"{machine}-17-1 abc 000000000000\n")
+
+                    File.WriteAllText(
+                        run </> FileClaim.Folder </> "training-first.1",
+                        $"{machine}-17-1 abc 000000000000\n"
+                    )
 
                 leave "00000000"
                 let words, _ = inspect run
                 Expect.stringContains words "on another machine, whose last sign of life is" "far away"
-                File.SetLastWriteTimeUtc(run </> FileClaim.Folder </> "training-first.1", DateTime.UtcNow.AddMinutes -10.0)
+
+                File.SetLastWriteTimeUtc(
+                    run </> FileClaim.Folder </> "training-first.1",
+                    DateTime.UtcNow.AddMinutes -10.0
+                )
+
                 let words, _ = inspect run
                 Expect.stringContains words "stopped at step 2 of 2" "silent for too long"
                 leave (ProcessIdentity.Own.Split('-')[0])
@@ -358,7 +452,11 @@ let tests =
 
                 let changed = ldr [ "train"; "--resume"; run; "--set"; "train.second.steps=4" ]
                 Expect.equal changed.Code 1 changed.Output
-                Expect.stringContains changed.Errors "goes on as it was begun; leave --output and --set out" "why not"
+
+                Expect.stringContains
+                    changed.Errors
+                    "goes on as it was begun; leave --output and --set out"
+                    "why not"
 
                 let second = ldr [ "train"; "--resume"; run; "--threads"; "1"; "--json" ]
                 Expect.equal second.Code 0 second.Errors
@@ -367,98 +465,148 @@ let tests =
                 Expect.equal (string said["run"]) run "the folder"
                 let words, _ = inspect run
                 Expect.stringContains words "experiment two, finished" "all of it"
-                Expect.stringContains words "scored, step 3 of 3" "with the steps that it was begun with")
+                Expect.stringContains words "scored, step 3 of 3" "with the steps that it was begun with"
 
-            testInFolder "outputs under the names of ANTs undo each other, and scipy makes the same of them" (fun folder ->
-                scene folder
-                let prefix = folder </> "ants_"
-                let outcome = register folder [ "--refine"; "10"; "-o"; prefix; "--json" ]
-                Expect.isTrue (outcome.Code = 0 || outcome.Code = 3) outcome.Errors
-                Expect.equal (string (nonNull (JsonNode.Parse outcome.Output)).["output_prefix"]) prefix "told"
+                if OperatingSystem.IsWindows() || Directory.Exists "/usr/share/fonts" then
+                    Expect.isTrue (hasHeading (run </> "pairs.png")) "its picture has headings")
 
-                let names = Directory.GetFiles(folder, "ants_*") |> Array.map Path.GetFileName |> Array.sort
+            onUnix "a long step of setting up says that it goes on" (fun _ ->
+                let script =
+                    $"root='{Repository.root}'; . \"$root/build/setup.sh\"; tick_every=1; "
+                    + "step() { echo '  Ldr.Core -> x'; sleep 1.6; return $1; }; quietly step 0; echo between >&2; quietly step 3"
+
+                let outcome = run "bash" [ "-c"; script ]
+                Expect.equal outcome.Code 70 "the step that fails"
+                Expect.equal outcome.Output "" "all of it goes to stderr"
 
                 Expect.equal
-                    (List.ofArray names)
+                    (Regex
+                        .Replace(
+                            outcome.Errors.TrimEnd(),
+                            "( +\\.\\.\\. [0-9]+ s, built so far: Ldr.Core\n)+",
+                            "ticks\n"
+                        )
+                        .Split
+                         '\n'
+                     |> List.ofArray)
                     [
-                        "ants_0GenericAffine.mat"
-                        "ants_1InverseWarp.nii.gz"
-                        "ants_1Warp.nii.gz"
-                        "ants_Warped.nii.gz"
+                        "ticks"
+                        "between"
+                        "ticks"
+                        "  Ldr.Core -> x"
+                        "ldr-fs: the step 'step 3' failed; its output is above"
                     ]
-                    "files"
+                    "what is said")
 
-                let applied =
-                    ldr
+            testInFolder
+                "outputs under the names of ANTs undo each other, and scipy makes the same of them"
+                (fun folder ->
+                    scene folder
+                    let prefix = folder </> "ants_"
+                    let outcome = register folder [ "--refine"; "10"; "-o"; prefix; "--json" ]
+                    Expect.isTrue (outcome.Code = 0 || outcome.Code = 3) outcome.Errors
+
+                    Expect.equal
+                        (string (nonNull (JsonNode.Parse outcome.Output)).["output_prefix"])
+                        prefix
+                        "told"
+
+                    let names =
+                        Directory.GetFiles(folder, "ants_*") |> Array.map Path.GetFileName |> Array.sort
+
+                    Expect.equal
+                        (List.ofArray names)
                         [
-                            "apply"
-                            "-t"
-                            prefix + "0GenericAffine.mat"
-                            "-t"
-                            prefix + "1Warp.nii.gz"
-                            "--moving"
-                            folder </> "moving.nii.gz"
-                            "--reference"
-                            folder </> "fixed.nii.gz"
-                            "-o"
-                            folder </> "again.nii.gz"
+                            "ants_0GenericAffine.mat"
+                            "ants_1InverseWarp.nii.gz"
+                            "ants_1Warp.nii.gz"
+                            "ants_Warped.nii.gz"
                         ]
+                        "files"
 
-                Expect.equal applied.Code 0 applied.Errors
-                let ours, again = ImageFile.Read(prefix + "Warped.nii.gz"), ImageFile.Read(folder </> "again.nii.gz")
-                let struct (low, high) = ours.Range
+                    let applied =
+                        ldr
+                            [
+                                "apply"
+                                "-t"
+                                prefix + "0GenericAffine.mat"
+                                "-t"
+                                prefix + "1Warp.nii.gz"
+                                "--moving"
+                                folder </> "moving.nii.gz"
+                                "--reference"
+                                folder </> "fixed.nii.gz"
+                                "-o"
+                                folder </> "again.nii.gz"
+                            ]
 
-                Array.iter2
-                    (fun a b -> Expect.isLessThan (abs (a - b) / (high - low)) 1e-3f "the same voxel")
-                    ours.Values
-                    again.Values
+                    Expect.equal applied.Code 0 applied.Errors
 
-                let alone = folder </> "alone_"
-                register folder [ "--refine"; "0"; "--output-prefix"; alone ] |> ignore
+                    let ours, again =
+                        ImageFile.Read(prefix + "Warped.nii.gz"), ImageFile.Read(folder </> "again.nii.gz")
 
-                Expect.equal
-                    (Directory.GetFiles(folder, "alone_*").Length)
-                    2
-                    "an alignment alone has no warp"
+                    let struct (low, high) = ours.Range
 
-                let missing = register folder [ "-o"; folder </> "nowhere" </> "a_" ]
-                Expect.equal missing.Code 1 missing.Errors
-                Expect.stringContains missing.Errors "does not exist; make it first" "before time is spent"
+                    Array.iter2
+                        (fun a b -> Expect.isLessThan (abs (a - b) / (high - low)) 1e-3f "the same voxel")
+                        ours.Values
+                        again.Values
 
-                let numbers = (python ants [ prefix; folder ]).Split(' ') |> Array.map float
-                Expect.isLessThan numbers[0] 2e-3 "scipy's moved scan"
-                Expect.isLessThan numbers[1] 0.1 "there and back")
+                    let alone = folder </> "alone_"
+                    register folder [ "--refine"; "0"; "--output-prefix"; alone ] |> ignore
 
-            testInFolder "antsApplyTransforms makes the same of outputs under the names of ANTs" (fun folder ->
-                if not (has "antsApplyTransforms") then
-                    skiptest "antsApplyTransforms is not installed"
+                    Expect.equal
+                        (Directory.GetFiles(folder, "alone_*").Length)
+                        2
+                        "an alignment alone has no warp"
 
-                scene folder
-                let prefix = folder </> "ants_"
-                register folder [ "--refine"; "10"; "-o"; prefix ] |> ignore
-                let theirs = folder </> "theirs.nii.gz"
+                    let missing = register folder [ "-o"; folder </> "nowhere" </> "a_" ]
+                    Expect.equal missing.Code 1 missing.Errors
 
-                let outcome =
-                    run
-                        "antsApplyTransforms"
-                        [
-                            "-d"
-                            "3"
-                            "-i"
-                            folder </> "moving.nii.gz"
-                            "-r"
-                            folder </> "fixed.nii.gz"
-                            "-t"
-                            prefix + "1Warp.nii.gz"
-                            "-t"
-                            prefix + "0GenericAffine.mat"
-                            "-o"
-                            theirs
-                        ]
+                    Expect.stringContains
+                        missing.Errors
+                        "does not exist; make it first"
+                        "before time is spent"
 
-                Expect.equal outcome.Code 0 outcome.Errors
-                let ours, theirs = ImageFile.Read(prefix + "Warped.nii.gz"), ImageFile.Read theirs
-                let struct (low, high) = ours.Range
-                let mean = Array.map2 (fun a b -> abs (a - b)) ours.Values theirs.Values |> Array.average
-                Expect.isLessThan (mean / (high - low)) 0.02f "borders are filled differently")
+                    let numbers = (python ants [ prefix; folder ]).Split(' ') |> Array.map float
+                    Expect.isLessThan numbers[0] 2e-3 "scipy's moved scan"
+                    Expect.isLessThan numbers[1] 0.1 "there and back")
+
+            testInFolder
+                "antsApplyTransforms makes the same of outputs under the names of ANTs"
+                (fun folder ->
+                    if not (has "antsApplyTransforms") then
+                        skiptest "antsApplyTransforms is not installed"
+
+                    scene folder
+                    let prefix = folder </> "ants_"
+                    register folder [ "--refine"; "10"; "-o"; prefix ] |> ignore
+                    let theirs = folder </> "theirs.nii.gz"
+
+                    let outcome =
+                        run
+                            "antsApplyTransforms"
+                            [
+                                "-d"
+                                "3"
+                                "-i"
+                                folder </> "moving.nii.gz"
+                                "-r"
+                                folder </> "fixed.nii.gz"
+                                "-t"
+                                prefix + "1Warp.nii.gz"
+                                "-t"
+                                prefix + "0GenericAffine.mat"
+                                "-o"
+                                theirs
+                            ]
+
+                    Expect.equal outcome.Code 0 outcome.Errors
+                    let ours, theirs = ImageFile.Read(prefix + "Warped.nii.gz"), ImageFile.Read theirs
+                    let struct (low, high) = ours.Range
+
+                    let mean =
+                        Array.map2 (fun a b -> abs (a - b)) ours.Values theirs.Values |> Array.average
+
+                    Expect.isLessThan (mean / (high - low)) 0.02f "borders are filled differently")
         ]

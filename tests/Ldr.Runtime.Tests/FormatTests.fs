@@ -413,7 +413,8 @@ with h5py.File(sys.argv[1], 'r+') as f:
                     points.Write(other, world, grid)
                     let again = PointFile.Read other
                     Expect.equal again.Frame frame $"{name} as {ending}"
-                    Expect.isLessThan (distance (again.ToWorld grid)[0] world[0]) 1e-5 $"{name} as {ending}"
+                    let there = again.ToWorld grid
+                    Expect.isLessThan (distance there[0] world[0]) 1e-5 $"{name} as {ending}"
                     Expect.stringContains (File.ReadAllText other) wanted $"{name} as {ending}"
 
                 let markups = folder </> "new.mrk.json"

@@ -118,6 +118,8 @@ module LabelMap =
         let seen = HashSet<float32>()
 
         let isFew (value: float32) =
-            value = MathF.Truncate value && (seen.Add value |> ignore; seen.Count <= mostLabels)
+            value = MathF.Truncate value
+            && (seen.Add value |> ignore
+                seen.Count <= mostLabels)
 
         Array.forall isFew volume.Values && seen.Count > 1 && isLikely (census volume)

@@ -72,7 +72,12 @@ module Picture =
 
     let private drawHeadings (canvas: SKCanvas) =
         use paint =
-            new SKPaint(Color = SKColors.Black, IsAntialias = true, TextSize = 14.0f, TextAlign = SKTextAlign.Center)
+            new SKPaint(
+                Color = SKColors.Black,
+                IsAntialias = true,
+                TextSize = 14.0f,
+                TextAlign = SKTextAlign.Center
+            )
 
         headings
         |> List.iteri (fun column text ->
@@ -84,8 +89,7 @@ module Picture =
         let first = rows.Head.Fixed.Grid
         let height = panel * first.Nz / first.Nx
 
-        let info =
-            SKImageInfo(4 * panel + 5 * gap, heading + rows.Length * (height + gap))
+        let info = SKImageInfo(4 * panel + 5 * gap, heading + rows.Length * (height + gap))
 
         use surface = SKSurface.Create info
         let canvas = surface.Canvas

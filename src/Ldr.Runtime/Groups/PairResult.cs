@@ -1,7 +1,6 @@
 using System.Text.Json;
 using Ldr.Runtime.Formats;
 using Ldr.Runtime.Geometry;
-using Ldr.Runtime.Metrics;
 using Ldr.Runtime.Registration;
 using Ldr.Runtime.Registration.Quality;
 using Ldr.Runtime.Reports;

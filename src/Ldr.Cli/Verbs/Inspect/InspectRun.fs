@@ -87,8 +87,7 @@ let private words (training: TrainingLook) : string =
     let steps = training.Instance.Options.Steps
 
     match state training with
-    | "begun" ->
-        $"stopped at step {step training} of {steps}, resumes from step {checkpoint training}"
+    | "begun" -> $"stopped at step {step training} of {steps}, resumes from step {checkpoint training}"
     | "running" when training.Progress = Trained -> $"running (scoring){worker training}"
     | "running" when training.Last.IsNone && checkpoint training = 0 ->
         $"running (no step of {steps} is noted yet){worker training}"

@@ -278,7 +278,9 @@ let treatment (model: string option) (r: ParseResults<Arguments>) : Result<Treat
     result {
         let! model = Usage.need "--model" (r.TryGetResult Model |> Option.orElse model)
         let! affine = affine (model <> "none") (r.TryGetResult Affine)
-        let! engine = Engine.parse (model <> "none") (r.TryGetResult Engine) (r.TryGetResult Device)
+
+        let! engine =
+            Engine.parse (model <> "none") (r.TryGetResult Engine) (r.TryGetResult Device)
 
         let! controlSpacing =
             Usage.millimetres "--control-spacing" (r.TryGetResult Control_Spacing)
