@@ -65,7 +65,7 @@ function Restore-Packages {
     $wanted = Get-Item (Join-Path $root 'paket.dependencies')
     $isOld = -not (Test-Path $lock) -or -not (Test-Path $targets) -or $wanted.LastWriteTimeUtc -gt (Get-Item $lock).LastWriteTimeUtc
     if ($isOld) {
-        Say 'Setting up: tools and packages (about 200 MB the first time) ...'
+        Say 'Setting up: tools and packages, once; a few minutes ...'
         Invoke-Quietly @('dotnet', 'tool', 'restore')
         Invoke-Quietly @('dotnet', 'paket', 'install')
         (Get-Item $lock).LastWriteTimeUtc = [DateTime]::UtcNow

@@ -11,11 +11,28 @@ if [ "${LDR_CUDA:-}" = true ]; then mode=cuda; fi
 
 say() { printf '%s\n' "$*" >&2; }
 
-# Runs a command quietly; shows what it printed, and stops, when it fails.
+# Every so many seconds a long step says that it goes on.
+tick_every=20
+
+# Says how long a step takes, and which projects are built, until it is stopped or its shell is gone.
+tick() {
+    local log=$1 started=$SECONDS built
+    # The pause holds no stream that somebody waits for.
+    while sleep "$tick_every" </dev/null >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
+        built=$(awk '/ -> / { printf "%s%s", (n++ ? ", " : ""), $1 }' "$log" 2>/dev/null)
+        say "  ... $((SECONDS - started)) s${built:+, built so far: $built}"
+    done
+}
+
+# Runs a command, with a line now and then; shows what it printed, and stops, when it fails.
 quietly() {
-    local log
+    local log ticker failed=0
     log=$(mktemp)
-    if ! "$@" >"$log" 2>&1; then
+    tick "$log" &
+    ticker=$!
+    "$@" >"$log" 2>&1 || failed=1
+    { kill "$ticker" && wait "$ticker"; } 2>/dev/null
+    if [ "$failed" = 1 ]; then
         cat "$log" >&2
         rm -f "$log"
         say "ldr-fs: the step '$*' failed; its output is above"
@@ -51,7 +68,7 @@ restore_packages() {
     local lock="$root/paket.lock" packages
     packages=${NUGET_PACKAGES:-$HOME/.nuget/packages}
     if [ ! -e "$lock" ] || [ ! -e "$root/.paket/Paket.Restore.targets" ] || [ "$root/paket.dependencies" -nt "$lock" ]; then
-        say 'Setting up: tools and packages (about 200 MB the first time) ...'
+        say 'Setting up: tools and packages, once; a few minutes ...'
         quietly dotnet tool restore
         quietly dotnet paket install
         touch "$lock"
@@ -95,7 +112,11 @@ compile() {
     cd "$root" || exit 70
     find_feed
     restore_packages
-    say "Building $(basename "$project") ..."
+    if [ -d "$root/src/Ldr.Cli/bin/Release" ]; then
+        say "Building $(basename "$project") ..."
+    else
+        say "Building $(basename "$project"), the first time: it downloads libtorch (200 MB), and takes 3 to 10 minutes ..."
+    fi
     started=$(mktemp)
     quietly dotnet build "$root/$project" -c Release --nologo
     # The stamp has the time of the build's start: what changed meanwhile is built the next time.

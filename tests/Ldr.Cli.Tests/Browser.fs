@@ -118,6 +118,22 @@ type Browser
         send "Page.enable" (parameters []) |> ignore
         send "Page.navigate" (parameters [ "url", JsonValue.Create address ]) |> ignore
 
+    /// The page as it is printed, so many pixels wide.
+    member _.Print(width: int) =
+        send "Emulation.setEmulatedMedia" (parameters [ "media", JsonValue.Create "print" ])
+        |> ignore
+
+        send
+            "Emulation.setDeviceMetricsOverride"
+            (parameters
+                [
+                    "width", JsonValue.Create width
+                    "height", JsonValue.Create 1000
+                    "deviceScaleFactor", JsonValue.Create 1
+                    "mobile", JsonValue.Create false
+                ])
+        |> ignore
+
     /// Waits until an expression is true.
     member this.Wait(condition: string) =
         let clock = Stopwatch.StartNew()

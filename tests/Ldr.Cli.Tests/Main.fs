@@ -20,6 +20,7 @@ let main arguments =
             EngineCliTests.tests
             TransformVerbTests.tests
             PairTests.tests
+            FirstUseTests.tests
             CohortCliTests.tests
             AtlasCliTests.tests
             ReportTests.tests

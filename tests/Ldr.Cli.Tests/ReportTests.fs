@@ -46,7 +46,7 @@ let private marked (scan: Volume) =
     Volume(grid, values)
 
 let private write (folder: string) (arguments: string list) =
-    let fixedScan, _ = Anatomy.subject anatomy 0
+    let fixedScan, fixedLabels = Anatomy.subject anatomy 0
     let moving, labels = Anatomy.subject anatomy 1
     // Left-handed, axes exchanged, voxels of different sides: P, I, R.
     let turned (v: Volume) =
@@ -57,6 +57,7 @@ let private write (folder: string) (arguments: string list) =
     Nifti.Write(folder </> fixedName, marked (turned fixedScan))
     Nifti.Write(folder </> movingName, marked (turned moving))
     Nifti.Write(folder </> "labels.nii", turned labels)
+    Nifti.Write(folder </> "fixed-labels.nii", turned fixedLabels)
 
     let outcome =
         ldr (
@@ -229,6 +230,7 @@ let tests =
                                 Data = "d"
                                 Split = "test"
                                 Subjects = 2
+                                LabelNames = Map.empty
                                 Command = ""
                                 Folder = ""
                             }
@@ -346,6 +348,125 @@ let tests =
                         "refused by the page's policy"
 
                     Expect.equal browser.Sent [ address ] "never sent")
+
+            testInFolder
+                "labels of both scans have outlines and Dice, pictures a scale, and paper cuts nothing"
+                (fun folder ->
+                    use browser = Browser.Start()
+                    let page = folder </> "report.html"
+                    let address = Uri(page).AbsoluteUri
+
+                    let openWith arguments =
+                        let said =
+                            write
+                                folder
+                                ([ "--labels"; folder </> "labels.nii"; "--report"; page ] @ arguments)
+
+                        browser.Open address
+                        browser.Wait "document.documentElement?.dataset.ready"
+                        said
+
+                    openWith [] |> ignore
+                    let ofMovedLabels = browser.Evaluate(pictures "fixed")
+                    let movedAlone = browser.Evaluate(pictures "moved")
+                    browser.Open "about:blank"
+                    let said = openWith [ "--fixed-labels"; folder </> "fixed-labels.nii" ]
+
+                    Expect.notEqual
+                        (browser.Evaluate(pictures "fixed"))
+                        ofMovedLabels
+                        "the fixed scan's own outlines"
+
+                    Expect.notEqual
+                        (browser.Evaluate(pictures "moved"))
+                        movedAlone
+                        "and dashed over the moved scan"
+
+                    let rows =
+                        [
+                            for row in
+                                Regex.Matches(
+                                    File.ReadAllText page,
+                                    "<tr><th scope=\"row\">([^<]*)</th><td class=\"value\">([0-9.]+)</td><td class=\"value\">([0-9.]+)</td></tr>"
+                                ) -> row.Groups[1].Value, row.Groups[2].Value, row.Groups[3].Value
+                        ]
+
+                    let dice (name: string) (node: JsonNode | null) =
+                        let number (key: string) =
+                            Scores.fixedPoint 3 ((nonNull (nonNull node).[key]).GetValue<float>())
+
+                        name, number "dice_before", number "dice"
+
+                    let labels = nonNull said["labels"]
+
+                    Expect.equal
+                        rows
+                        [
+                            dice "all, mean" labels
+                            for row in (nonNull labels["per_label"]).AsArray() do
+                                dice (string (nonNull row).["label"]) row
+                        ]
+                        "Dice as register says it"
+
+                    // White from 8 pixels on, above the lower edge; the axial picture is 30 mm wide.
+                    let bar () =
+                        browser.Evaluate
+                            """(() => {
+                        const canvas = document.querySelector('[data-row=fixed] canvas[data-plane=axial]');
+                        const line = canvas.getContext('2d').getImageData(0, canvas.height - 10, canvas.width, 1).data;
+                        let x = 10;
+                        while (line[4 * x] === 255 && line[4 * x + 1] === 255) x++;
+                        return String((x - 8) / canvas.width * 30);
+                    })()"""
+                        |> float
+
+                    let length = bar ()
+
+                    Expect.exists
+                        [ 1.0; 2.0; 5.0; 10.0 ]
+                        (fun mm -> abs (mm - length) < 0.2)
+                        $"a round length, not {length} mm"
+
+                    let zoom =
+                        browser.Evaluate
+                            """new Promise(done => {
+                        const zoom = document.getElementById('zoom');
+                        zoom.value = '2';
+                        zoom.dispatchEvent(new Event('change'));
+                        requestAnimationFrame(() => requestAnimationFrame(() => done('')));
+                    })"""
+
+                    Expect.equal zoom "" "zoomed"
+                    let zoomed = bar () / 2.0
+
+                    Expect.exists
+                        [ 1.0; 2.0; 5.0; 10.0 ]
+                        (fun mm -> abs (mm - zoomed) < 0.2)
+                        $"a round length, not {zoomed} mm"
+
+                    // A4 without its margins.
+                    browser.Print 688
+
+                    let widths =
+                        browser.Evaluate
+                            """(() => {
+                        const boxes = [...document.querySelectorAll('[data-row=fixed] canvas')].map(c => c.getBoundingClientRect());
+                        const heights = boxes.map((b, i) => b.width / b.height);
+                        return [document.documentElement.scrollWidth, ...boxes.map(b => b.right), ...boxes.map(b => b.width), ...heights].join();
+                    })()"""
+
+                    let numbers = widths.Split(',') |> Array.map float
+                    Expect.isLessThanOrEqual numbers[0] 688.0 "the page"
+                    Expect.all numbers[1..3] (fun right -> right <= 688.0) "the pictures"
+
+                    Expect.floatClose
+                        { absolute = 0.02; relative = 0.0 }
+                        (numbers[6] / numbers[4])
+                        0.8
+                        "one scale"
+
+                    Expect.floatClose { absolute = 0.02; relative = 0.0 } numbers[7] (30.0 / 24.0) "axial"
+                    Expect.floatClose { absolute = 0.02; relative = 0.0 } numbers[9] (24.0 / 56.0) "sagittal")
 
             testSeeds "the page's lattice: any orientation, blocks of voxels" 12 (fun random ->
                 let n () = random.Next(3, 12)

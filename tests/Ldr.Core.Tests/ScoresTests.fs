@@ -485,6 +485,7 @@ let tests =
                         Data = "d"
                         Split = "test"
                         Subjects = 3
+                        LabelNames = Map [ 2, "<tail>" ]
                         Command = "ldr-fs evaluate --model '<m>'"
                         Folder = "<here>"
                     }
@@ -512,7 +513,8 @@ let tests =
                     [ "b&quot;c", true; "c", true; "a, left", false ]
                     "what folds, what became worse, the others"
                 // Labels 1, 2 and 7, and a stroke at each mean, before and after.
-                Expect.equal (count "<tr><th scope=\"row\">[0-9]+</th>" page) 3 "structures"
+                Expect.equal (count "<tr><th scope=\"row\">[0-9]+( &lt;tail&gt;)?</th>" page) 3 "structures"
+                Expect.equal (count ">2 &lt;tail&gt;</th>" page) 1 "a name that the data set gives"
                 Expect.equal (count "class=\"mean\"" page) 6 "means"
                 // Of label 2 all three pairs, before and after.
                 Expect.equal

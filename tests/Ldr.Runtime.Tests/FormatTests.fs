@@ -397,6 +397,31 @@ with h5py.File(sys.argv[1], 'r+') as f:
                     (struct (1., 2., 3.))
                     "tip"
 
+                // Under a name of another format they are written in that one, with their names.
+                for name, ending, frame, wanted in
+                    [
+                        "a.csv", "fcsv", PointFrame.Lps, "# CoordinateSystem = LPS"
+                        "a.csv", "fcsv", PointFrame.Lps, ",carina,"
+                        "b.csv", "fcsv", PointFrame.Lps, ",P-1,"
+                        "c.fcsv", "csv", PointFrame.Lps, "x_lps,y_lps,z_lps,label"
+                        "d.mrk.json", "fcsv", PointFrame.Ras, "# CoordinateSystem = RAS"
+                        "d.mrk.json", "csv", PointFrame.Ras, ",tip"
+                    ] do
+                    let other = folder </> $"other.{ending}"
+                    let points = PointFile.Read(folder </> name)
+                    let world = points.ToWorld grid
+                    points.Write(other, world, grid)
+                    let again = PointFile.Read other
+                    Expect.equal again.Frame frame $"{name} as {ending}"
+                    let there = again.ToWorld grid
+                    Expect.isLessThan (distance there[0] world[0]) 1e-5 $"{name} as {ending}"
+                    Expect.stringContains (File.ReadAllText other) wanted $"{name} as {ending}"
+
+                let markups = folder </> "new.mrk.json"
+
+                refuses markups ".fcsv" (fun () ->
+                    (PointFile.Read(folder </> "a.csv")).Write(markups, [| struct (1., 2., 3.) |], grid))
+
                 let silent = folder </> "silent.csv"
                 File.WriteAllText(silent, "x,y,z\n1,2,3\n")
                 refuses silent "does not say" (fun () -> PointFile.Read silent)

@@ -75,6 +75,7 @@ internal sealed class JobRunner(Inbox inbox, ModelRack models, ITransformFormats
             FixedName = job.Fixed.Name,
             MovingName = job.Moving.Name,
             MovingLabels = inputs.Labels,
+            FixedLabels = inputs.FixedLabels,
             Command = job.Command ?? string.Empty,
         });
 

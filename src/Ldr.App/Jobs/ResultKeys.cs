@@ -51,23 +51,11 @@ internal static class ResultKeys
 
         if (labels.Count > 0)
         {
-            node["labels"] = Agreement(labels);
+            node["labels"] = LabelAgreement.ToJson(labels);
         }
 
         return node;
     }
-
-    private static JsonObject Agreement(IReadOnlyList<LabelAgreement> labels) => new()
-    {
-        ["dice_before"] = Number(labels.Average(label => label.Before.Dice)),
-        ["dice"] = Number(labels.Average(label => label.After.Dice)),
-        ["per_label"] = new JsonArray([.. labels.Select(label => new JsonObject
-        {
-            ["label"] = label.After.Label,
-            ["dice_before"] = Number(label.Before.Dice),
-            ["dice"] = Number(label.After.Dice),
-        })]),
-    };
 
     private static JsonObject Times(RegistrationResult result)
     {

@@ -35,9 +35,15 @@ module Engine =
     let usage =
         "what computes: managed (ours; the default for ldr, ldr-half, ldr-velocity, affine-light and cascades of them) or torch (every network)."
 
-    /// The engine that was asked for; libtorch alone computes on a GPU.
-    let parse (name: EngineName option) (device: DeviceName option) : Result<EngineChoice, string> =
+    /// The engine that was asked for; libtorch alone computes on a GPU, and networks only.
+    let parse
+        (hasNetwork: bool)
+        (name: EngineName option)
+        (device: DeviceName option)
+        : Result<EngineChoice, string> =
         match name, device with
+        | _, Some Cuda when not hasNetwork ->
+            Error "--device cuda computes networks; without one (--model none) leave it out"
         | Some Managed, Some Cuda -> Error "--engine managed computes on the CPU; leave --device cuda out"
         | Some Managed, _ -> Ok ManagedEngine
         | Some Torch, _

@@ -29,6 +29,10 @@ type Speaker(json: bool, verbose: bool) =
         if not json then
             eprintfn "%s" (Plain.text what)
 
+    /// What somebody should know before the work ends; also beside JSON.
+    member _.Warn(what: string) =
+        progress.Line $"warning: {Plain.text what}"
+
     /// What only --verbose shows.
     member _.Detail(what: string) =
         if verbose then

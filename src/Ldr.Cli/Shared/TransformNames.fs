@@ -11,7 +11,7 @@ type TransformName = { File: string; Inverse: bool }
 module TransformNames =
     /// The text of --help.
     let usage =
-        "a transform: displacement field (.nii, .nii.gz, .mha, .mhd, .nrrd, .nhdr), affine map (.txt, .tfm, .mat, .lta) or list (.h5); [FILE,inverse] for its inverse. Given several times, the first one named acts on the moving image first (a point of the fixed image goes through the last one first)."
+        "a transform: displacement field (.nii, .nii.gz, .mha, .mhd, .nrrd, .nhdr), affine map (.txt, .tfm, .mat, .lta) or list (.h5); [FILE,inverse] for its inverse. Given several times, the first one named acts on the moving image first (a point of the fixed image goes through the last one first). antsApplyTransforms lists them the other way round: the last one named there is the first one here."
 
     /// `FILE`, or `[FILE,inverse]` as ANTs has it: also with 1 for the inverse and 0 for the transform itself.
     let private parseOne (text: string) : Result<TransformName, string> =

@@ -81,6 +81,18 @@ let private options (r: ParseResults<Arguments>) : Result<Options, string> =
             }
     }
 
+/// Labels between two labels mean nothing.
+let private blending (o: Options) (moving: Volume) : string list =
+    match o.Interpolation with
+    | Ldr.Runtime.Transforms.Interpolation.Linear
+    | Ldr.Runtime.Transforms.Interpolation.Cubic when LabelMap.looksLikeOne moving ->
+        let name = (string o.Interpolation).ToLowerInvariant()
+
+        [
+            $"warning: {o.Moving} looks like a label map, and {name} interpolation blends its labels; add --interpolation label"
+        ]
+    | _ -> []
+
 let private run (o: Options) (threads: int) : Said =
     OutputFiles.CheckApart((o.Transforms |> List.map _.File) @ [ o.Moving; o.Reference ], [ o.Output ])
     Outputs.checkImage o.Output
@@ -95,16 +107,18 @@ let private run (o: Options) (threads: int) : Said =
 
     ImageFile.Write(o.Output, moved)
 
-    Said.both
-        $"{o.Output}: {moved.Grid}"
-        (Json.object [ "output", Json.text o.Output; "transforms", Json.integer o.Transforms.Length ])
+    { Said.both
+          $"{o.Output}: {moved.Grid}"
+          (Json.object [ "output", Json.text o.Output; "transforms", Json.integer o.Transforms.Length ]) with
+        Remarks = blending o moving
+    }
 
 /// The text of --help beside the options.
 let help: Help =
     {
         What = "Move an image or a label map by transforms."
         More =
-            "Several transforms: the first one named acts on the moving image first. ANTs lists them the other way round."
+            "Several transforms: the first one named acts on the moving image first. antsApplyTransforms lists them the other way round."
         Groups =
             [
                 "Inputs", [ "--transform"; "--moving"; "--reference"; "--volume" ]

@@ -34,7 +34,8 @@ type Arguments =
             | Transform _ -> TransformNames.usage
             | Points _ ->
                 "points as CSV whose header says what they count (such as x_ras,y_ras,z_ras, x_lps,... or x_voxel,...), or Slicer's .mrk.json or .fcsv."
-            | Output _ -> "write the moved points here, in the same format and frame."
+            | Output _ ->
+                "write the moved points here, in the same frame; the name chooses the format (.csv, .fcsv; .mrk.json where the points came so)."
             | Direction _ ->
                 "fixed-to-moving (default): the points were marked on the fixed image, and come out where they are in the moving image. moving-to-fixed: the points were marked on the moving image, and come out where they lie in the moved image, on the fixed one. (Points go the other way than images.)"
             | Frame _ -> "what the numbers of a CSV count, when its header does not say it."
@@ -106,6 +107,7 @@ let private run (o: Options) : Said =
     let grid = Option.map ImageFile.ReadGrid
     let fixedGrid, movingGrid = grid o.Fixed, grid o.Moving
     let points = PointFile.Read(o.Points, Option.toNullable o.Frame)
+    points.CheckName o.Output
 
     if points.Frame = PointFrame.Voxel && (fixedGrid.IsNone || movingGrid.IsNone) then
         Outputs.refuse

@@ -153,6 +153,7 @@ let private page (job: Job) (measured: Measured) : string =
                 | "train" -> "training"
                 | other -> other
             Subjects = job.Group.Members.Length
+            LabelNames = job.Data.Dataset.LabelNames
             Command = Shell.command job.Context.CommandLine
             Folder = Directory.GetCurrentDirectory()
         }

@@ -28,6 +28,10 @@ module LabelMap =
     /// With so few labels nothing is said about their neighbours.
     let private fewLabels = 16
 
+    /// A scan of at most so many whole numbers, whose neighbours are alike this often, looks like a label map.
+    let private mostLabels = 1000
+    let private likelyAgreement = 0.6
+
     let census (volume: Volume) : LabelCensus =
         let values = volume.Values
         let counts = Dictionary<int, int64>()
@@ -102,3 +106,20 @@ module LabelMap =
         match problem (census volume) with
         | Some problem -> Error(BadFile(name, problem, remedy))
         | None -> Ok()
+
+    /// Whether numbers that are not all the same lie in an image as those of a label map do.
+    let isLikely (census: LabelCensus) : bool =
+        census.Counts.Length <= mostLabels
+        && census.Agreement > likelyAgreement
+        && (problem census).IsNone
+
+    /// Whether an image looks like a label map. Most scans are told from it by their first voxels.
+    let looksLikeOne (volume: Volume) : bool =
+        let seen = HashSet<float32>()
+
+        let isFew (value: float32) =
+            value = MathF.Truncate value
+            && (seen.Add value |> ignore
+                seen.Count <= mostLabels)
+
+        Array.forall isFew volume.Values && seen.Count > 1 && isLikely (census volume)

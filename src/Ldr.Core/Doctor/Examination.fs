@@ -33,10 +33,6 @@ module Examination =
     /// How often the median something must be, or how small a part of it, to stand out.
     let private outlier = 4.0
 
-    /// A scan of at most so many whole numbers, whose neighbours are alike this often, looks like a label map.
-    let private mostLabels = 1000
-    let private labelAgreement = 0.6
-
     /// With fewer subjects nothing stands out.
     let private crowd = 5
 
@@ -188,10 +184,7 @@ module Examination =
 
     /// Whether a file's numbers lie in it as those of a label map do.
     let looksLikeLabels (facts: ScanFacts) =
-        facts.Low < facts.High
-        && facts.Census.Counts.Length <= mostLabels
-        && facts.Census.Agreement > labelAgreement
-        && (LabelMap.problem facts.Census).IsNone
+        facts.Low < facts.High && LabelMap.isLikely facts.Census
 
     let private ofSubject (inventory: Inventory) (subject: Examined) : Finding list =
         let case = subject.Case

@@ -14,6 +14,8 @@ type EvaluationSubject =
         /// Which subjects: `test`, `validation`, `training` or `all`.
         Split: string
         Subjects: int
+        /// The names of labels, where the data set gives them.
+        LabelNames: Map<int, string>
         /// The command that makes the page again, and the folder it is run in; nothing: none is told.
         Command: string
         Folder: string
@@ -216,7 +218,7 @@ module EvaluationReport =
         + dots "after" 25.0 after
         + "</svg>"
 
-    let private structures (before: PairScore list) (after: PairScore list) =
+    let private structures (names: Map<int, string>) (before: PairScore list) (after: PairScore list) =
         let byLabel (scores: PairScore list) =
             scores |> Seq.collect _.PerLabel |> Seq.groupBy _.Label |> Map.ofSeq
 
@@ -233,7 +235,12 @@ module EvaluationReport =
                     let lowest = if is.IsEmpty then nan else List.min is
                     let numbers = [ spread 3 was; spread 3 is; fixedPoint 3 lowest; spread 2 distance ]
 
-                    $"<tr><th scope=\"row\">{label}</th>{cells numbers}<td class=\"plot\">{strip was is}</td></tr>"
+                    let name =
+                        match names.TryFind label with
+                        | Some name -> $" {encode name}"
+                        | None -> ""
+
+                    $"<tr><th scope=\"row\">{label}{name}</th>{cells numbers}<td class=\"plot\">{strip was is}</td></tr>"
             ]
 
         if rows.IsEmpty then
@@ -348,7 +355,7 @@ module EvaluationReport =
                      |> section
                          "Pairs"
                          $"Every dot is a pair; {better} the diagonal it is better after than before. Its name appears when the pointer rests on it.")
-                "structures", structures before after
+                "structures", structures subject.LabelNames before after
                 "list", list by pairs
                 "command", ReportPage.Command(subject.Command, subject.Folder)
                 "version", ReportPage.Version

@@ -13,6 +13,10 @@ module Picture =
     let private panel = 220
     let private gap = 8
 
+    /// The line of headings.
+    let private heading = 22
+    let private headings = [ "fixed"; "moving, aligned"; "moved"; "deformed grid" ]
+
     /// The middle coronal slice (y fixed), head up.
     let private slice (volume: Volume) : SKBitmap =
         let grid = volume.Grid
@@ -66,21 +70,35 @@ module Picture =
 
         canvas.Restore()
 
-    /// A PNG with one row for each pair: fixed, moving, moved, and the deformed grid.
+    let private drawHeadings (canvas: SKCanvas) =
+        use paint =
+            new SKPaint(
+                Color = SKColors.Black,
+                IsAntialias = true,
+                TextSize = 14.0f,
+                TextAlign = SKTextAlign.Center
+            )
+
+        headings
+        |> List.iteri (fun column text ->
+            let middle = gap + column * (panel + gap) + panel / 2
+            canvas.DrawText(text, float32 middle, float32 (heading - 5), paint))
+
+    /// A PNG with headings and one row for each pair: fixed, moving, moved, and the deformed grid.
     let pairs (path: string) (rows: RegistrationResult list) =
         let first = rows.Head.Fixed.Grid
         let height = panel * first.Nz / first.Nx
 
-        let info =
-            SKImageInfo(4 * panel + 5 * gap, rows.Length * height + (rows.Length + 1) * gap)
+        let info = SKImageInfo(4 * panel + 5 * gap, heading + rows.Length * (height + gap))
 
         use surface = SKSurface.Create info
         let canvas = surface.Canvas
         canvas.Clear SKColors.White
+        drawHeadings canvas
 
         rows
         |> List.iteri (fun row registered ->
-            let top = float32 (gap + row * (height + gap))
+            let top = float32 (heading + row * (height + gap))
 
             let area column =
                 SKRect.Create(float32 (gap + column * (panel + gap)), top, float32 panel, float32 height)

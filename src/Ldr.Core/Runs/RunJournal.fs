@@ -60,6 +60,32 @@ module internal JournalLines =
         | :? NullReferenceException
         | :? Collections.Generic.KeyNotFoundException -> None
 
+    /// The newest numbers of a training in `metrics.jsonl`, of one kind (`train` or `validation`), with their step.
+    let tryLast (path: string) (kind: string) (training: string) : (int * Metrics) option =
+        let numbers (line: string) : (int * Metrics) option =
+            match tryPlace line with
+            | Some(own, step) when own = training ->
+                use document = JsonDocument.Parse line
+                let root = document.RootElement
+
+                match root.TryGetProperty "kind" with
+                | true, said when said.ValueKind = JsonValueKind.String && said.GetString() = kind ->
+                    Some(
+                        step,
+                        [
+                            for entry in root.EnumerateObject() do
+                                if entry.Name <> "step" && entry.Value.ValueKind = JsonValueKind.Number then
+                                    entry.Name, entry.Value.GetDouble()
+                        ]
+                    )
+                | _ -> None
+            | _ -> None
+
+        if File.Exists path then
+            File.ReadLines path |> Seq.choose numbers |> Seq.tryLast
+        else
+            None
+
     let private lines (text: string) =
         text.Split('\n', StringSplitOptions.RemoveEmptyEntries)
 

@@ -1,5 +1,6 @@
 namespace Ldr
 
+open System
 open System.IO
 open FsToolkit.ErrorHandling
 
@@ -13,13 +14,35 @@ type TrainingProgress =
     | After of step: int
     | NotBegun
 
+/// A process that works on a training now.
+type Worker =
+    {
+        /// Its number; nothing where it runs on another machine.
+        Process: int option
+        /// Since its last sign of life.
+        Silent: TimeSpan
+    }
+
+/// What there is to tell of one training.
+type TrainingLook =
+    {
+        Instance: Instance
+        Progress: TrainingProgress
+        /// Nothing: nobody works on it.
+        Worker: Worker option
+        /// The newest step that was noted.
+        Last: int option
+        /// The newest validation, and its step.
+        Validation: (int * Metrics) option
+    }
+
 /// What a run's folder holds.
 [<NoEquality; NoComparison>]
 type RunState =
     {
         Experiment: Experiment
-        /// Its trainings in order, each with how far it is.
-        Trainings: (Instance * TrainingProgress) list
+        /// Its trainings in order.
+        Trainings: TrainingLook list
         /// The model that the folder stands for: that of the last training, once there is a table.
         Model: string option
         /// The table of what is scored so far, as text.
@@ -47,6 +70,28 @@ module RunState =
             Checkpoint.tryStep folder instance.Name
             |> Result.map (Option.map After >> Option.defaultValue NotBegun)
 
+    let private workerOn (folder: string) (instance: Instance) : Worker option =
+        RunClaims.holderOf folder instance.Name
+        |> Option.map (fun holder ->
+            {
+                Process = Option.ofNullable holder.Process
+                Silent = holder.Silent
+            })
+
+    let private stateOf (folder: string) (experiment: Experiment) (instance: Instance) =
+        let last kind =
+            JournalLines.tryLast (RunFolder.metricsPath folder) kind instance.Name
+
+        progressOf folder experiment instance
+        |> Result.map (fun progress ->
+            {
+                Instance = instance
+                Progress = progress
+                Worker = workerOn folder instance
+                Last = last "train" |> Option.map fst
+                Validation = last "validation"
+            })
+
     /// Reads what a run's folder holds, whether it is finished or not; changes nothing.
     let read (folder: string) : Result<RunState, Error> =
         Error.guardResult (fun () ->
@@ -55,9 +100,7 @@ module RunState =
 
                 let! trainings =
                     Experiment.instances experiment
-                    |> List.traverseResultM (fun instance ->
-                        progressOf folder experiment instance
-                        |> Result.map (fun progress -> instance, progress))
+                    |> List.traverseResultM (stateOf folder experiment)
 
                 return
                     {

@@ -41,7 +41,8 @@ module internal RunTraining =
             (fst result).Dispose()
             Ok()
 
-    let private train
+    /// Trains; at which step it was stopped, if it was.
+    let run
         (plan: RunPlan)
         (data: RunData)
         (journal: RunJournal)
@@ -79,15 +80,3 @@ module internal RunTraining =
             finally
                 teacher |> Option.iter (fun teacher -> (teacher :> IDisposable).Dispose())
         }
-
-    /// Trains, if it has not been; at which step it was stopped, if it was.
-    let run
-        (plan: RunPlan)
-        (data: RunData)
-        (journal: RunJournal)
-        (instance: Instance)
-        : Result<int option, Error> =
-        if plan.HasModel instance then
-            Ok None
-        else
-            train plan data journal instance

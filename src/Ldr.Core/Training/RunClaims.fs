@@ -14,6 +14,10 @@ module internal RunClaims =
     let tryTraining (run: string) (training: string) : FileClaim option =
         FileClaim.Try(run, $"training-{training}") |> Option.ofObj
 
+    /// Who has a training; nothing where nobody works on it.
+    let holderOf (run: string) (training: string) : ClaimHolder option =
+        FileClaim.HolderOf(run, $"training-{training}") |> Option.ofObj
+
     /// The table and what belongs to it, as soon as no other process writes them.
     let table (run: string) (stop: CancellationToken) : FileClaim = FileClaim.Wait(run, "table", stop)
 

@@ -125,6 +125,31 @@ internal sealed class FileClaim : IDisposable
         return body();
     }
 
+    /// <summary>Who has a piece of work; null where nobody has, as far as can be told without waiting.</summary>
+    /// <param name="folder">The shared folder.</param>
+    /// <param name="work">The name of the work.</param>
+    internal static ClaimHolder? HolderOf(string folder, string work)
+    {
+        foreach ((_, string path) in Numbers(Path.Combine(folder, Folder), NameOf(work)).AsEnumerable().Reverse())
+        {
+            string process = TryRead(path)?.Split(' ')[0] ?? string.Empty;
+            if (process.Length == 0 || ProcessIdentity.HasEnded(process))
+            {
+                continue;
+            }
+
+            // The clock of the file server may differ: this is told to people, and nothing hangs on it.
+            TimeSpan silent = DateTime.UtcNow - File.GetLastWriteTimeUtc(path);
+            bool here = ProcessIdentity.IsHere(process);
+            if (here || silent < DeadAfter)
+            {
+                return new ClaimHolder(here ? ProcessIdentity.NumberOf(process) : null, silent > TimeSpan.Zero ? silent : TimeSpan.Zero);
+            }
+        }
+
+        return null;
+    }
+
     /// <summary>Removes claims of processes that ended after their work was done.</summary>
     internal static void Tidy(string folder)
     {
@@ -336,3 +361,8 @@ internal sealed class FileClaim : IDisposable
         }
     }
 }
+
+/// <summary>The process that has a piece of work.</summary>
+/// <param name="Process">Its number; null where it is one of another machine.</param>
+/// <param name="Silent">Time since its last sign of life.</param>
+internal sealed record ClaimHolder(int? Process, TimeSpan Silent);

@@ -7,8 +7,15 @@ public static class FileContent
 {
     internal const string Tensors = "a file of tensors, such as a model (.safetensors)";
     internal const string Text = "a text";
+    private const string Dicom = "a DICOM file";
+
+    /// <summary>What to do with a series of DICOM files.</summary>
+    internal const string ConvertDicom = "convert the series to NIfTI (dcm2niix, plastimatch convert), or drop it into the page of ldr-fs app";
 
     private const int Looked = 256;
+
+    /// <summary>Files of a folder that are looked at.</summary>
+    private const int LookedFiles = 50;
 
     private static readonly (byte[] Start, string Name)[] Starts =
     [
@@ -44,6 +51,15 @@ public static class FileContent
         }
     }
 
+    /// <summary>Whether one of the first files of a folder, or of a folder in it, is DICOM by its content.</summary>
+    internal static bool IsDicomFolder(string folder)
+    {
+        EnumerationOptions some = new() { RecurseSubdirectories = true, MaxRecursionDepth = 2, IgnoreInaccessible = true };
+        return Directory.EnumerateFiles(folder, "*", some)
+            .Take(LookedFiles)
+            .Any(file => FileNode.KindOf(file) == NodeKind.Regular && Describe(file)?.StartsWith(Dicom, StringComparison.Ordinal) == true);
+    }
+
     private static string? Describe(ReadOnlySpan<byte> bytes)
     {
         if (bytes.Length > 8 && bytes[8] == '{' && BinaryPrimitives.ReadInt64LittleEndian(bytes) is > 0 and < 1L << 32)
@@ -58,7 +74,7 @@ public static class FileContent
 
         if (bytes.Length >= 132 && bytes.Slice(128, 4).SequenceEqual("DICM"u8))
         {
-            return "a DICOM file (convert its series to NIfTI first)";
+            return $"{Dicom} ({ConvertDicom})";
         }
 
         foreach ((byte[] known, string name) in Starts)

@@ -80,6 +80,8 @@ public static class InputFile
         FileNode.CheckName(path);
         switch (FileNode.KindOf(path))
         {
+            case NodeKind.Folder when FileContent.IsDicomFolder(path):
+                throw new InvalidFileException(path, "is a folder of DICOM files", FileContent.ConvertDicom);
             case NodeKind.Folder:
                 throw new InvalidFileException(path, "is a folder", "name a file in it");
             case NodeKind.Pipe or NodeKind.Device:

@@ -21,20 +21,36 @@ public enum PointFrame
 
 /// <summary>
 /// Points in a file: CSV (with a header that names the frame), Slicer's .mrk.json and .fcsv. All else that the file says is kept
-/// when moved points are written.
+/// when moved points are written in its own format.
 /// </summary>
 public sealed class PointFile
 {
+    /// <summary>The column of a point's name in .fcsv.</summary>
+    private const int FcsvLabel = 11;
+
     private readonly Action<IReadOnlyList<(double X, double Y, double Z)>, Stream> render;
+    private readonly Format format;
+    private readonly IReadOnlyList<string> labels;
 
     private PointFile(
+        Format format,
         PointFrame frame,
         IReadOnlyList<(double X, double Y, double Z)> points,
+        IReadOnlyList<string> labels,
         Action<IReadOnlyList<(double X, double Y, double Z)>, Stream> render)
     {
+        this.format = format;
         Frame = frame;
         Points = points;
+        this.labels = labels;
         this.render = render;
+    }
+
+    private enum Format
+    {
+        Csv,
+        Fcsv,
+        Markups,
     }
 
     /// <summary>What the numbers count.</summary>
@@ -56,9 +72,12 @@ public sealed class PointFile
             using StreamReader reader = new(InputFile.Open(path));
             return reader.ReadToEnd();
         });
-        PointFile file = path.EndsWith(".json", StringComparison.OrdinalIgnoreCase) ? Json(path, text)
-            : path.EndsWith(".fcsv", StringComparison.OrdinalIgnoreCase) ? Fcsv(path, text)
-            : Csv(path, text, frame);
+        PointFile file = FormatOf(path) switch
+        {
+            Format.Markups => Json(path, text),
+            Format.Fcsv => Fcsv(path, text),
+            _ => Csv(path, text, frame),
+        };
         return frame is null || file.Frame == frame
             ? file
             : throw new InvalidFileException(path, $"says that its points are {Name(file.Frame)}", $"leave the option out, which says {Name(frame.Value)}");
@@ -73,10 +92,14 @@ public sealed class PointFile
         _ => (grid ?? throw new ArgumentNullException(nameof(grid))).VoxelToWorld.Apply(p.X, p.Y, p.Z),
     }).ToList();
 
-    /// <summary>Writes the file again with other points, in its own frame.</summary>
+    /// <summary>
+    /// Writes the file again with other points, in its own frame. Under a name of another format: the points and their names in that
+    /// one; voxel indices become LPS in <c>.fcsv</c>.
+    /// </summary>
     /// <param name="path">The file to make or replace, atomically.</param>
     /// <param name="world">As many points, in world millimetres, RAS+.</param>
     /// <param name="grid">The grid that voxel indices are to belong to; needed for these only.</param>
+    /// <exception cref="InvalidFileException">See <see cref="CheckName"/>; or the file cannot be written there.</exception>
     public void Write(string path, IReadOnlyList<(double X, double Y, double Z)> world, Grid? grid)
     {
         ArgumentNullException.ThrowIfNull(world);
@@ -85,13 +108,79 @@ public sealed class PointFile
             throw new ArgumentException($"{world.Count} points for a file of {Points.Count}", nameof(world));
         }
 
-        List<(double X, double Y, double Z)> own = world.Select(p => Frame switch
+        CheckName(path);
+        Format wanted = FormatOf(path);
+        PointFrame frame = Frame == PointFrame.Voxel && wanted != Format.Csv ? PointFrame.Lps : Frame;
+        List<(double X, double Y, double Z)> own = world.Select(p => frame switch
         {
             PointFrame.Ras => p,
             PointFrame.Lps => (-p.X, -p.Y, p.Z),
             _ => (grid ?? throw new ArgumentNullException(nameof(grid))).WorldToVoxel.Apply(p.X, p.Y, p.Z),
         }).ToList();
-        AtomicFile.Write(path, file => render(own, file));
+        AtomicFile.Write(path, file =>
+        {
+            if (wanted == format)
+            {
+                render(own, file);
+            }
+            else
+            {
+                file.Write(Encoding.UTF8.GetBytes(wanted == Format.Fcsv ? FcsvText(own, frame) : CsvText(own, frame)));
+            }
+        });
+    }
+
+    /// <summary>Looks whether these points can be written under a name, before they are moved.</summary>
+    /// <param name="path">The file that is to be made.</param>
+    /// <exception cref="InvalidFileException">The name is one of Slicer's markups, and these points come from another format.</exception>
+    public void CheckName(string path)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        if (FormatOf(path) == Format.Markups && format != Format.Markups)
+        {
+            throw new InvalidFileException(
+                path, "is a name of Slicer's markups, and the points are none", "let it end in .fcsv, which Slicer reads too, or in .csv");
+        }
+    }
+
+    private static Format FormatOf(string path) =>
+        path.EndsWith(".json", StringComparison.OrdinalIgnoreCase) ? Format.Markups
+        : path.EndsWith(".fcsv", StringComparison.OrdinalIgnoreCase) ? Format.Fcsv
+        : Format.Csv;
+
+    private string FcsvText(List<(double X, double Y, double Z)> points, PointFrame frame)
+    {
+        StringBuilder text = new();
+        text.Append("# Markups fiducial file version = 4.11\n");
+        text.Append(CultureInfo.InvariantCulture, $"# CoordinateSystem = {Name(frame)}\n");
+        text.Append("# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID\n");
+        for (int i = 0; i < points.Count; i++)
+        {
+            (double x, double y, double z) = points[i];
+            text.Append(CultureInfo.InvariantCulture, $"{i + 1},{Text(x)},{Text(y)},{Text(z)},0,0,0,1,1,1,0,{LabelOf(i)},,\n");
+        }
+
+        return text.ToString();
+    }
+
+    private string CsvText(List<(double X, double Y, double Z)> points, PointFrame frame)
+    {
+        string name = Name(frame).ToLowerInvariant();
+        StringBuilder text = new($"x_{name},y_{name},z_{name},label\n");
+        for (int i = 0; i < points.Count; i++)
+        {
+            (double x, double y, double z) = points[i];
+            text.Append(CultureInfo.InvariantCulture, $"{Text(x)},{Text(y)},{Text(z)},{LabelOf(i)}\n");
+        }
+
+        return text.ToString();
+    }
+
+    /// <summary>A point's own name, as a field of a line; numbered where it has none.</summary>
+    private string LabelOf(int i)
+    {
+        string label = labels[i].Trim().Trim('"').Replace(',', ' ').ReplaceLineEndings(" ");
+        return label.Length > 0 ? label : string.Create(CultureInfo.InvariantCulture, $"P-{i + 1}");
     }
 
     private static string Name(PointFrame frame) => frame switch
@@ -149,7 +238,8 @@ public sealed class PointFile
             ?? throw new InvalidFileException(
                 path, "does not say what its numbers count", "name the columns x_ras, x_lps or x_voxel, or say the frame: ras, lps or voxel");
         int[] columns = Columns(names);
-        return Lines(path, lines, header + 1, columns, frame);
+        int label = Array.FindIndex(names, name => name.ToLowerInvariant() is "label" or "name" or "id");
+        return Lines(path, Format.Csv, lines, header + 1, columns, label, frame);
     }
 
     private static int[] Columns(string[] names)
@@ -170,12 +260,14 @@ public sealed class PointFile
             "1" or "LPS" => PointFrame.Lps,
             string other => throw new InvalidFileException(path, $"has the coordinate system {other}", "0 (RAS) or 1 (LPS) is wanted"),
         };
-        return Lines(path, lines, 0, [1, 2, 3], frame);
+        return Lines(path, Format.Fcsv, lines, 0, [1, 2, 3], FcsvLabel, frame);
     }
 
-    private static PointFile Lines(string path, string[] lines, int start, int[] columns, PointFrame frame)
+    private static PointFile Lines(
+        string path, Format format, string[] lines, int start, int[] columns, int label, PointFrame frame)
     {
         List<(double X, double Y, double Z)> points = [];
+        List<string> labels = [];
         List<int> places = [];
         for (int i = start; i < lines.Length; i++)
         {
@@ -190,10 +282,11 @@ public sealed class PointFile
                     ? value
                     : throw new InvalidFileException(path, $"has no number in line {i + 1}, column {column + 1}", "three coordinates are wanted in each line");
             points.Add((Number(columns[0]), Number(columns[1]), Number(columns[2])));
+            labels.Add(label >= 0 && label < words.Length ? words[label] : string.Empty);
             places.Add(i);
         }
 
-        return new PointFile(frame, points, (moved, file) =>
+        return new PointFile(format, frame, points, labels, (moved, file) =>
         {
             string[] result = (string[])lines.Clone();
             for (int i = 0; i < places.Count; i++)
@@ -320,6 +413,7 @@ public sealed class PointFile
             _ => throw Wrong("markups in one coordinate system, LPS or RAS"),
         };
         List<(double X, double Y, double Z)> points = [];
+        List<string> labels = [];
         foreach (JsonElement point in markups.SelectMany(markup => Objects(markup, "controlPoints")))
         {
             if (!point.TryGetProperty("position", out JsonElement position) || position.ValueKind != JsonValueKind.Array)
@@ -334,9 +428,10 @@ public sealed class PointFile
             }
 
             points.Add((Number(0), Number(1), Number(2)));
+            labels.Add(point.TryGetProperty("label", out JsonElement label) ? label.ToString() : string.Empty);
         }
 
-        return new PointFile(frame, points, (moved, file) =>
+        return new PointFile(Format.Markups, frame, points, labels, (moved, file) =>
         {
             using JsonDocument again = JsonDocument.Parse(text);
             using (Utf8JsonWriter writer = new(file, new JsonWriterOptions { Indented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))

@@ -28,13 +28,22 @@ internal static class ProcessIdentity
     /// <summary>Makes this process one of another machine, of which nobody here can tell whether it has ended: for trials.</summary>
     internal static void Pretend(string machine) => pretended = $"{machine}-{Here.Value.Split('-', 2)[1]}";
 
+    /// <summary>Whether a process is of this machine.</summary>
+    internal static bool IsHere(string process) => process.Split('-')[0] == Own.Split('-')[0];
+
+    /// <summary>Its number on its machine; null where the text names none.</summary>
+    internal static int? NumberOf(string process) =>
+        process.Split('-') is [_, string id, _] && int.TryParse(id, NumberStyles.None, CultureInfo.InvariantCulture, out int number)
+            ? number
+            : null;
+
     /// <summary>Whether a process is of this machine and has ended; of another machine that cannot be told.</summary>
     internal static bool HasEnded(string process)
     {
         string[] parts = process.Split('-');
         if (parts.Length != 3
-            || parts[0] != Own.Split('-')[0]
-            || !int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out int id)
+            || !IsHere(process)
+            || NumberOf(process) is not int id
             || !long.TryParse(parts[2], NumberStyles.None, CultureInfo.InvariantCulture, out long start))
         {
             return false;

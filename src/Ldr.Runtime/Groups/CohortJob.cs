@@ -64,7 +64,7 @@ internal sealed class CohortJob(CohortPair pair, string folder, CohortOptions op
         RegistrationResult result = registrar.Register(fixedScan, moving, own, null, cancellation);
         confirm();
         Dictionary<string, string> written = new(StringComparer.Ordinal);
-        InverseConsistency? inverse = WriteAll(result, movingLabels, written, cancellation);
+        InverseConsistency? inverse = WriteAll(result, movingLabels, fixedLabels, written, cancellation);
         PairFindings found = new(pair, result)
         {
             Inputs = inputs,
@@ -155,7 +155,11 @@ internal sealed class CohortJob(CohortPair pair, string folder, CohortOptions op
     }
 
     private InverseConsistency? WriteAll(
-        RegistrationResult result, Volume? movingLabels, Dictionary<string, string> written, CancellationToken cancellation)
+        RegistrationResult result,
+        Volume? movingLabels,
+        Volume? fixedLabels,
+        Dictionary<string, string> written,
+        CancellationToken cancellation)
     {
         PairFiles names = pair.Files;
         InverseConsistency? inverse = null;
@@ -187,6 +191,7 @@ internal sealed class CohortJob(CohortPair pair, string folder, CohortOptions op
             FixedName = Path.GetFileName(pair.Fixed.Image),
             MovingName = Path.GetFileName(pair.Moving.Image),
             MovingLabels = movingLabels,
+            FixedLabels = fixedLabels,
             Command = options.Command,
             Threads = threads,
         }));

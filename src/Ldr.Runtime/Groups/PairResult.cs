@@ -1,7 +1,6 @@
 using System.Text.Json;
 using Ldr.Runtime.Formats;
 using Ldr.Runtime.Geometry;
-using Ldr.Runtime.Metrics;
 using Ldr.Runtime.Registration;
 using Ldr.Runtime.Registration.Quality;
 using Ldr.Runtime.Reports;
@@ -164,21 +163,8 @@ internal static class PairResult
     {
         if (found.Labels.Count > 0)
         {
-            json.WriteStartObject("labels");
-            json.Number("dice_before", found.Labels.Average(label => label.Before.Dice));
-            json.Number("dice", found.Labels.Average(label => label.After.Dice));
-            json.WriteStartArray("per_label");
-            foreach ((OverlapMeasure before, OverlapMeasure after) in found.Labels)
-            {
-                json.WriteStartObject();
-                json.WriteNumber("label", after.Label);
-                json.Number("dice_before", before.Dice);
-                json.Number("dice", after.Dice);
-                json.WriteEndObject();
-            }
-
-            json.WriteEndArray();
-            json.WriteEndObject();
+            json.WritePropertyName("labels");
+            LabelAgreement.ToJson(found.Labels).WriteTo(json);
         }
 
         if (found.Landmarks is (double before2, double after2))

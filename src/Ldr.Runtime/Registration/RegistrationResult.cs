@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using Ldr.Runtime.Geometry;
 using Ldr.Runtime.Metrics;
 using Ldr.Runtime.Registration.Quality;
@@ -188,4 +189,21 @@ public sealed class RegistrationResult
 /// <summary>How well one label of two scans agrees.</summary>
 /// <param name="Before">After the initial alignment alone.</param>
 /// <param name="After">After the registration.</param>
-public sealed record LabelAgreement(OverlapMeasure Before, OverlapMeasure After);
+public sealed record LabelAgreement(OverlapMeasure Before, OverlapMeasure After)
+{
+    /// <summary>In the keys of JSON: mean Dice before and after, then label by label; null for what is no number.</summary>
+    /// <param name="labels">Those of a pair, at least one.</param>
+    public static JsonObject ToJson(IReadOnlyList<LabelAgreement> labels) => new()
+    {
+        ["dice_before"] = Number(labels.Average(label => label.Before.Dice)),
+        ["dice"] = Number(labels.Average(label => label.After.Dice)),
+        ["per_label"] = new JsonArray([.. labels.Select(label => new JsonObject
+        {
+            ["label"] = label.After.Label,
+            ["dice_before"] = Number(label.Before.Dice),
+            ["dice"] = Number(label.After.Dice),
+        })]),
+    };
+
+    private static JsonValue? Number(double value) => double.IsFinite(value) ? JsonValue.Create(Math.Round(value, 6)) : null;
+}

@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using Ldr.Runtime.Formats;
 using Ldr.Runtime.Geometry;
+using Ldr.Runtime.Metrics;
 using Ldr.Runtime.Registration;
 using Ldr.Runtime.Registration.Quality;
 using Ldr.Runtime.Transforms;
@@ -34,7 +35,7 @@ public static class RegistrationReport
         ArgumentNullException.ThrowIfNull(result);
         options ??= new ReportOptions();
         Dictionary<string, string> parts = Text(result, options);
-        foreach ((string name, string value) in Pictures(result, options.MovingLabels, options.Threads))
+        foreach ((string name, string value) in Pictures(result, options))
         {
             parts.Add(name, value);
         }
@@ -71,7 +72,10 @@ public static class RegistrationReport
             ["numbers"] = Numbers(ReportNumbers.Of(result)),
             ["scans"] = Scan("Fixed", options.FixedName, result.Fixed.Grid) + Scan("Moving", options.MovingName, result.Moving.Grid),
             ["command"] = ReportPage.Command(options.Command, options.Folder),
-            ["outlines"] = options.MovingLabels is null ? " hidden" : string.Empty,
+            ["outlines"] = options.MovingLabels is null && options.FixedLabels is null ? " hidden" : string.Empty,
+            ["fixedoutlines"] = options.FixedLabels is null ? "those of the moved labels" : "its own labels",
+            ["bothoutlines"] = options.FixedLabels is null || options.MovingLabels is null ? " hidden" : string.Empty,
+            ["labels"] = Labels(result, options),
             ["version"] = ReportPage.Version,
         };
     }
@@ -83,6 +87,30 @@ public static class RegistrationReport
         $"<tr><th scope=\"row\">{ReportPage.Encode(number.Name)}</th><td class=\"value\">{ReportPage.Encode(number.Value)}</td>"
         + $"<td class=\"unit\">{ReportPage.Encode(number.Unit)}</td><td class=\"remark\">{ReportPage.Encode(number.Remark)}</td></tr>\n"));
 
+    /// <summary>How well the labels of both scans agree; nothing where one has none.</summary>
+    private static string Labels(RegistrationResult result, ReportOptions options)
+    {
+        if (options.FixedLabels is not Volume fixedLabels || options.MovingLabels is not Volume movingLabels)
+        {
+            return string.Empty;
+        }
+
+        IReadOnlyList<LabelAgreement> labels = result.CompareLabels(fixedLabels, movingLabels);
+        if (labels.Count == 0)
+        {
+            return string.Empty;
+        }
+
+        string Row(string name, double before, double after) =>
+            $"<tr><th scope=\"row\">{name}</th><td class=\"value\">{ReportNumbers.Text(before, 3)}</td><td class=\"value\">{ReportNumbers.Text(after, 3)}</td></tr>\n";
+        string rows = Row("all, mean", labels.Average(label => label.Before.Dice), labels.Average(label => label.After.Dice))
+            + string.Concat(labels.Select(label => Row(label.After.Label.ToString(CultureInfo.InvariantCulture), label.Before.Dice, label.After.Dice)));
+        return "<section><h2>Labels</h2><p class=\"intro\">Dice: overlap of the fixed scan's labels with the moving scan's, "
+            + "after the alignment alone and in the end; 1 is best.</p>"
+            + "<div class=\"several\"><table class=\"dice\"><thead><tr><th>Label</th><th>Before</th><th>After</th></tr></thead>"
+            + $"<tbody>\n{rows}</tbody></table></div></section>";
+    }
+
     private static string Scan(string role, string name, Grid grid)
     {
         (double x, double y, double z) = grid.Spacing;
@@ -91,25 +119,25 @@ public static class RegistrationReport
         return $"<tr><th scope=\"row\">{role}</th><td class=\"name\">{ReportPage.Encode(name)}</td><td>{size}</td><td>{spacing}</td><td>{grid.Orientation}</td></tr>\n";
     }
 
-    private static IEnumerable<(string Name, string Text)> Pictures(RegistrationResult result, Volume? movingLabels, int threads)
+    private static IEnumerable<(string Name, string Text)> Pictures(RegistrationResult result, ReportOptions options)
     {
+        int threads = options.Threads;
         Grid grid = result.Fixed.Grid;
         DisplayGrid display = new(grid, MostVoxels);
         Grid shown = display.Grid;
         Transform.Linear initial = new(result.Initial);
-        IntensityRule.Percentiles rule = new(0.5, 99.5);
 
         Volume image = display.Mean(result.Fixed, threads);
-        (double low, double high) = rule.WindowOf(image);
+        Volume moved = display.Mean(result.Moved, threads);
+        (double low, double high) = new IntensityRule.Percentiles(0.5, 99.5).WindowOf(image);
+        (double movedLow, double movedHigh) = Matched(image, (low, high), moved);
         yield return ("fixedimage", PackedImage.Smooth(PackedImage.Quantise(image, low, high), shown));
 
         // The moving scan's own blocks first, so that no detail is skipped; where it has nothing, nothing is shown.
         image = new DisplayGrid(result.Moving.Grid, 4 * MostVoxels).Mean(result.Moving, threads);
-        (low, high) = rule.WindowOf(image);
         image = Resampler.Apply(image, initial, shown, Interpolation.Linear, float.NegativeInfinity, threads);
-        yield return ("movingimage", PackedImage.Smooth(PackedImage.Quantise(image, low, high), shown));
-        image = display.Mean(result.Moved, threads);
-        yield return ("movedimage", PackedImage.Smooth(PackedImage.Quantise(image, low, high), shown));
+        yield return ("movingimage", PackedImage.Smooth(PackedImage.Quantise(image, movedLow, movedHigh), shown));
+        yield return ("movedimage", PackedImage.Smooth(PackedImage.Quantise(moved, movedLow, movedHigh), shown));
 
         yield return ("jacobian", PackedImage.Smooth(VolumeChange(result.Field, display, threads), shown));
 
@@ -118,21 +146,36 @@ public static class RegistrationReport
         (string vectors, double unit) = PackedImage.Vectors(result.Deformation.ResampleTo(nodes, threads));
         yield return ("vectors", vectors);
 
-        float[] values = [];
-        if (movingLabels is Volume labels)
-        {
-            values = [.. labels.Values.Distinct().Where(value => value != 0 && float.IsFinite(value)).Order().Take(255)];
-            byte[] Outlines(Transform transform) => Places(Resampler.Apply(labels, transform, shown, Interpolation.Label, 0, threads), values);
-            yield return ("movinglabels", PackedImage.Compress(Outlines(initial)));
-            yield return ("movedlabels", PackedImage.Compress(Outlines(new Transform.Dense(result.Field))));
-        }
-        else
-        {
-            yield return ("movinglabels", string.Empty);
-            yield return ("movedlabels", string.Empty);
-        }
-
+        float[] values =
+        [
+            .. new[] { options.FixedLabels, options.MovingLabels }
+                .SelectMany(labels => labels?.Values.Distinct() ?? [])
+                .Where(value => value != 0 && float.IsFinite(value)).Distinct().Order().Take(255),
+        ];
+        string Outlines(Volume? labels, Transform transform) => labels is null
+            ? string.Empty
+            : PackedImage.Compress(Places(Resampler.Apply(labels, transform, shown, Interpolation.Label, 0, threads), values));
+        yield return ("fixedlabels", Outlines(options.FixedLabels, new Transform.Linear(Affine.Identity)));
+        yield return ("movinglabels", Outlines(options.MovingLabels, initial));
+        yield return ("movedlabels", Outlines(options.MovingLabels, new Transform.Dense(result.Field)));
         yield return ("facts", Facts(shown, nodes, step, unit, values));
+    }
+
+    /// <summary>
+    /// The window of the moved scan in which the 5th and the 95th percentile of what both scans show are as bright as the fixed scan's: a
+    /// checkerboard shows edges, not the scanners. Its own window where that cannot be had.
+    /// </summary>
+    private static (double Low, double High) Matched(Volume fixedScan, (double Low, double High) window, Volume moved)
+    {
+        bool[] content = Content.Of(fixedScan);
+        bool[] other = Content.Of(moved);
+        double[] Range(Volume scan) => Percentile.Of([.. scan.Values.Where((_, i) => content[i] && other[i])], 5, 95);
+        double[] own = Range(fixedScan);
+        double[] theirs = Range(moved);
+        double gain = (theirs[1] - theirs[0]) / (own[1] - own[0]);
+        return double.IsFinite(gain) && gain > 0
+            ? (theirs[0] + (gain * (window.Low - own[0])), theirs[0] + (gain * (window.High - own[0])))
+            : new IntensityRule.Percentiles(0.5, 99.5).WindowOf(moved);
     }
 
     /// <summary>

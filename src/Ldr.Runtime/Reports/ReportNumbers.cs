@@ -42,10 +42,10 @@ internal static class ReportNumbers
             "Deformation, mean",
             Text(quality.MeanDeformationMm, 2),
             "mm",
-            "How far places move, beyond the alignment of the scans as a whole.");
+            "How far places move, beyond the alignment of the scans as a whole: this is the deformation.");
         yield return new("Deformation, largest", Text(quality.MaxDeformationMm, 2), "mm");
         yield return new(
-            "Displacement, mean", Text(quality.MeanDisplacementMm, 2), "mm", "The same with the alignment of the scans as a whole.");
+            "Displacement, mean", Text(quality.MeanDisplacementMm, 2), "mm", "The same together with that alignment: mostly how the scans lay in the scanner.");
         yield return new("Displacement, largest", Text(quality.MaxDisplacementMm, 2), "mm");
         yield return new(
             "Overlap at the start",
@@ -53,10 +53,10 @@ internal static class ReportNumbers
             "%",
             "Share of the fixed scan where the moving scan lies after the alignment.");
         yield return new(
-            "Outside the moving scan",
-            Text(quality.OutsidePercent, 0),
+            "Content outside the moving scan",
+            Text(quality.OutsideContentPercent, 0),
             "%",
-            "Share of the fixed scan whose content the moving scan does not hold.");
+            $"Share of what the fixed scan shows that the moving scan does not hold. With the air around it: {Text(quality.OutsidePercent, 0)} %.");
         yield return new(
             "There and back, mean",
             Text(quality.InverseError.MeanMm, 3),
@@ -109,7 +109,7 @@ internal static class ReportNumbers
     };
 
     /// <summary>So many decimals; a dash where there is no number.</summary>
-    private static string Text(double value, int digits) =>
+    internal static string Text(double value, int digits) =>
         double.IsNaN(value) ? "–" : value.ToString("F" + digits.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
 
     private static string Seconds(TimeSpan time) => Text(time.TotalSeconds, 2);

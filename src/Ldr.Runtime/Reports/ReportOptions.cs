@@ -14,6 +14,9 @@ public sealed record ReportOptions
     /// <summary>The moving scan's labels, on its grid, whose outlines are drawn; null for none.</summary>
     public Volume? MovingLabels { get; init; }
 
+    /// <summary>The fixed scan's labels, on its grid: outlined, and compared with the moved ones; null for none.</summary>
+    public Volume? FixedLabels { get; init; }
+
     /// <summary>The command that made it; empty for none.</summary>
     public string Command { get; init; } = string.Empty;
 

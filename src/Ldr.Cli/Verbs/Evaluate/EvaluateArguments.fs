@@ -152,7 +152,10 @@ let options (r: ParseResults<Arguments>) : Result<EvaluateOptions, string> =
     result {
         let! model = Usage.need "--model" (r.TryGetResult Model)
         let! data = Usage.need "--data" (r.TryGetResult Data)
-        let! engine = Engine.parse (r.TryGetResult Engine) (r.TryGetResult Device)
+
+        let! engine =
+            Engine.parse (model <> "none") (r.TryGetResult Engine) (r.TryGetResult Device)
+
         let! amplitude = Usage.millimetres "--amplitude" (r.TryGetResult Amplitude)
         let! smoothness = Usage.millimetres "--smoothness" (r.TryGetResult Smoothness)
 

@@ -32,6 +32,7 @@ type Arguments =
     | [<Unique>] Fixed_Mask of file: string
     | [<Unique>] Moving_Mask of file: string
     | [<Unique>] Volume of index: int
+    | [<Unique; AltCommandLine("-o")>] Output_Prefix of prefix: string
     | [<Unique>] Report of file: string
     | [<Unique>] Threads of count: int
     | [<Unique>] Engine of EngineName
@@ -74,6 +75,8 @@ type Arguments =
             | Moving_Mask _ ->
                 "where the moving scan counts (above 0): for its intensities and its centre, and, without --fixed-mask, in the refinement."
             | Volume _ -> "which volume of the files that hold several, from 0."
+            | Output_Prefix _ ->
+                "write what antsRegistration writes, under its names: PREFIX0GenericAffine.mat, PREFIX1Warp.nii.gz, PREFIX1InverseWarp.nii.gz and PREFIXWarped.nii.gz. antsApplyTransforms takes them. After an alignment alone there is no warp."
             | Report _ ->
                 "write a page with pictures and numbers here (.html); it opens in a browser, offline."
             | Threads _ -> "threads to compute with (default: all cores)."
@@ -106,6 +109,7 @@ let help: Help =
                     "--transform"
                     "--inverse-transform"
                     "--moved-labels"
+                    "--output-prefix"
                     "--report"
                 ]
                 "Alignment", [ "--affine"; "--init" ]
@@ -171,6 +175,8 @@ type RegisterOptions =
         FixedLabels: string option
         FixedMask: string option
         MovingMask: string option
+        /// How the names of ANTs' files begin.
+        OutputPrefix: string option
         /// The page that shows the result.
         Report: string option
     }
@@ -180,6 +186,24 @@ type RegisterOptions =
         this.Treatment.Model.IsNone
         && this.Treatment.Refine = Some 0
         && this.Treatment.Diffeomorphic.IsNone
+
+    member private this.Prefixed(name: string) : string option =
+        this.OutputPrefix |> Option.map (fun prefix -> prefix + name)
+
+    /// Names of ANTs' files.
+    member this.PrefixedAffine = this.Prefixed "0GenericAffine.mat"
+
+    member this.PrefixedMoved = this.Prefixed "Warped.nii.gz"
+
+    /// The deformation and its inverse.
+    member this.PrefixedWarps: (string * string) option =
+        if this.IsAlignmentOnly then
+            None
+        else
+            Option.map2
+                (fun warp inverse -> warp, inverse)
+                (this.Prefixed "1Warp.nii.gz")
+                (this.Prefixed "1InverseWarp.nii.gz")
 
 let common (r: ParseResults<Arguments>) : CommonOptions =
     {
@@ -241,6 +265,7 @@ let private writesSomething (r: ParseResults<Arguments>) =
     || r.Contains Transform
     || r.Contains Inverse_Transform
     || r.Contains Labels
+    || r.Contains Output_Prefix
     || r.Contains Report
 
 let private within (isGood: float -> bool) (problem: string) (value: float option) =
@@ -253,7 +278,9 @@ let treatment (model: string option) (r: ParseResults<Arguments>) : Result<Treat
     result {
         let! model = Usage.need "--model" (r.TryGetResult Model |> Option.orElse model)
         let! affine = affine (model <> "none") (r.TryGetResult Affine)
-        let! engine = Engine.parse (r.TryGetResult Engine) (r.TryGetResult Device)
+
+        let! engine =
+            Engine.parse (model <> "none") (r.TryGetResult Engine) (r.TryGetResult Device)
 
         let! controlSpacing =
             Usage.millimetres "--control-spacing" (r.TryGetResult Control_Spacing)
@@ -307,7 +334,7 @@ let options (r: ParseResults<Arguments>) : Result<RegisterOptions, string> =
         do!
             Usage.refuseIf
                 (not (writesSomething r))
-                "nothing to write: give --moved, --transform, --report, or --labels with --moved-labels"
+                "nothing to write: give --moved, --transform, --output-prefix, --report, or --labels with --moved-labels"
 
         return
             {
@@ -322,6 +349,7 @@ let options (r: ParseResults<Arguments>) : Result<RegisterOptions, string> =
                 FixedLabels = r.TryGetResult Fixed_Labels
                 FixedMask = r.TryGetResult Fixed_Mask
                 MovingMask = r.TryGetResult Moving_Mask
+                OutputPrefix = r.TryGetResult Output_Prefix
                 Report = r.TryGetResult Report
             }
     }

@@ -33,6 +33,19 @@ let private writeInverse (result: RegistrationResult) (file: string) : InverseCo
 
     residual
 
+/// The files of ANTs. Its warps leave the alignment out, and both lie on the fixed grid.
+let private writePrefixed (o: RegisterOptions) (result: RegistrationResult) =
+    for file in Option.toList o.PrefixedAffine do
+        TransformFile.WriteAffine(file, result.Initial)
+
+    for warp, inverse in Option.toList o.PrefixedWarps do
+        let back = (Transform.Dense result.Deformation).Inverse().ToField result.Fixed.Grid
+        TransformFile.WriteField(warp, result.Deformation)
+        TransformFile.WriteField(inverse, back)
+
+    for file in Option.toList o.PrefixedMoved do
+        ImageFile.Write(file, result.Moved)
+
 let private writeReport
     (o: RegisterOptions)
     (context: Context)
@@ -46,6 +59,7 @@ let private writeReport
             FixedName = nonNull (Path.GetFileName o.Fixed),
             MovingName = nonNull (Path.GetFileName o.Moving),
             MovingLabels = Option.toObj inputs.Labels,
+            FixedLabels = Option.toObj inputs.FixedLabels,
             Command = Shell.command context.CommandLine,
             Folder = Directory.GetCurrentDirectory()
         )
@@ -61,6 +75,7 @@ let write
     o.Moved |> Option.iter (fun file -> ImageFile.Write(file, result.Moved))
     o.Transform |> Option.iter (writeTransform result)
     let inverse = o.InverseTransform |> Option.map (writeInverse result)
+    writePrefixed o result
 
     match inputs.Labels, o.MovedLabels with
     | Some map, Some file -> ImageFile.Write(file, result.MoveLabels map)

@@ -46,7 +46,15 @@ let affineFile (t: Treatment) =
 /// Refuses names of outputs that cannot be written.
 let private checkOutputs (o: RegisterOptions) : Result<unit, Error> =
     let transforms = List.choose id [ o.Transform; o.InverseTransform ]
-    let images = List.choose id [ o.Moved; o.MovedLabels ]
+    let images = List.choose id [ o.Moved; o.MovedLabels; o.PrefixedMoved ]
+
+    let prefixed =
+        [
+            yield! Option.toList o.PrefixedAffine
+            for warp, inverse in Option.toList o.PrefixedWarps do
+                warp
+                inverse
+        ]
 
     let inputs =
         o.Fixed
@@ -64,7 +72,8 @@ let private checkOutputs (o: RegisterOptions) : Result<unit, Error> =
             ]
 
     Error.guard (fun () ->
-        OutputFiles.CheckApart(inputs, transforms @ images @ Option.toList o.Report)
+        OutputFiles.CheckApart(inputs, transforms @ images @ prefixed @ Option.toList o.Report)
+        prefixed |> List.iter Outputs.checkTransform
         o.Report |> Option.iter Outputs.checkPage
         images |> List.iter Outputs.checkImage
 
@@ -168,6 +177,12 @@ let private checkSize (file: string) : Result<unit, Error> =
 let private checkVoxels (file: string) (scan: Volume) : Result<unit, Error> =
     Error.guard (fun () -> Budget.CheckVoxels(file, scan.Grid))
 
+/// A label map in the place of a scan is registered all the same: the shapes may be what somebody wants.
+let private warnOfLabels (speaker: Speaker) (option: string) (file: string) (scan: Volume) =
+    if LabelMap.looksLikeOne scan then
+        speaker.Warn
+            $"{file} looks like a label map; {option} wants the scan itself (label maps: --labels, --fixed-labels)"
+
 /// Checks and reads everything; cheap checks first.
 let read (speaker: Speaker) (o: RegisterOptions) : Result<Inputs, Error> =
     result {
@@ -180,6 +195,8 @@ let read (speaker: Speaker) (o: RegisterOptions) : Result<Inputs, Error> =
         let! moving = readVolume o.Moving
         do! checkVoxels o.Fixed fixedScan
         do! checkVoxels o.Moving moving
+        warnOfLabels speaker "--fixed" o.Fixed fixedScan
+        warnOfLabels speaker "--moving" o.Moving moving
 
         for model in Option.toList model do
             do!

@@ -62,6 +62,8 @@ let private node (f: Findings) : JsonNode =
         [
             "moved", Json.maybeText o.Moved
             "transform", Json.maybeText o.Transform
+            for prefix in Option.toList o.OutputPrefix do
+                "output_prefix", Json.text prefix
             for file in Option.toList o.Report do
                 "report", Json.text file
             yield! qualityKeys quality
@@ -91,12 +93,20 @@ let private node (f: Findings) : JsonNode =
             "reasons", Json.texts quality.Reasons
         ]
 
+/// The deformation apart from the alignment before it.
+let private deformed (result: RegistrationResult) : string =
+    let quality = result.Quality
+    let deformation = Scores.fixedPoint 2 quality.MeanDeformationMm
+    let displacement = Scores.fixedPoint 2 quality.MeanDisplacementMm
+
+    $"deformed by {deformation} mm on average, {displacement} mm with the alignment ({startWord result.StartedBy})"
+
 let private lines (f: Findings) : string list =
     let result, quality = f.Result, f.Result.Quality
     let fixedPoint = Scores.fixedPoint
 
     [
-        $"{quality.Verdict.Word()}: correlation {fixedPoint 3 quality.SimilarityBefore} before, {fixedPoint 3 quality.SimilarityAfter} after; {fixedPoint 2 quality.Folding.FoldedPercent} %% folded; {fixedPoint 2 quality.MeanDisplacementMm} mm moved on average (start: {startWord result.StartedBy}); {fixedPoint 0 result.Times.Total.TotalMilliseconds} ms"
+        $"{quality.Verdict.Word()}: correlation {fixedPoint 3 quality.SimilarityBefore} before, {fixedPoint 3 quality.SimilarityAfter} after; {fixedPoint 2 quality.Folding.FoldedPercent} %% folded; {deformed result}; {fixedPoint 0 result.Times.Total.TotalMilliseconds} ms"
         for agreement in Option.toList f.Agreement do
             RegisterOverlap.line agreement
         if result.NetworkLeftOut then

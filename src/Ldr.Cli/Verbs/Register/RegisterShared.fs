@@ -22,6 +22,7 @@ let private ofOnePair =
         "--labels"
         "--moved-labels"
         "--moving-mask"
+        "--output-prefix"
         "--report"
     ]
 

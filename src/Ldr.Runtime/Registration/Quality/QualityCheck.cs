@@ -77,6 +77,7 @@ public static class QualityCheck
             VolumeFactor = Math.Max(Math.Abs(initial.Determinant), 1 / Math.Abs(initial.Determinant)),
             OverlapPercent = 100 * overlap,
             OutsidePercent = 100 * outside,
+            OutsideContentPercent = 100 * lattice.OutsideContent(after),
             MeanDeformationMm = deformed.Mean,
             MaxDeformationMm = deformed.Max,
             MeanDisplacementMm = displaced.Mean,
@@ -87,7 +88,13 @@ public static class QualityCheck
             ExtremeContentPercent = folding.Result.Content.ExtremePercent,
             Elapsed = clock.Elapsed,
         };
-        return Judge(measured, fixedScan.Grid, training is not null, thresholds);
+        string? empty =
+            QualityLattice.IsFlat(lattice.Reference) ? "the fixed scan is empty: what counts of it has one value everywhere"
+            : QualityLattice.IsFlat(after) ? "the moving scan is empty: it has one value everywhere over the fixed scan"
+            : null;
+        return empty is null
+            ? Judge(measured, fixedScan.Grid, training is not null, thresholds)
+            : measured with { Verdict = Verdict.Failed, Reasons = [empty, .. measured.OutsideTraining] };
     }
 
     /// <summary>
@@ -148,7 +155,11 @@ public static class QualityCheck
         // Of a crop inner detail says no more than detail, unless its limits were chosen for it.
         bool judged = whole || own is not null;
         When(
-            judged && !(q.InnerDetailAfter >= limits.FailedInnerDetail),
+            judged && double.IsNaN(q.InnerDetailAfter) && !double.IsNaN(q.DetailAfter),
+            failures,
+            $"the scans do not show the same thing inside: away from the outlines, their contents have nothing in common to compare");
+        When(
+            judged && q.InnerDetailAfter < limits.FailedInnerDetail,
             failures,
             $"the scans do not show the same thing inside: away from the outline, the moved scan explains {100 * q.InnerDetailAfter:F0} % of the fixed scan's detail");
         When(
@@ -185,7 +196,7 @@ public static class QualityCheck
         When(
             q.OutsidePercent > VerdictThresholds.OutsidePercent,
             doubts,
-            $"the field takes {q.OutsidePercent:F0} % of the voxels out of the moving scan");
+            $"the field takes {q.OutsidePercent:F0} % of the voxels out of the moving scan ({q.OutsideContentPercent:F0} % of the content)");
         When(
             finite && deformed && !agree && q.MeanDeformationMm < VerdictThresholds.NearIdentity * Math.Min(x, Math.Min(y, z)),
             doubts,

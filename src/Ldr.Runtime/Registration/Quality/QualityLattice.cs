@@ -61,6 +61,9 @@ internal sealed class QualityLattice
     /// <summary>The side of a cube as large as the fixed scan's content, mm.</summary>
     internal double ContentMm { get; }
 
+    /// <summary>The fixed scan's values; NaN where it does not count.</summary>
+    internal float[] Reference => reference;
+
     /// <summary>How many points the lattice has.</summary>
     internal int Count => reference.Length;
 
@@ -167,6 +170,36 @@ internal sealed class QualityLattice
         overlap = covered.Sum() / (double)Counted;
         LeaveOut(values);
         return values;
+    }
+
+    /// <summary>Whether all values that are numbers are the same one.</summary>
+    internal static bool IsFlat(float[] values)
+    {
+        (float low, float high) = (float.PositiveInfinity, float.NegativeInfinity);
+        foreach (float value in values)
+        {
+            if (float.IsFinite(value))
+            {
+                (low, high) = (Math.Min(low, value), Math.Max(high, value));
+            }
+        }
+
+        // Means of equal numbers differ by rounding.
+        return low <= high && high - low <= 1e-6f * Math.Max(Math.Abs(low), Math.Abs(high));
+    }
+
+    /// <summary>Share of the fixed scan's content where the moved scan is not, 0 to 1; NaN without content.</summary>
+    /// <param name="moved">Values on the lattice, NaN where the moving scan is not.</param>
+    internal double OutsideContent(float[] moved)
+    {
+        (int all, int left) = (0, 0);
+        for (int i = 0; i < moved.Length; i++)
+        {
+            all += content[i] ? 1 : 0;
+            left += content[i] && float.IsNaN(moved[i]) ? 1 : 0;
+        }
+
+        return left / (double)all;
     }
 
     /// <summary>Correlation with the fixed scan, see <see cref="Pearson.Correlation(ReadOnlySpan{float}, ReadOnlySpan{float})"/>.</summary>

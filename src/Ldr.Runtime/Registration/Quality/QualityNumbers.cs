@@ -27,6 +27,7 @@ public static class QualityNumbers
         ("volume_factor", q => q.VolumeFactor),
         ("overlap_percent", q => q.OverlapPercent),
         ("outside_percent", q => q.OutsidePercent),
+        ("outside_content_percent", q => q.OutsideContentPercent),
         ("inverse_error_mean_mm", q => q.InverseError.MeanMm),
         ("inverse_error_max_mm", q => q.InverseError.MaxMm),
     ];

@@ -65,6 +65,9 @@ public sealed record RegistrationQuality
     /// <summary>Share of the fixed scan's voxels that the field takes out of the moving scan, percent.</summary>
     public required double OutsidePercent { get; init; }
 
+    /// <summary>The same of the fixed scan's content alone, without the dark surround; NaN without content.</summary>
+    public required double OutsideContentPercent { get; init; }
+
     /// <summary>How regular the field is: folded voxels, spread of the Jacobian determinants.</summary>
     public required FoldingMeasure Folding { get; init; }
 

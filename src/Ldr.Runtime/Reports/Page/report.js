@@ -21,7 +21,7 @@
   };
   const outlineColours = ["#ffd166", "#5ad1e6", "#f78fb3", "#9be564", "#c9a7ff", "#ff9f6b", "#7fe0c3", "#f4f1de"];
   // Outlines of very many labels would hide what they lie on.
-  const state = { x: nx >> 1, y: ny >> 1, z: nz >> 1, view: "checkerboard", with: "moved", slide: 50, outlines: facts.labels.length <= 12, cross: false };
+  const state = { x: nx >> 1, y: ny >> 1, z: nz >> 1, view: "checkerboard", with: "moved", slide: 50, zoom: 1, outlines: facts.labels.length <= 12, cross: false };
   const images = {};
   const panels = [];
 
@@ -118,8 +118,9 @@
   };
 
   // Along the edges of voxels, each in the colour of its label.
-  const outline = (context, labels, plane, width, height) => {
+  const outline = (context, labels, plane, width, height, dashed = false) => {
     if (!labels || !state.outlines) return;
+    context.setLineDash(dashed ? [3, 4] : []);
     const values = slice(labels, plane);
     const w = size[plane.across], h = size[plane.down];
     const px = width / w, py = height / h;
@@ -140,9 +141,16 @@
     context.lineWidth = 1.4;
     context.lineCap = "round";
     for (const [label, path] of paths) {
-      context.strokeStyle = outlineColours[(label - 1) % outlineColours.length];
+      context.strokeStyle = dashed ? "#fff" : outlineColours[(label - 1) % outlineColours.length];
       context.stroke(path);
     }
+    context.setLineDash([]);
+  };
+
+  // Outlines of the moved (or moving) labels, and what they should lie on.
+  const outlines = (context, labels, plane, width, height) => {
+    outline(context, labels, plane, width, height);
+    outline(context, images.fixedLabels, plane, width, height, true);
   };
 
   const gridLines = (context, plane, width, height) => {
@@ -194,10 +202,10 @@
   };
 
   const rows = {
-    fixed: (c, p, w, h) => { paint(c, grey(images.fixed, p), w, h); outline(c, images.movedLabels, p, w, h); },
+    fixed: (c, p, w, h) => { paint(c, grey(images.fixed, p), w, h); outline(c, images.fixedLabels || images.movedLabels, p, w, h); },
     moving: (c, p, w, h) => { paint(c, grey(images.moving, p), w, h); outline(c, images.movingLabels, p, w, h); },
-    moved: (c, p, w, h) => { paint(c, grey(images.moved, p), w, h); outline(c, images.movedLabels, p, w, h); },
-    compare: (c, p, w, h) => { compare(c, p, w, h); outline(c, state.with === "moved" ? images.movedLabels : images.movingLabels, p, w, h); },
+    moved: (c, p, w, h) => { paint(c, grey(images.moved, p), w, h); outlines(c, images.movedLabels, p, w, h); },
+    compare: (c, p, w, h) => { compare(c, p, w, h); outlines(c, state.with === "moved" ? images.movedLabels : images.movingLabels, p, w, h); },
     grid: (c, p, w, h) => { paint(c, grey(images.moving, p, .55), w, h); gridLines(c, p, w, h); },
     change: (c, p, w, h) => paint(c, change(p), w, h),
   };
@@ -219,6 +227,30 @@
     }
   };
 
+  // A round length, the same one in all planes.
+  const scaleBar = (context, plane, width, height) => {
+    const pixels = width * state.zoom / extent(plane.across);
+    const most = .35 * Math.min(...planes.map(p => extent(p.across))) / state.zoom;
+    const length = [500, 200, 100, 50, 20, 10, 5, 2, 1, .5].find(mm => mm <= most) || .2;
+    const x = 8, y = height - 8;
+    context.strokeStyle = "rgba(0, 0, 0, .75)";
+    context.fillStyle = "#fff";
+    context.lineWidth = 3;
+    context.strokeRect(x, y - 3, length * pixels, 3);
+    context.fillRect(x, y - 3, length * pixels, 3);
+    context.font = "600 11px system-ui, sans-serif";
+    context.textAlign = "left";
+    context.textBaseline = "alphabetic";
+    context.strokeText(`${length} mm`, x, y - 7);
+    context.fillText(`${length} mm`, x, y - 7);
+  };
+
+  // Where a zoomed picture begins, in its own pixels: the place that is looked at stays in the middle as far as that goes.
+  const corner = (plane, width, height) => [[plane.across, width], [plane.down, height]].map(([axis, length]) => {
+    const place = (state[keys[axis]] + .5) / size[axis] * length;
+    return Math.max(0, Math.min(length - length / state.zoom, place - length / state.zoom / 2));
+  });
+
   const crossHair = (context, plane, width, height) => {
     const x = (state[keys[plane.across]] + .5) * width / size[plane.across];
     const y = (state[keys[plane.down]] + .5) * height / size[plane.down];
@@ -239,9 +271,15 @@
     canvas.height = Math.max(1, Math.round(height * ratio));
     const context = canvas.getContext("2d");
     context.scale(canvas.width / width, canvas.height / height);
+    const [left, top] = corner(plane, width, height);
+    context.save();
+    context.scale(state.zoom, state.zoom);
+    context.translate(-left, -top);
     rows[panel.row](context, plane, width, height);
     if (state.cross) crossHair(context, plane, width, height);
+    context.restore();
     letters(context, plane, width, height);
+    scaleBar(context, plane, width, height);
   };
 
   // One scale, pixels for a millimetre, for all three planes.
@@ -306,19 +344,22 @@
     const widths = planes.map(plane => Math.max(extent(plane.across), .35 * Math.max(...[0, 1, 2].map(extent))));
     byId("viewer").style.setProperty("--columns", widths.map(w => `minmax(0, ${(w / Math.max(...widths)).toFixed(4)}fr)`).join(" "));
     for (const row of document.querySelectorAll(".row[data-row]"))
-      for (const plane of planes) {
+      for (const [i, plane] of planes.entries()) {
         const canvas = document.createElement("canvas");
         const holder = document.createElement("div");
         const panel = { canvas, plane, row: row.dataset.row, width: 1, height: 1 };
         holder.className = "panel";
         canvas.dataset.plane = plane.name;
+        // On paper: the share of its column that keeps one scale.
+        canvas.style.setProperty("--share", `${100 * extent(plane.across) / widths[i]}%`);
         canvas.setAttribute("role", "img");
         canvas.setAttribute("aria-label", `${row.querySelector("h4").textContent || "Comparison"}, ${plane.name} slice`);
         canvas.addEventListener("click", event => {
           const box = canvas.getBoundingClientRect();
           const place = (axis, share) => { state[keys[axis]] = Math.max(0, Math.min(size[axis] - 1, Math.floor(share * size[axis]))); };
-          place(plane.across, (event.clientX - box.left) / box.width);
-          place(plane.down, (event.clientY - box.top) / box.height);
+          const [left, top] = corner(plane, panel.width, panel.height);
+          place(plane.across, left / panel.width + (event.clientX - box.left) / box.width / state.zoom);
+          place(plane.down, top / panel.height + (event.clientY - box.top) / box.height / state.zoom);
           remember();
           soon();
         });
@@ -334,6 +375,7 @@
     for (const choice of ["view", "with"])
       for (const input of document.getElementsByName(choice))
         input.addEventListener("change", () => { state[choice] = input.value; remember(); soon(); });
+    byId("zoom").addEventListener("change", event => { state.zoom = +event.target.value; soon(); });
     for (const box of ["outlines", "cross"]) byId(box).addEventListener("change", event => { state[box] = event.target.checked; soon(); });
     new ResizeObserver(() => { layOut(); soon(); }).observe(byId("viewer"));
     window.addEventListener("hashchange", () => { recall(); soon(); });
@@ -342,7 +384,7 @@
   const start = async () => {
     [images.fixed, images.moving, images.moved, images.change] =
       await Promise.all(["fixedimage", "movingimage", "movedimage", "jacobian"].map(smooth));
-    [images.movingLabels, images.movedLabels] = await Promise.all(["movinglabels", "movedlabels"].map(bytesOf));
+    [images.fixedLabels, images.movingLabels, images.movedLabels] = await Promise.all(["fixedlabels", "movinglabels", "movedlabels"].map(bytesOf));
     images.vectors = await vectors("vectors");
     byId("viewer").hidden = false;
     byId("problem").hidden = true;
