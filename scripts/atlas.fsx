@@ -3,7 +3,7 @@
 
 open System.IO
 open Ldr
-open Ldr.Runtime.Geometry
+open Ldr.Runtime.Formats
 open Ldr.Runtime.Groups
 open Ldr.Runtime.Registration
 
@@ -32,7 +32,7 @@ for round in made.Rounds do
     printfn $"round {round.Round}: moved by {round.MeanDeformationMm:F2} mm, sharpness {round.Sharpness:F3}"
 
 let atlases = [| for scan in scans -> Atlas.OfFiles(scan.Name, scan.Image, nonNull scan.Labels) |]
-let result = AtlasSegmenter(registrar).Segment(Volume.Read target, atlases)
+let result = AtlasSegmenter(registrar).Segment(ImageFile.Read target, atlases)
 result.Fused.Labels.Write(file "labels.nii.gz")
 
 for volume in result.Fused.Probabilities.Volumes() do
