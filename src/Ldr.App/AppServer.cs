@@ -1,4 +1,5 @@
 using System.Net;
+using System.Net.Sockets;
 using System.Reflection;
 using Ldr.App.Api;
 using Ldr.App.Folders;
@@ -56,6 +57,26 @@ public sealed class AppServer : IAsyncDisposable
     /// <summary>Methods and patterns of the API.</summary>
     internal IReadOnlyList<string> Routes { get; }
 
+    /// <summary>
+    /// Loads and compiles what the first request needs, on another core, while the caller still reads its options: it starts a server
+    /// that gives nothing, and asks it once.
+    /// </summary>
+    public static Task Prepare() => Task.Run(async () =>
+    {
+        WebApplication app = Build(new AppOptions());
+        await using (app.ConfigureAwait(false))
+        {
+            app.UseRouting();
+            app.MapGet("/", context => Gate.Refuse(context, 404, "there is nothing here"));
+            await app.StartAsync().ConfigureAwait(false);
+            using TcpClient client = new();
+            await client.ConnectAsync(IPAddress.Loopback, new Uri(app.Urls.Single()).Port).ConfigureAwait(false);
+            NetworkStream stream = client.GetStream();
+            await stream.WriteAsync("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"u8.ToArray()).ConfigureAwait(false);
+            await stream.CopyToAsync(Stream.Null).ConfigureAwait(false);
+        }
+    });
+
     /// <summary>Starts to listen.</summary>
     /// <param name="options">How.</param>
     /// <param name="cancellation">Stops the start.</param>
@@ -69,6 +90,9 @@ public sealed class AppServer : IAsyncDisposable
         Inbox inbox = new(session, data, options.MostUpload);
         inbox.Load();
         ModelRack models = new();
+
+        // Beside the start of the server, which takes as long.
+        Task<IReadOnlyList<ModelEntry>> entries = Task.Run(models.Entries, CancellationToken.None);
         JobQueue queue = new(session, inbox, models, options);
         CancellationTokenSource ending = new();
         PageFiles page = new(options.Page);
@@ -77,15 +101,15 @@ public sealed class AppServer : IAsyncDisposable
         WebApplication app = Build(options);
         app.Use(next => context => Answered(context, inbox, () => gate.Check(context, next)));
         app.UseRouting();
-        About about = new(
+        async Task<About> About() => new(
             Assembly.GetExecutingAssembly().GetName().Version?.ToString(3) ?? string.Empty,
             data is not null,
             options.Folder is null ? null : Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(options.Folder))),
             options.Session is not null,
             options.Transforms.HasLists,
             options.MostUpload,
-            models.Entries());
-        new Endpoints(about, inbox, queue, models, data, new ViewFiles(session), ending.Token).Map(app);
+            await entries.ConfigureAwait(false));
+        new Endpoints(About, inbox, queue, models, data, new ViewFiles(session), ending.Token).Map(app);
         app.MapFallback("{**path}", context => Static(context, page));
         try
         {

@@ -280,6 +280,9 @@ let private carryOut (arguments: string[]) : int =
 let main arguments =
     StandardStreams.guard ()
 
+    if Array.tryHead arguments = Some "app" then
+        App.prepare ()
+
     // Whatever is being written when a signal ends the program goes with it.
     let onSignal (_: PosixSignalContext) =
         if not Stopping.IsActive then

@@ -1,4 +1,4 @@
-/// The page in headless Chromium, used as a person uses it; `person.cjs` drives it with playwright-core.
+/// The page in headless Chromium, used as a person uses it: `person.cjs` drives it with playwright-core. `firefox.cjs` drives Firefox.
 module Ldr.App.Tests.PageTests
 
 open System
@@ -34,26 +34,39 @@ let private needBrowser () =
     if not (Directory.Exists(page </> "node_modules" </> "playwright-core")) then
         Tests.skiptest "playwright-core is not installed"
 
-/// Runs a scene of `person.cjs`; what it found.
-let private play (scene: string) (server: AppServer) (arguments: string list) : JsonNode =
-    let script = Path.Combine(Repository.root, "tests", "Ldr.App.Tests", "person.cjs")
+let private firefox =
+    [ "/usr/bin/firefox-esr"; "/usr/bin/firefox" ] |> List.tryFind File.Exists
+
+/// Runs a script of this folder; what it found.
+let private runScript
+    (program: string)
+    (before: string list)
+    (name: string)
+    (arguments: string list)
+    : JsonNode =
+    let script = Path.Combine(Repository.root, "tests", "Ldr.App.Tests", name)
 
     let info =
         ProcessStartInfo(
-            "node",
-            script :: scene :: server.Link :: arguments,
+            program,
+            before @ script :: arguments,
             RedirectStandardOutput = true,
             RedirectStandardError = true
         )
 
     info.Environment["NODE_PATH"] <- page </> "node_modules"
-    info.Environment["CHROMIUM"] <- chromium.Value
+    info.Environment["CHROMIUM"] <- Option.toObj chromium
+    info.Environment["FIREFOX"] <- Option.toObj firefox
     use running = Process.Start info |> nonNull
     let errors = running.StandardError.ReadToEndAsync()
     let output = running.StandardOutput.ReadToEnd()
     running.WaitForExit()
-    Expect.equal running.ExitCode 0 $"{scene}: {errors.Result}"
+    Expect.equal running.ExitCode 0 $"{name}: {errors.Result}"
     nonNull (JsonNode.Parse output)
+
+/// Runs a scene of `person.cjs`.
+let private play (scene: string) (server: AppServer) (arguments: string list) : JsonNode =
+    runScript "node" [] "person.cjs" (scene :: server.Link :: arguments)
 
 let private number (node: JsonNode) = float (string node)
 
@@ -242,6 +255,33 @@ let tests =
                     Expect.stringContains (string found["first"]) "student: 0.050" "the curve"
                     Expect.stringContains (string found["later"]) "student: 0.010" "and its new end"
                     Expect.equal (string found["pair"]) "true" "the pair is shown")
+
+            testInFolder "in Firefox two scans are registered and shown" (fun folder ->
+                needPage ()
+
+                if firefox.IsNone || not (Process.has "node" && Process.has "xvfb-run") then
+                    Tests.skiptest "firefox, xvfb or node is not installed"
+
+                writeBlobs folder |> ignore
+
+                withServer (AppOptions(Session = (folder </> "session"))) (fun server _ ->
+                    let found =
+                        runScript
+                            "xvfb-run"
+                            [ "-a"; "node"; "--experimental-websocket" ]
+                            "firefox.cjs"
+                            [ server.Link; folder </> "fixed.nii.gz"; folder </> "moving.nii.gz" ]
+
+                    if string found["webgl"] = "false" then
+                        Tests.skiptest "Firefox has no WebGL here"
+
+                    Expect.equal
+                        (string found["problems"])
+                        ""
+                        "no error, nothing that the policy refuses, nothing from outside"
+
+                    Expect.stringContains (string found["verdict"]) "Similarity" "the verdict in words"
+                    Expect.equal (string found["changes"]) "true" "the difference is another picture"))
 
             testCase "what the page loads weighs less than 1.5 MB, packed" (fun () ->
                 needPage ()

@@ -133,4 +133,77 @@ let tests =
 
                 Expect.equal lines.Length (1 + known.Count) "a line for each label"
                 Expect.isTrue (File.Exists(file "probabilities" </> "label-1.nii.gz")) "a map for each label")
+
+            testInFolder
+                "many scans are labelled as one is; a bad one stops no other, and what is done is skipped"
+                (fun folder ->
+                    scene folder
+                    let file = (</>) folder
+                    File.WriteAllText(file "bad.nii.gz", "no scan")
+
+                    File.WriteAllLines(
+                        file "targets.csv",
+                        [ "scan,id"; "bad.nii.gz,bad"; "s0.nii.gz,new"; "s1.nii.gz,known" ]
+                    )
+
+                    let segment (target: string) (output: string) (more: string list) =
+                        ldr (
+                            [
+                                "segment"
+                                "--atlases"
+                                file "atlases.csv"
+                                "--target"
+                                file target
+                                "--fusion"
+                                "majority"
+                                "--output"
+                                file output
+                            ]
+                            @ more
+                        )
+
+                    let counts (outcome: Outcome) =
+                        let said = answer outcome
+
+                        [
+                            for key in [ "scans"; "done"; "skipped"; "unusable" ] -> int (string said[key])
+                        ]
+
+                    let first = segment "targets.csv" "all" [ "--json" ]
+                    Expect.equal first.Code 1 "one cannot be used"
+                    Expect.equal (counts first) [ 3; 2; 0; 1 ] "the others are done"
+                    Expect.stringContains first.Errors "bad.nii.gz: " "what is wrong"
+                    Expect.isTrue (File.Exists(file "all/bad/problem.json")) "it is noted"
+
+                    let single = segment "s0.nii.gz" "single.nii.gz" []
+                    Expect.equal single.Code 0 single.Errors
+
+                    Expect.equal
+                        (File.ReadAllBytes(file "all/new/labels.nii.gz"))
+                        (File.ReadAllBytes(file "single.nii.gz"))
+                        "the same labels"
+
+                    let atlases =
+                        (nonNull (JsonNode.Parse(File.ReadAllText(file "all/known/result.json"))))["atlases"]
+
+                    let used = [ for name in atlases.AsArray() -> string name ]
+                    Expect.isGreaterThan used.Length 1 "several atlases"
+                    Expect.isFalse (List.contains "s1" used) "a scan is not its own atlas"
+
+                    let rows = File.ReadAllLines(file "all/volumes.csv")
+                    Expect.stringStarts rows[0] "scan,label,voxels,volume_mm3" "columns"
+
+                    Expect.equal
+                        (rows[1..] |> Array.countBy (fun row -> row.Split(',')[0]))
+                        [| "new", 3; "known", 3 |]
+                        "a line for each structure of each scan"
+
+                    File.Copy(file "s2.nii.gz", file "bad.nii.gz", true)
+                    let second = segment "targets.csv" "all" [ "--json" ]
+                    Expect.equal second.Code 0 second.Errors
+                    Expect.equal (counts second) [ 3; 1; 2; 0 ] "only the mended one"
+                    let other = segment "targets.csv" "all" [ "--json"; "--nearest"; "2" ]
+                    Expect.equal (counts other) [ 3; 3; 0; 0 ] "other options: anew"
+                    let refused = segment "targets.csv" "all" [ "--volumes"; file "v.csv" ]
+                    Expect.equal refused.Code 2 refused.Errors)
         ]

@@ -75,6 +75,13 @@ let private checks: Map<string, string -> Outcome -> unit> =
                     for ending in [ "-moved.nii.gz"; "-field.nii.gz"; ".html" ] do
                         file folder $"register/{name}{ending}" |> ignore
 
+            "atlas.fsx",
+            fun folder outcome ->
+                Expect.stringContains outcome.Output "round 2: moved by" "the template"
+                Expect.stringContains outcome.Output "label 1: " "volumes"
+                file folder "atlas/template/template.nii.gz" |> ignore
+                file folder "atlas/labels.nii.gz" |> ignore
+
             "cohort.fsx",
             fun folder outcome ->
                 Expect.stringContains outcome.Output "6 done, 0 skipped" "the pairs"

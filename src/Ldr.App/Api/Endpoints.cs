@@ -13,14 +13,20 @@ using Microsoft.AspNetCore.Routing;
 namespace Ldr.App.Api;
 
 /// <summary>The API's addresses; <c>openapi.json</c> describes them, and a test compares the two.</summary>
-internal sealed class Endpoints(About about, Inbox inbox, JobQueue queue, ModelRack models, DataFolder? data, ViewFiles views, CancellationToken ending)
+internal sealed class Endpoints(Func<Task<About>> about, Inbox inbox, JobQueue queue, ModelRack models, DataFolder? data, ViewFiles views, CancellationToken ending)
 {
     private DataFolder Data => data ?? throw ApiException.NotFound("no folder was given to ldr-fs app: --folder DIR");
 
     public void Map(IEndpointRouteBuilder routes)
     {
         routes.MapGet("/api/openapi.json", context => Send(context, Gate.Resource("openapi.json"), "application/json"));
-        routes.MapGet("/api/about", context => Json(context, about, AppJson.Default.About));
+        routes.MapGet("/api/about", async context =>
+        {
+            await Json(context, await about().ConfigureAwait(false), AppJson.Default.About).ConfigureAwait(false);
+
+            // When the page stands, and before anybody has found two files.
+            _ = Task.Delay(TimeSpan.FromSeconds(1.5), ending).ContinueWith(_ => models.Warm(), TaskContinuationOptions.OnlyOnRanToCompletion);
+        });
         MapFiles(routes);
         MapJobs(routes);
         MapFolders(routes);

@@ -33,8 +33,9 @@ internal sealed record JobInputs(Volume Fixed, Volume Moving)
 
         string fixedPath = inbox.Get(request.Fixed).Path;
         Budget.CheckField(fixedPath, ImageFile.ReadGrid(fixedPath));
+        Task<Volume> reading = Task.Run(() => Image(request.Moving));
         Volume fixedScan = Image(request.Fixed);
-        Volume moving = Image(request.Moving);
+        Volume moving = reading.GetAwaiter().GetResult();
         Budget.CheckVoxels(fixedPath, fixedScan.Grid);
         Budget.CheckVoxels(inbox.Get(request.Moving).Path, moving.Grid);
 

@@ -38,8 +38,9 @@ internal sealed class JobRunner(Inbox inbox, ModelRack models, ITransformFormats
             new Told(now => Begin(Words(now))),
             cancellation);
         Begin("keeping the result");
-        RawResult.Write(folder.Path, result);
-        ImageFile.Write(Path.Combine(folder.Path, "layer-moved.nii"), result.Moved);
+        Parallel.Invoke(
+            () => RawResult.Write(folder.Path, result),
+            () => ImageFile.Write(Path.Combine(folder.Path, "layer-moved.nii"), result.Moved));
         changed(job with
         {
             State = JobState.Done,

@@ -64,7 +64,8 @@ internal sealed class ModelRack : IDisposable
     public Registrar Registrar(string name) => name == "none" ? new Registrar() : Load(name)!.Registrar;
 
     /// <summary>
-    /// Registers two small blobs with the smallest model, once, in the background, so that the first job need not wait for the compiler.
+    /// Registers two small blobs, once, in the background, so that the first job need not wait for the compiler: with the smallest
+    /// model, then without one.
     /// </summary>
     public void Warm()
     {
@@ -75,6 +76,10 @@ internal sealed class ModelRack : IDisposable
                 string name = ModelShelf.All().Select(model => model.Name).Where(name => Load(name) is not null)
                     .MinBy(name => Load(name)!.Model.Size.X) ?? "none";
                 Registrar(name).Register(Blob(0), Blob(2));
+                if (name != "none")
+                {
+                    Registrar("none").Register(Blob(0), Blob(2));
+                }
             });
         }
     }

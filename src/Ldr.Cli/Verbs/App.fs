@@ -79,6 +79,10 @@ let private formats =
             TransformStore.write None false path transform
     }
 
+/// Before the options are read: see AppServer.Prepare.
+[<MethodImpl(MethodImplOptions.NoInlining)>]
+let prepare () : unit = AppServer.Prepare() |> ignore
+
 /// A method of its own: ASP.NET Core is loaded when it is entered, by no other verb.
 [<MethodImpl(MethodImplOptions.NoInlining)>]
 let private serve (o: Options) (context: Context) : Said =

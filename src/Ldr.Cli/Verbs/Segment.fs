@@ -1,7 +1,8 @@
-/// `segment`: labels of a scan from many atlases.
+/// `segment`: labels of scans from many atlases.
 module Ldr.Cli.Verbs.Segment
 
 open System
+open System.Collections.Generic
 open System.IO
 open Argu
 open FsToolkit.ErrorHandling
@@ -20,8 +21,8 @@ type FusionName =
 
 type Arguments =
     | [<ExactlyOnce>] Atlases of source: string
-    | [<ExactlyOnce>] Target of file: string
-    | [<ExactlyOnce; AltCommandLine("-o")>] Output of file: string
+    | [<ExactlyOnce>] Target of sources: string list
+    | [<ExactlyOnce; AltCommandLine("-o")>] Output of path: string
     | [<Unique>] Nearest of count: int
     | [<Unique>] Fusion of FusionName
     | [<Unique>] Model of name: string
@@ -29,6 +30,8 @@ type Arguments =
     | [<Unique>] Disagreement of file: string
     | [<Unique>] Probability of file: string
     | [<Unique>] Probabilities of folder: string
+    | [<Unique>] Shard of part: string
+    | [<Unique>] Force
     | [<Unique>] Threads of count: int
     | [<Unique>] Json
     | [<Unique>] Verbose
@@ -36,9 +39,11 @@ type Arguments =
     interface IArgParserTemplate with
         member this.Usage =
             match this with
-            | Atlases _ -> $"scans with label maps: {ScanSource.usage}. The target itself is left out."
-            | Target _ -> "the scan to label."
-            | Output _ -> "write its label map here (.nii, .nii.gz, .mha, .mhd, .nrrd or .nhdr)."
+            | Atlases _ -> $"scans with label maps: {ScanSource.usage}."
+            | Target _ ->
+                $"the scan to label; or many: several scans, {ScanSource.usage}. A target is not its own atlas."
+            | Output _ ->
+                "write its label map here (.nii, .nii.gz, .mha, .mhd, .nrrd or .nhdr). Of many: the folder, with a folder of each scan in it and volumes.csv of all."
             | Nearest _ ->
                 "register only so many atlases: those with the most mutual information after an affine alignment (default: all)."
             | Fusion _ ->
@@ -48,6 +53,9 @@ type Arguments =
             | Disagreement _ -> "write the share of the atlases that say otherwise here, an image of 0 to 1."
             | Probability _ -> "write the probability of the label that was chosen here, an image of 0 to 1."
             | Probabilities _ -> "write the probability of each label into this folder: label-N.nii.gz."
+            | Shard _ ->
+                "of many scans do this share, such as 3/8; each process gets another one. The folder is shared."
+            | Force -> "of many scans label also those that are done."
             | Threads _ -> "threads to compute with (default: all cores)."
             | Json -> "print one JSON object to stdout."
             | Verbose -> "show where a fault happened."
@@ -55,7 +63,7 @@ type Arguments =
 type private Request =
     {
         Atlases: string
-        Target: string
+        Targets: string list
         Output: string
         Nearest: int option
         Fusion: FusionMethod
@@ -64,13 +72,21 @@ type private Request =
         Disagreement: string option
         Probability: string option
         Probabilities: string option
+        Shard: CohortShard
+        Force: bool
     }
 
-let private checkOutputs (o: Request) (atlases: TemplateScan list) =
+/// The only scan, where its own file is named; else there are many, or a table that may have one line.
+let private single (o: Request) : string option =
+    match o.Targets with
+    | [ file ] when ScanSource.isScan file -> Some file
+    | _ -> None
+
+let private checkOutputs (o: Request) (target: string) (atlases: TemplateScan list) =
     let images = o.Output :: List.choose id [ o.Disagreement; o.Probability ]
 
     let inputs =
-        o.Target
+        target
         :: (atlases
             |> List.collect (fun atlas -> atlas.Image :: Option.toList (Option.ofObj atlas.Labels)))
 
@@ -78,25 +94,29 @@ let private checkOutputs (o: Request) (atlases: TemplateScan list) =
     images |> List.iter Outputs.checkImage
     images @ Option.toList o.Volumes |> List.iter AtomicFile.CheckWritable
 
-/// The atlases but the target itself.
+/// The scans that have a label map.
 let private atlases (o: Request) : Result<TemplateScan list, Error> =
     result {
         let! scans = ScanSource.read [ o.Atlases ]
-        let target = FileNode.RealPath o.Target
 
         match scans |> List.filter (fun scan -> not (isNull scan.Labels)) with
         | [] ->
             return!
                 Error(BadFile(o.Atlases, "has no label map", "give a table with the columns scan and labels"))
-        | labelled ->
-            match labelled |> List.filter (fun scan -> FileNode.RealPath scan.Image <> target) with
-            | [] ->
-                return!
-                    Error(
-                        BadFile(o.Atlases, "holds no atlas but the target", "give labelled scans of others")
-                    )
-            | others -> return others
+        | labelled -> return labelled
     }
+
+/// The atlases but the target itself.
+let private without
+    (o: Request)
+    (target: string)
+    (atlases: TemplateScan list)
+    : Result<TemplateScan list, Error> =
+    let own = FileNode.RealPath target
+
+    match atlases |> List.filter (fun scan -> FileNode.RealPath scan.Image <> own) with
+    | [] -> Error(BadFile(o.Atlases, "holds no atlas but the target", "give labelled scans of others"))
+    | others -> Ok others
 
 let private progress (speaker: Speaker) : IProgress<SegmentationProgress> =
     { new IProgress<SegmentationProgress> with
@@ -163,6 +183,14 @@ let private said (o: Request) (result: Segmentation) (volumes: StructureVolume l
                 ExitCode.ok
     }
 
+let private options (o: Request) (context: Context) : SegmentationOptions =
+    SegmentationOptions(
+        Nearest = Option.toNullable o.Nearest,
+        Fusion = FusionOptions(Method = o.Fusion),
+        Threads = (context.Threads |> Option.defaultValue 0)
+    )
+
+/// Labels one scan.
 let private segment
     (o: Request)
     (context: Context)
@@ -179,16 +207,9 @@ let private segment
                     for atlas in atlases -> Atlas.OfFiles(atlas.Name, atlas.Image, nonNull atlas.Labels)
                 |]
 
-            let options =
-                SegmentationOptions(
-                    Nearest = Option.toNullable o.Nearest,
-                    Fusion = FusionOptions(Method = o.Fusion),
-                    Threads = (context.Threads |> Option.defaultValue 0)
-                )
-
             let result =
                 AtlasSegmenter(registrar)
-                    .Segment(target, read, options, progress context.Speaker, stop.Token)
+                    .Segment(target, read, options o context, progress context.Speaker, stop.Token)
 
             context.Speaker.Progress.Close()
             let volumes = List.ofSeq (result.Fused.Probabilities.Volumes())
@@ -197,25 +218,92 @@ let private segment
         with :? OperationCanceledException ->
             Said.stopped "Stopped; nothing was written.")
 
+/// Labels many scans, each into a folder of its own.
+let private segmentAll
+    (o: Request)
+    (context: Context)
+    (targets: TemplateScan list)
+    (atlases: TemplateScan list)
+    (settings: (string * string) list)
+    (source: RegistrarSource)
+    : Result<Said, Error> =
+    Error.guard (fun () ->
+        use stop = new Stopping()
+
+        try
+            let summary =
+                AtlasCohort.Run(
+                    Array.ofList targets,
+                    Array.ofList atlases,
+                    o.Output,
+                    source.Make,
+                    AtlasCohortOptions(
+                        Segmentation = options o context,
+                        Settings = Dictionary<string, string>(dict settings),
+                        Shard = o.Shard,
+                        Force = o.Force
+                    ),
+                    CohortSaid.progress "scans" context.Speaker,
+                    stop.Token
+                )
+
+            context.Speaker.Progress.Close()
+            let table = Path.Combine(o.Output, AtlasCohort.VolumesName)
+            CohortSaid.said (CohortSaid.ofSummary "scans" ("volumes", table) summary)
+        with :? OperationCanceledException ->
+            context.Speaker.Progress.Close()
+            Said.stopped "Stopped. What is done stays; the same command goes on.")
+
 let private run (o: Request) (context: Context) : Result<Said, Error> =
     result {
         let! model = o.Model |> Option.traverseResult RegisterInputs.readModel
         let! atlases = atlases o
-        do! Error.guard (fun () -> checkOutputs o atlases)
-        let! target = Error.guard (fun () -> ImageFile.Read o.Target)
 
-        return!
-            match model with
-            | None -> segment o context target atlases (new Registrar())
-            | Some model ->
-                Engine.run context Automatic model.Path model.File (segment o context target atlases)
+        match single o with
+        | Some file ->
+            let! others = without o file atlases
+            do! Error.guard (fun () -> checkOutputs o file others)
+            let! target = Error.guard (fun () -> ImageFile.Read file)
+
+            return!
+                match model with
+                | None -> segment o context target others (new Registrar())
+                | Some model ->
+                    Engine.run context Automatic model.Path model.File (segment o context target others)
+        | None ->
+            let! targets = ScanSource.read o.Targets
+
+            return!
+                match model with
+                | None ->
+                    segmentAll
+                        o
+                        context
+                        targets
+                        atlases
+                        [ "model", "none" ]
+                        {
+                            Make = fun _ -> new Registrar()
+                            OneAtATime = false
+                        }
+                | Some model ->
+                    let settings =
+                        [ "model", o.Model.Value; "model_sha256", Checkpoint.digest model.Path ]
+
+                    Engine.runMany
+                        context
+                        Automatic
+                        model.Path
+                        model.File
+                        (segmentAll o context targets atlases settings)
     }
 
 /// The text of --help beside the options.
 let help: Help =
     {
-        What = "Label a scan by many atlases: scans with label maps."
-        More = "Each atlas is registered to the scan; their labels are fused."
+        What = "Label scans by many atlases: scans with label maps."
+        More =
+            "Each atlas is registered to the scan; their labels are fused. Of many scans, those that are done are skipped when the same line is run again."
         Groups =
             [
                 "Inputs", [ "--atlases"; "--target" ]
@@ -228,17 +316,19 @@ let help: Help =
                     "--probabilities"
                 ]
                 "Labelling", [ "--nearest"; "--fusion"; "--model" ]
+                "Many scans", [ "--shard"; "--force" ]
             ]
         Examples =
             [
                 "ldr-fs segment --atlases atlases.csv --target scan.nii.gz --output labels.nii.gz"
+                "ldr-fs segment --atlases atlases.csv --target scans.csv --output labelled"
             ]
     }
 
 let parse (r: ParseResults<Arguments>) : Result<Call, string> =
     result {
         let! source = Usage.need "--atlases" (r.TryGetResult Atlases)
-        let! target = Usage.need "--target" (r.TryGetResult Target)
+        let! targets = Usage.need "--target" (r.TryGetResult Target)
         let! output = Usage.need "--output" (r.TryGetResult Output)
         let nearest = r.TryGetResult Nearest
 
@@ -247,10 +337,12 @@ let parse (r: ParseResults<Arguments>) : Result<Call, string> =
                 (nearest |> Option.exists (fun n -> n < 1))
                 "--nearest: give a whole number above 0"
 
+        let! shard = CohortArguments.shard (r.TryGetResult Shard)
+
         let request =
             {
                 Atlases = source
-                Target = target
+                Targets = targets
                 Output = output
                 Nearest = nearest
                 Fusion =
@@ -263,7 +355,26 @@ let parse (r: ParseResults<Arguments>) : Result<Call, string> =
                 Disagreement = r.TryGetResult Disagreement
                 Probability = r.TryGetResult Probability
                 Probabilities = r.TryGetResult Probabilities
+                Shard = shard
+                Force = r.Contains Force
             }
+
+        for option, file in
+            [
+                "--volumes", request.Volumes
+                "--disagreement", request.Disagreement
+                "--probability", request.Probability
+                "--probabilities", request.Probabilities
+            ] do
+            do!
+                Usage.refuseIf
+                    (file.IsSome && (single request).IsNone)
+                    $"{option}: is for one scan; of many, --output holds these files of each"
+
+        do!
+            Usage.refuseIf
+                ((request.Force || r.Contains Shard) && (single request).IsSome)
+                "--shard and --force: are for many scans"
 
         return!
             Call.create

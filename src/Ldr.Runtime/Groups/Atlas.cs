@@ -60,9 +60,11 @@ public sealed class Atlas
     }
 
     /// <summary>Reads a label map, and checks that it is one.</summary>
-    internal static Volume ReadLabels(string file)
+    internal static Volume ReadLabels(string file) => CheckLabels(file, ImageFile.Read(file));
+
+    /// <summary>What was read of a file, if it is a label map.</summary>
+    internal static Volume CheckLabels(string file, Volume map)
     {
-        Volume map = ImageFile.Read(file);
         try
         {
             LabelFusion.Distinct([map]);

@@ -8,6 +8,7 @@ namespace Ldr.Runtime.Groups;
 
 /// <summary>One pair of a cohort: reads, registers, writes. What it reads is refused by an <see cref="InvalidFileException"/>.</summary>
 internal sealed class CohortJob(CohortPair pair, string folder, CohortOptions options, ScanCache cache, int threads)
+    : IGroupJob
 {
     /// <summary>Bytes a registration takes for each voxel of the fixed and of the moving scan, and at least; measured.</summary>
     private const long FixedBytes = 120, MovingBytes = 60, LeastBytes = 64 << 20;
@@ -32,19 +33,16 @@ internal sealed class CohortJob(CohortPair pair, string folder, CohortOptions op
         return LeastBytes + (FixedBytes * Voxels(pair.Fixed.Image)) + (MovingBytes * Voxels(pair.Moving.Image));
     }
 
-    /// <summary>Where the result is, or will be.</summary>
-    internal string ResultFile => In(pair.Files.Result);
+    public string Id => pair.Id;
 
-    /// <summary>The verdict where the pair is done with the same inputs and settings.</summary>
-    internal string? VerdictOfDone() =>
+    public long Bytes => BytesOf(pair);
+
+    public string ResultFile => In(pair.Files.Result);
+
+    public string? VerdictOfDone() =>
         PairResult.VerdictOf(ResultFile, pair.Inputs(), Settings) ?? PairResult.VerdictOf(ResultFile, ReadInputs(), Settings);
 
-    /// <summary>Registers the pair and writes its files, the result last.</summary>
-    /// <param name="registrar">What registers.</param>
-    /// <param name="confirm">Is called before files are written; cancels where the pair is somebody else's by now.</param>
-    /// <param name="cancellation">Stops it.</param>
-    /// <returns>Its verdict.</returns>
-    internal Registration.Quality.Verdict Run(Registrar registrar, Action confirm, CancellationToken cancellation)
+    public Registration.Quality.Verdict Run(Registrar registrar, Action confirm, CancellationToken cancellation)
     {
         ReadInputs();
 
@@ -80,8 +78,7 @@ internal sealed class CohortJob(CohortPair pair, string folder, CohortOptions op
         return result.Verdict;
     }
 
-    /// <summary>Notes why the pair cannot be registered, as far as that can be written.</summary>
-    internal void WriteProblem(string problem)
+    public void WriteProblem(string problem)
     {
         try
         {

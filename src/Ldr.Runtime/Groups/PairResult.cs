@@ -86,30 +86,8 @@ internal static class PairResult
         json.Numbers("size", [coarse.Nx, coarse.Ny, coarse.Nz]);
         json.WriteBase64String("values", values);
         json.WriteEndObject();
-        json.WriteStartObject("inputs");
-        foreach (PairInput input in found.Inputs)
-        {
-            json.WriteStartObject(input.Role);
-            json.WriteString("path", input.File);
-            json.WriteString("sha256", input.Digest);
-            if (input.Stamp is FileStamp stamp)
-            {
-                json.WriteNumber("bytes", stamp.Bytes);
-                json.WriteString("modified", stamp.Modified);
-            }
-
-            json.WriteEndObject();
-        }
-
-        json.WriteEndObject();
-        json.WriteStartObject("options");
-        foreach ((string key, string value) in found.Settings)
-        {
-            json.WriteString(key, value);
-        }
-
-        json.WriteEndObject();
-        json.WriteString("version", Version);
+        json.Inputs(found.Inputs);
+        json.Settings(found.Settings);
     });
 
     /// <summary>Whether a pair is done: with the same inputs and settings, and its files are there.</summary>
@@ -157,6 +135,40 @@ internal static class PairResult
         bool there = GroupRow.FileKeys.All(key =>
             !root.TryGetProperty(key, out JsonElement name) || File.Exists(Path.Combine(folder, name.GetString() ?? string.Empty)));
         return same && there && root.TryGetProperty("verdict", out JsonElement verdict) ? verdict.GetString() : null;
+    }
+
+    /// <summary>What was read, by which it is known again.</summary>
+    internal static void Inputs(this Utf8JsonWriter json, IEnumerable<PairInput> inputs)
+    {
+        json.WriteStartObject("inputs");
+        foreach (PairInput input in inputs)
+        {
+            json.WriteStartObject(input.Role);
+            json.WriteString("path", input.File);
+            json.WriteString("sha256", input.Digest);
+            if (input.Stamp is FileStamp stamp)
+            {
+                json.WriteNumber("bytes", stamp.Bytes);
+                json.WriteString("modified", stamp.Modified);
+            }
+
+            json.WriteEndObject();
+        }
+
+        json.WriteEndObject();
+    }
+
+    /// <summary>What decided the result.</summary>
+    internal static void Settings(this Utf8JsonWriter json, IReadOnlyDictionary<string, string> settings)
+    {
+        json.WriteStartObject("options");
+        foreach ((string key, string value) in settings)
+        {
+            json.WriteString(key, value);
+        }
+
+        json.WriteEndObject();
+        json.WriteString("version", Version);
     }
 
     private static void Measured(Utf8JsonWriter json, PairFindings found)

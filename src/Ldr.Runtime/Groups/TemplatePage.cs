@@ -9,12 +9,14 @@ namespace Ldr.Runtime.Groups;
 internal static class TemplatePage
 {
     private const string Style = """
-        body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1c1c1c; }
+        :root { color-scheme: light dark; }
+        body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: light-dark(#1c1c1c, #e6e6e6); background: light-dark(#fff, #14171c); }
         table { border-collapse: collapse; margin: 1rem 0; }
-        th, td { padding: .3rem .8rem; text-align: left; border-bottom: 1px solid #ddd; vertical-align: top; }
-        td.number { text-align: right; font-variant-numeric: tabular-nums; }
+        th, td { padding: .3rem .8rem; text-align: left; border-bottom: 1px solid light-dark(#ddd, #3a3f47); vertical-align: top; }
+        th { vertical-align: bottom; }
+        .number { text-align: right; font-variant-numeric: tabular-nums; }
         img { display: block; width: 384px; image-rendering: auto; }
-        .remark { color: #555; }
+        .remark { color: light-dark(#555, #a4abb5); }
         """;
 
     /// <summary>Writes it, atomically.</summary>
@@ -25,6 +27,7 @@ internal static class TemplatePage
         page.Append(CultureInfo.InvariantCulture, $"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'sha256-{ReportPage.Hash(Style)}'\">\n");
         page.Append(CultureInfo.InvariantCulture, $"<title>Template of {scans.Count} scans</title>\n<style>{Style}</style>\n</head>\n<body>\n");
         page.Append(CultureInfo.InvariantCulture, $"<h1>Template of {scans.Count} scans</h1>\n");
+        page.Append("<p>The template is <code>template.nii.gz</code> beside this page; what moves each scan onto it and back is in <code>scans/</code>.</p>\n");
         page.Append("<p>Round 0 is the affine average. Mean deformation: how far the mean shape of the scans was from the average they were registered to; it was removed. ");
         page.Append("Sharpness: root mean square of the gradient where the template shows something, as a share of its median.</p>\n");
         Rounds(page, folder, rounds);
@@ -35,7 +38,7 @@ internal static class TemplatePage
 
     private static void Rounds(StringBuilder page, TemplateFolder folder, TemplateRound[] rounds)
     {
-        page.Append("<table>\n<tr><th>Round</th><th>Average: axial, coronal, sagittal</th><th>Mean deformation, mm</th><th>Largest, mm</th><th>Sharpness, 1/mm</th></tr>\n");
+        page.Append("<table>\n<tr><th>Round</th><th>Average: axial, coronal, sagittal</th><th class=\"number\">Mean deformation,&nbsp;mm</th><th class=\"number\">Largest,&nbsp;mm</th><th class=\"number\">Sharpness,&nbsp;1/mm</th></tr>\n");
         foreach (TemplateRound round in rounds)
         {
             string picture = Convert.ToBase64String(PairPicture.Png(ImageFile.Read(folder.Average(round.Round))));
@@ -48,7 +51,7 @@ internal static class TemplatePage
 
     private static void Scans(StringBuilder page, TemplateFolder folder, IReadOnlyList<TemplateScan> scans, TemplateRound last)
     {
-        page.Append("<h2>Scans</h2>\n<table>\n<tr><th>Scan</th><th>Verdict</th><th>Mean deformation, mm</th><th>Weight</th><th></th></tr>\n");
+        page.Append("<h2>Scans</h2>\n<table>\n<tr><th>Scan</th><th>Verdict</th><th class=\"number\">Mean deformation,&nbsp;mm</th><th class=\"number\">Weight</th><th>Reasons</th></tr>\n");
         foreach ((TemplateScan scan, TemplateRecord record) in scans
             .Select(scan => (Scan: scan, Record: folder.TryRecord(last.Round, scan.Name)!))
             .OrderByDescending(row => row.Record.Verdict == "failed" ? 2 : row.Record.Verdict == "look" ? 1 : 0))

@@ -1,7 +1,20 @@
 /** A cohort's folder: its table, and each pair in the viewers a click away. */
 import { api } from "./api";
-import { fill, h } from "./html";
+import { digits, fill, h } from "./html";
 import { dataTable } from "./run";
+
+/** Columns that are shown: key, title, decimals of numbers. */
+const COLUMNS: [key: string, title: string, places?: number][] = [
+  ["id", "Pair"],
+  ["verdict", "Verdict"],
+  ["outlier_score", "Outlier score", 1],
+  ["similarity_before", "Similarity before", 3],
+  ["similarity_after", "after", 3],
+  ["folded_percent", "Folded, %", 2],
+  ["dice_before", "Dice before", 3],
+  ["dice", "after", 3],
+  ["outlier_reason", "Why it stands out"],
+];
 
 export class CohortView {
   readonly element = h("section", { className: "page cohort", attributes: { "aria-label": "Cohort" } });
@@ -16,9 +29,9 @@ export class CohortView {
     const said = h("p", { className: "remark", attributes: { role: "status" } });
     try {
       const cohort = await api.cohort(path);
-      const id = cohort.columns.indexOf("id");
-      const shown = ["id", "verdict", "outlier_score", "outlier_reason", "similarity_before", "similarity_after", "folded_percent", "dice", "milliseconds"];
-      const columns = cohort.columns.map((name, i) => ({ name, i })).filter(({ name }) => shown.includes(name));
+      const known = (i: number) => cohort.rows.some((row) => !["", "n/a"].includes(row[i]));
+      const columns = COLUMNS.map(([key, title, places]) => ({ key, title, places, i: cohort.columns.indexOf(key) })).filter(({ i }) => i >= 0 && known(i));
+      const text = (value: string, places?: number) => (["", "n/a"].includes(value) ? "" : places === undefined ? value : digits(Number(value), places));
       const view = async (pair: string) => {
         const found = await api.pair(`${path}/${pair}`);
         if (!found.fixed || !found.moved) {
@@ -28,14 +41,14 @@ export class CohortView {
         await this.look(found.fixed, found.moving, found.moved);
       };
       const table = dataTable(
-        columns.map(({ name }) => name),
-        cohort.rows.map((row) => columns.map(({ i }) => row[i])),
-        (text, column) =>
-          column === "id" && id >= 0
-            ? h("button", { type: "button", className: "link", onclick: () => void view(text).catch((error: Error) => fill(said, error.message)) }, text)
-            : column === "verdict"
-              ? h("span", { className: `badge ${text}` }, text)
-              : text,
+        columns.map(({ title }) => title),
+        cohort.rows.map((row) => columns.map(({ i, places }) => text(row[i], places))),
+        (cell, column) =>
+          column === "Pair"
+            ? h("button", { type: "button", className: "link", onclick: () => void view(cell).catch((error: Error) => fill(said, error.message)) }, cell)
+            : column === "Verdict"
+              ? h("span", { className: `badge ${cell}` }, cell)
+              : cell,
       );
       fill(
         this.element,

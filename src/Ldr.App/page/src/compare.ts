@@ -1,10 +1,10 @@
 /** The result's viewer: fixed and moved scan over each other in several ways. */
-import { NVImage } from "@niivue/niivue";
+import type { NVImage } from "@niivue/niivue";
 import { api, ask, type Job } from "./api";
 import { fill, h } from "./html";
 import { Lattice } from "./lattice";
 import { Outlines, paintGrid } from "./overlay";
-import { Viewer } from "./viewer";
+import { loadVolume, Viewer } from "./viewer";
 
 export type Mode = "blend" | "checker" | "difference" | "jacobian";
 
@@ -34,6 +34,7 @@ export class Compare {
   private readonly outlineBox = h("span", { className: "check", hidden: true }, this.outline, h("label", { htmlFor: "outline" }, "Outlines"));
   private readonly legend = h("p", { className: "legend" });
   private outlines: Outlines[] = [];
+  private coming: { id: string; coming: Promise<NVImage> } | null = null;
   private mixed: NVImage | null = null;
   private gridSpacing = 8;
 
@@ -62,13 +63,27 @@ export class Compare {
     this.choose("blend");
   }
 
+  /** Fetches what a job's result is laid over, while the job runs. */
+  prepare(job: Job): void {
+    const coming = this.fixedOf(job);
+    // Told when the result is shown.
+    coming.catch(() => undefined);
+    this.coming = { id: job.id, coming };
+  }
+
+  private fixedOf(job: Job): Promise<NVImage> {
+    return loadVolume({ url: api.view(job.fixed.id, job.request.volume), name: "fixed" });
+  }
+
   /** Shows a finished job. */
   async show(job: Job): Promise<void> {
     this.lattice = null;
     this.outlines = [];
     this.mixed = null;
+    const fixed = this.coming?.id === job.id ? this.coming.coming : this.fixedOf(job);
+    this.coming = null;
     const shown = await this.viewer.show([
-      { url: api.view(job.fixed.id, job.request.volume), name: "fixed" },
+      fixed,
       { url: api.layer(job.id, "moved"), name: "moved", colormap: "warm", opacity: 0.5 },
     ]);
     if (!shown) return;
@@ -77,13 +92,13 @@ export class Compare {
     this.onPicture();
     const buffer = await (await ask(api.layer(job.id, "grid"))).arrayBuffer();
     this.lattice = Lattice.read(buffer, job.result!.affine);
-    const volume = this.viewer.nv.volumes[0];
+    const [volume] = this.viewer.volumes;
     const extent = Math.max(...[1, 2, 3].map((axis) => volume.dims![axis] * volume.pixDims![axis]));
     this.gridSpacing = extent / 24;
     this.outlines = await Promise.all(
       ["labels", "fixed_labels"]
         .filter((name) => job.layers.includes(name))
-        .map(async (name) => new Outlines(await NVImage.loadFromUrl({ url: api.layer(job.id, name), name: `${name}.nii` }), name === "fixed_labels")),
+        .map(async (name) => new Outlines(await loadVolume({ url: api.layer(job.id, name), name }), name === "fixed_labels")),
     );
     this.outlineBox.hidden = this.outlines.length === 0;
     this.jacobian = api.layer(job.id, "jacobian");
@@ -125,30 +140,29 @@ export class Compare {
   }
 
   private refresh(): void {
-    const { nv } = this.viewer;
-    if (nv.volumes.length < 2) return;
-    const [fixed, moved] = nv.volumes;
+    const { volumes } = this.viewer;
+    if (volumes.length < 2) return;
+    const [fixed, moved] = volumes;
     const amount = this.values.get(this.mode)! / 100;
     fixed.opacity = 1;
     moved.opacity = this.mode === "blend" ? amount : 0;
     if (this.mode === "jacobian") void this.colour(amount);
     else if (this.mode !== "blend") this.mix(fixed, moved, amount);
-    for (const image of nv.volumes.slice(2)) {
+    for (const image of this.viewer.volumes.slice(2)) {
       const wanted = this.mode === "jacobian" ? image.name.startsWith("jacobian") : image === this.mixed && this.mode !== "blend";
       image.opacity = wanted ? (this.mode === "jacobian" ? amount : 1) : 0;
     }
-    nv.updateGLVolume();
+    this.viewer.update();
   }
 
   /** The volume changes over the fixed scan; they are asked for at the first look. */
   private async colour(amount: number): Promise<void> {
-    const { nv } = this.viewer;
     const address = this.jacobian;
-    if (!address || nv.volumes.some((image) => image.name.startsWith("jacobian"))) return;
+    if (!address || this.viewer.volumes.some((image) => image.name.startsWith("jacobian"))) return;
     this.jacobian = "";
-    const image = await NVImage.loadFromUrl({
+    const image = await loadVolume({
       url: address,
-      name: "jacobian.nii",
+      name: "jacobian",
       colormap: "warm",
       colormapNegative: "winter",
       opacity: amount,
@@ -157,7 +171,7 @@ export class Compare {
       cal_minNeg: -1.6,
       cal_maxNeg: -0.05,
     });
-    nv.addVolume(image);
+    this.viewer.add(image);
     this.refresh();
   }
 
@@ -168,7 +182,7 @@ export class Compare {
       this.mixed.name = "mixed.nii";
       this.mixed.img = new Float32Array(fixed.img!.length);
       this.mixed.hdr = { ...fixed.hdr!, datatypeCode: 16, numBitsPerVoxel: 32, scl_slope: 1, scl_inter: 0 } as typeof fixed.hdr;
-      this.viewer.nv.addVolume(this.mixed);
+      this.viewer.add(this.mixed);
     }
     const out = this.mixed.img as Float32Array;
     const a = unit(fixed);

@@ -47,19 +47,26 @@ class Slot {
       this.remove,
       browse && h("button", { type: "button", className: "browse", title: `${title}: from the folder`, onclick: () => browse(this) }, "Folder"),
     );
-    this.element.ondragover = (event) => {
+    this.dropAt(this.element);
+    this.tell();
+  }
+
+  /** Makes an element a place to drop its files at. */
+  dropAt(element: HTMLElement): void {
+    element.ondragover = (event) => {
       event.preventDefault();
       this.element.classList.add("over");
     };
-    this.element.ondragleave = () => this.element.classList.remove("over");
-    this.element.ondrop = (event) => {
+    element.ondragleave = () => this.element.classList.remove("over");
+    element.ondrop = (event) => {
+      const files = [...(event.dataTransfer?.files ?? [])];
+      this.element.classList.remove("over");
+      // Several that are no parts of one scan are a pair: the form deals them out.
+      if (element !== this.element && files.length > 1) return;
       event.preventDefault();
       event.stopPropagation();
-      this.element.classList.remove("over");
-      const files = [...(event.dataTransfer?.files ?? [])];
       if (files.length > 0) void this.take(files);
     };
-    this.tell();
   }
 
   /** Sends the files of one scan to the server, as one; a refusal is told in its place. */
@@ -166,6 +173,11 @@ export class Form {
         return this.slots.get(role)!.take(parts);
       }),
     );
+  }
+
+  /** Makes an element a place to drop a scan at. */
+  dropAt(role: Role, element: HTMLElement): void {
+    this.slots.get(role)!.dropAt(element);
   }
 
   get volume(): number {

@@ -13,6 +13,7 @@ export class Jobs {
     private readonly open: (job: Job) => void,
   ) {
     this.element.append(h("h2", {}, "Jobs"), this.list);
+    this.draw();
     this.listen();
   }
 

@@ -8,11 +8,11 @@ import { fill, h } from "./html";
 import { Jobs } from "./jobs";
 import { Panel } from "./panel";
 import { RunView } from "./run";
-import { Viewer } from "./viewer";
+import { niivue, Viewer } from "./viewer";
 
 class Page {
-  private readonly fixed = new Viewer("Fixed");
-  private readonly moving = new Viewer("Moving");
+  private readonly fixed = new Viewer("Fixed", "Drop the scan that stays here");
+  private readonly moving = new Viewer("Moving", "Drop the scan to move here");
   private readonly compare = new Compare();
   private readonly panel = new Panel();
   private readonly folder: FolderDialog | null;
@@ -31,6 +31,8 @@ class Page {
   constructor(about: About) {
     this.folder = about.has_folder ? new FolderDialog(about.folder_name ?? "Folder") : null;
     this.form = new Form(about, (role, file, volume) => void this.chosen(role, file, volume), (request) => this.register(request), this.folder && ((slot) => this.fill(slot)));
+    this.form.dropAt("fixed", this.fixed.element);
+    this.form.dropAt("moving", this.moving.element);
     this.jobs = new Jobs((job) => this.changed(job), (job) => void this.open(job));
     const views = h("div", { className: "views" }, this.fixed.element, this.moving.element, this.compare.element);
     this.work = h("main", {}, h("aside", {}, this.form.element, this.jobs.element), h("div", { className: "stagearea" }, this.panel.verdict, views, this.panel.element));
@@ -120,6 +122,7 @@ class Page {
     performance.mark("pressed");
     const job = await api.register(request);
     this.wanted = job.id;
+    this.compare.prepare(job);
     this.jobs.select(job.id);
     this.jobs.hear(this.jobs.get(job.id) ?? job);
     this.changed(this.jobs.get(job.id)!);
@@ -196,6 +199,7 @@ async function begin(): Promise<void> {
   try {
     new Page(await api.about());
     document.body.dataset.ready = "yes";
+    requestIdleCallback(() => void niivue());
   } catch (error) {
     fill(document.getElementById("app")!, h("p", { className: "loading" }, (error as Error).message));
   }

@@ -1,7 +1,19 @@
 /** One NiiVue canvas with a transparent one over it, on which grid and outlines are painted. */
-import { Niivue, NVImage } from "@niivue/niivue";
+import type { Niivue, NVImage } from "@niivue/niivue";
 import { h } from "./html";
 import type { Point } from "./lattice";
+
+/** NiiVue weighs more than all else: it comes when the page stands. */
+export const niivue = () => import("@niivue/niivue");
+
+/** A volume to show, and how. */
+export type Layer = { url: string; name: string } & Partial<Pick<NVImage, "colormap" | "colormapNegative" | "opacity" | "cal_min" | "cal_max" | "cal_minNeg" | "cal_maxNeg">>;
+
+/** Fetches and reads a volume. */
+export async function loadVolume(layer: Layer): Promise<NVImage> {
+  const { NVImage } = await niivue();
+  return NVImage.loadFromUrl({ ...layer, name: `${layer.name}.nii` });
+}
 
 /** A slice on the screen: its place in canvas pixels, and the world position of a pixel of it. */
 export interface Tile {
@@ -17,7 +29,7 @@ export interface Tile {
 
 export class Viewer {
   readonly element: HTMLElement;
-  readonly nv: Niivue;
+  private nv: Niivue | null = null;
   /** Is told where the cross-hair is, mm, when the user moved it. */
   onMove: (at: Point) => void = () => {};
   /** Paints over the slices after each drawing. */
@@ -25,19 +37,30 @@ export class Viewer {
   private readonly canvas = h("canvas", { tabIndex: 0 });
   private readonly over = h("canvas", { className: "over" });
   private readonly place = h("output", { className: "place" });
-  private attached: Promise<unknown> | null = null;
+  private attached: Promise<Niivue> | null = null;
   private silent = false;
   private loading = 0;
 
-  constructor(title: string) {
+  constructor(title: string, empty = "nothing yet") {
     this.canvas.setAttribute("aria-label", `${title}: slices; arrow keys move the cross-hair`);
     this.element = h(
       "figure",
       { className: "viewer" },
       h("figcaption", {}, h("b", {}, title), this.place),
-      h("div", { className: "stage" }, this.canvas, this.over),
+      h("div", { className: "stage", attributes: { "data-empty": empty } }, this.canvas, this.over),
     );
-    this.nv = new Niivue({
+    this.canvas.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  /** Compiles the shaders, which takes a second without a graphics card: when there is something to show, or time. */
+  attach(): Promise<Niivue> {
+    this.attached ??= this.create();
+    return this.attached;
+  }
+
+  private async create(): Promise<Niivue> {
+    const { Niivue } = await niivue();
+    const nv = new Niivue({
       backColor: [0, 0, 0, 1],
       crosshairColor: [0.35, 0.75, 1, 0.7],
       crosshairWidth: 0.5,
@@ -51,37 +74,29 @@ export class Viewer {
       fontMinPx: 11,
       logLevel: "error",
     });
-    this.nv.onLocationChange = (data) => this.located(data as { mm: number[]; values: { value: number }[] });
-    const draw = this.nv.drawScene.bind(this.nv);
-    this.nv.drawScene = (() => {
+    nv.onLocationChange = (data) => this.located(data as { mm: number[]; values: { value: number }[] });
+    const draw = nv.drawScene.bind(nv);
+    nv.drawScene = (() => {
       const drawn = draw();
       this.paint();
       return drawn;
-    }) as typeof this.nv.drawScene;
-    this.canvas.addEventListener("keydown", (event) => this.key(event));
+    }) as typeof nv.drawScene;
+    await new Promise((resolve) => requestAnimationFrame(resolve));
+    await nv.attachToCanvas(this.canvas);
+    this.nv = nv;
+    return nv;
   }
 
-  /** Compiles the shaders, which takes a second without a graphics card: when there is something to show, or time. */
-  attach(): Promise<unknown> {
-    this.attached ??= new Promise((resolve) => requestAnimationFrame(resolve)).then(() => this.nv.attachToCanvas(this.canvas));
-    return this.attached;
-  }
-
-  /** Shows volumes in place of what was there; whoever asks last wins. */
-  async show(volumes: { url: string; name: string; colormap?: string; opacity?: number }[]): Promise<boolean> {
+  /** Shows volumes in place of what was there; whoever asks last wins. Some may be on their way already. */
+  async show(volumes: (Layer | Promise<NVImage>)[]): Promise<boolean> {
     const mine = ++this.loading;
     this.element.classList.add("busy");
     try {
-      await this.attach();
-      const images = await Promise.all(
-        volumes.map((volume) =>
-          NVImage.loadFromUrl({ url: volume.url, name: `${volume.name}.nii`, colormap: volume.colormap ?? "gray", opacity: volume.opacity ?? 1 }),
-        ),
-      );
+      const [nv, images] = await Promise.all([this.attach(), Promise.all(volumes.map((volume) => (volume instanceof Promise ? volume : loadVolume(volume))))]);
       if (mine !== this.loading) return false;
       // All but the last without drawing: each drawing fills the textures anew.
-      this.nv.volumes = images.slice(0, -1);
-      this.nv.addVolume(images[images.length - 1]);
+      nv.volumes = images.slice(0, -1);
+      nv.addVolume(images[images.length - 1]);
       this.element.classList.add("filled");
       return true;
     } finally {
@@ -91,27 +106,44 @@ export class Viewer {
 
   clear(): void {
     this.element.classList.remove("filled");
-    while (this.nv.volumes.length > 0) this.nv.removeVolume(this.nv.volumes[this.nv.volumes.length - 1]);
+    for (const volume of this.volumes.toReversed()) this.nv!.removeVolume(volume);
     this.place.value = "";
   }
 
   /** Moves the cross-hair without telling anybody. */
   moveTo(at: Point): void {
-    if (this.nv.volumes.length === 0) return;
+    const nv = this.nv;
+    if (!nv?.volumes.length) return;
     this.silent = true;
-    this.nv.scene.crosshairPos = this.nv.mm2frac([at[0], at[1], at[2]]);
-    this.nv.drawScene();
-    this.nv.createOnLocationChange();
+    nv.scene.crosshairPos = nv.mm2frac([at[0], at[1], at[2]]);
+    nv.drawScene();
+    nv.createOnLocationChange();
     this.silent = false;
   }
 
+  /** Where the cross-hair is; the origin as long as nothing was shown. */
   get at(): Point {
-    const mm = this.nv.frac2mm(this.nv.scene.crosshairPos);
+    const mm = this.nv?.frac2mm(this.nv.scene.crosshairPos) ?? [0, 0, 0];
     return [mm[0], mm[1], mm[2]];
   }
 
+  /** What is shown, the lowest first. */
+  get volumes(): NVImage[] {
+    return this.nv?.volumes ?? [];
+  }
+
+  /** Lays another volume over the others. */
+  add(volume: NVImage): void {
+    this.nv?.addVolume(volume);
+  }
+
+  /** Draws anew after volumes or their windows have changed. */
+  update(): void {
+    this.nv?.updateGLVolume();
+  }
+
   repaint(): void {
-    if (this.nv.volumes.length > 0) this.nv.drawScene();
+    if (this.volumes.length > 0) this.nv!.drawScene();
   }
 
   private located(data: { mm: number[]; values: { value: number }[] }): void {
@@ -134,7 +166,7 @@ export class Viewer {
       PageDown: [0, 0, -1],
     };
     const move = moves[event.key];
-    const volume = this.nv.volumes[0];
+    const [volume] = this.volumes;
     if (!move || !volume) return;
     event.preventDefault();
     event.stopPropagation();
@@ -145,14 +177,14 @@ export class Viewer {
     this.onMove(to);
   }
 
-  private tiles(): Tile[] {
-    return this.nv.screenSlices
+  private tiles(nv: Niivue): Tile[] {
+    return nv.screenSlices
       .map((slice, index): Tile | null => {
         const [left, top, width, height] = slice.leftTopWidthHeight;
         if (slice.axCorSag > 2) return null;
-        const frac = (x: number, y: number) => this.nv.screenXY2TextureFrac(left + x * width, top + y * height, index, false);
+        const frac = (x: number, y: number) => nv.screenXY2TextureFrac(left + x * width, top + y * height, index, false);
         const world = (x: number, y: number): Point => {
-          const mm = this.nv.frac2mm(frac(x, y));
+          const mm = nv.frac2mm(frac(x, y));
           return [mm[0], mm[1], mm[2]];
         };
         const [o, a, b] = [world(0.001, 0.001), world(0.999, 0.001), world(0.001, 0.999)];
@@ -173,6 +205,6 @@ export class Viewer {
     if (this.over.height !== this.canvas.height) this.over.height = this.canvas.height;
     const context = this.over.getContext("2d")!;
     context.clearRect(0, 0, this.over.width, this.over.height);
-    if (this.nv.volumes.length > 0) this.onPaint(context, this.tiles());
+    if (this.nv?.volumes.length) this.onPaint(context, this.tiles(this.nv));
   }
 }

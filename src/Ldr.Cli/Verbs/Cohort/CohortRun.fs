@@ -58,17 +58,6 @@ let private checkTemplate (model: RegisterInputs.RegisterModel option) (file: st
 
         grid)
 
-let private counts (page: string) (summary: CohortSummary) : CohortSaid.Counts =
-    {
-        Pairs = summary.Pairs
-        Done = summary.Done
-        Skipped = summary.Skipped
-        Failed = List.ofSeq summary.Failed
-        Unusable = [ for pair in summary.Unusable -> pair.Id, pair.Problem ]
-        Seconds = summary.Elapsed.TotalSeconds
-        Page = page
-    }
-
 let private pageOf (output: string) = Path.Combine(output, "group.html")
 
 let private register
@@ -88,13 +77,13 @@ let private register
                     o.Output,
                     source.Make,
                     options,
-                    CohortSaid.progress context.Speaker,
+                    CohortSaid.progress "pairs" context.Speaker,
                     stop.Token
                 )
 
             context.Speaker.Progress.Close()
             GroupPage.Write(o.Output, options.Command) |> ignore
-            CohortSaid.said (counts (pageOf o.Output) summary)
+            CohortSaid.said (CohortSaid.ofSummary "pairs" ("group", pageOf o.Output) summary)
         with :? OperationCanceledException ->
             context.Speaker.Progress.Close()
             Said.stopped "Stopped. What is done stays; the same command goes on.")
@@ -161,6 +150,7 @@ let group (output: string) (context: Context) : Result<Said, Error> =
 
         CohortSaid.said
             {
+                Noun = "pairs"
                 Pairs = rows.Length
                 Done = 0
                 Skipped = rows |> List.filter (isUnusable >> not) |> List.length
@@ -177,5 +167,5 @@ let group (output: string) (context: Context) : Result<Said, Error> =
                                 row.Id, String.concat "; " row.Reasons
                     ]
                 Seconds = clock.Elapsed.TotalSeconds
-                Page = pageOf output
+                Page = "group", pageOf output
             })

@@ -1,4 +1,4 @@
-/// What `cohort` and `bids` say.
+/// What `cohort` and `bids` say, and `segment` of many scans.
 module Ldr.Cli.Verbs.CohortSaid
 
 open System
@@ -11,9 +11,11 @@ open Ldr.Runtime.Registration.Quality
 /// Lines of problems that are shown.
 let private most = 20
 
-/// What there is to tell of pairs.
+/// What there is to tell of pairs, or of scans.
 type Counts =
     {
+        /// What is counted: pairs or scans.
+        Noun: string
         Pairs: int
         Done: int
         Skipped: int
@@ -21,11 +23,25 @@ type Counts =
         /// Names and problems.
         Unusable: (string * string) list
         Seconds: float
-        Page: string
+        /// The JSON key of the file to look at, and the file.
+        Page: string * string
+    }
+
+/// How work on many ended.
+let ofSummary (noun: string) (page: string * string) (summary: CohortSummary) : Counts =
+    {
+        Noun = noun
+        Pairs = summary.Pairs
+        Done = summary.Done
+        Skipped = summary.Skipped
+        Failed = List.ofSeq summary.Failed
+        Unusable = [ for pair in summary.Unusable -> pair.Id, pair.Problem ]
+        Seconds = summary.Elapsed.TotalSeconds
+        Page = page
     }
 
 /// Says each pair that ends: how many, how fast, how long yet; at once what is wrong.
-let progress (speaker: Speaker) : IProgress<CohortProgress> =
+let progress (noun: string) (speaker: Speaker) : IProgress<CohortProgress> =
     let mutable failed, unusable = 0, 0
 
     { new IProgress<CohortProgress> with
@@ -44,7 +60,7 @@ let progress (speaker: Speaker) : IProgress<CohortProgress> =
                     ""
                 else
                     let perMinute = now.PairsPerMinute.ToString("G3", CultureInfo.InvariantCulture)
-                    $", {perMinute} pairs/min"
+                    $", {perMinute} {noun}/min"
 
             let left =
                 match Option.ofNullable now.Left with
@@ -53,31 +69,33 @@ let progress (speaker: Speaker) : IProgress<CohortProgress> =
 
             speaker.Progress.Change(
                 float now.Finished / float now.Pairs,
-                $"{now.Finished} of {now.Pairs} pairs{speed}{left}; {failed} failed, {unusable} unusable"
+                $"{now.Finished} of {now.Pairs} {noun}{speed}{left}; {failed} failed, {unusable} unusable"
             )
     }
 
-let private cut (what: string) (lines: string list) =
+let private cut (page: string) (what: string) (lines: string list) =
     match lines.Length - most with
-    | more when more > 0 -> List.truncate most lines @ [ $"{more} more {what}: see the group page" ]
+    | more when more > 0 -> List.truncate most lines @ [ $"{more} more {what}: see {page}" ]
     | _ -> lines
 
 /// The answer, what is wrong once more, and the exit code.
 let said (counts: Counts) : Said =
     let seconds = counts.Seconds.ToString("F1", CultureInfo.InvariantCulture)
 
+    let key, page = counts.Page
+
     let json =
         Json.object
             [
-                "pairs", Json.integer counts.Pairs
+                counts.Noun, Json.integer counts.Pairs
                 "done", Json.integer counts.Done
                 "skipped", Json.integer counts.Skipped
                 "failed", Json.integer counts.Failed.Length
                 "unusable", Json.integer counts.Unusable.Length
                 "seconds", Json.number counts.Seconds
-                "group", Json.text counts.Page
-                "failed_pairs", Json.texts counts.Failed
-                "unusable_pairs",
+                key, Json.text page
+                $"failed_{counts.Noun}", Json.texts counts.Failed
+                $"unusable_{counts.Noun}",
                 counts.Unusable
                 |> List.map (fun (id, problem) ->
                     Json.object [ "id", Json.text id; "problem", Json.text problem ])
@@ -86,13 +104,13 @@ let said (counts: Counts) : Said =
 
     { Said.lines
           [
-              $"{counts.Pairs} pairs: {counts.Done} done, {counts.Skipped} skipped, {counts.Failed.Length} failed, {counts.Unusable.Length} unusable; {seconds} s"
-              $"look at {counts.Page}"
+              $"{counts.Pairs} {counts.Noun}: {counts.Done} done, {counts.Skipped} skipped, {counts.Failed.Length} failed, {counts.Unusable.Length} unusable; {seconds} s"
+              $"look at {page}"
           ]
           json with
         Remarks =
-            cut "failed" [ for id in counts.Failed -> $"failed: {id}" ]
-            @ cut "unusable" [ for id, problem in counts.Unusable -> $"unusable: {id}: {problem}" ]
+            cut page "failed" [ for id in counts.Failed -> $"failed: {id}" ]
+            @ cut page "unusable" [ for id, problem in counts.Unusable -> $"unusable: {id}: {problem}" ]
         Code =
             if not counts.Unusable.IsEmpty then ExitCode.badInput
             elif not counts.Failed.IsEmpty then ExitCode.badRegistration

@@ -16,6 +16,14 @@ let private isTable (path: string) =
     [ ".csv"; ".tsv" ]
     |> List.exists (fun ending -> path.EndsWith(ending, StringComparison.OrdinalIgnoreCase))
 
+/// Whether a source can be nothing but a scan's own file.
+let isScan (source: string) =
+    not (
+        isTable source
+        || Directory.Exists source
+        || source.EndsWith(".json", StringComparison.OrdinalIgnoreCase)
+    )
+
 let private isDescribed (source: string) =
     let meant = Dataset.meant source
 
