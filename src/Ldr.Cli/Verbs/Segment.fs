@@ -303,7 +303,7 @@ let help: Help =
     {
         What = "Label scans by many atlases: scans with label maps."
         More =
-            "Each atlas is registered to the scan; their labels are fused. Of many scans, those that are done are skipped when the same line is run again."
+            "Each atlas is registered to the scan; their labels are fused. Run again, it skips scans that are done."
         Groups =
             [
                 "Inputs", [ "--atlases"; "--target" ]
