@@ -31,7 +31,8 @@ quietly() {
     tick "$log" &
     ticker=$!
     "$@" >"$log" 2>&1 || failed=1
-    { kill "$ticker" && wait "$ticker"; } 2>/dev/null
+    # A shell that stops at errors, as that of .ci/run, must not stop at the ticker's end.
+    { kill "$ticker" && wait "$ticker"; } 2>/dev/null || true
     if [ "$failed" = 1 ]; then
         cat "$log" >&2
         rm -f "$log"

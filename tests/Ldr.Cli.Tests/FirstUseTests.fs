@@ -472,7 +472,7 @@ let tests =
 
             onUnix "a long step of setting up says that it goes on" (fun _ ->
                 let script =
-                    $"root='{Repository.root}'; . \"$root/build/setup.sh\"; tick_every=1; "
+                    $"set -eu; root='{Repository.root}'; . \"$root/build/setup.sh\"; tick_every=1; "
                     + "step() { echo '  Ldr.Core -> x'; sleep 1.6; return $1; }; quietly step 0; echo between >&2; quietly step 3"
 
                 let outcome = run "bash" [ "-c"; script ]
