@@ -391,15 +391,17 @@ let tests =
 
                 let random = System.Random 3
 
-                for name, wrong in
+                for name, wrong, words in
                     [
-                        "noise", Array.init moving.Values.Length (fun _ -> float32 (random.NextDouble()))
-                        "empty", Array.zeroCreate moving.Values.Length
+                        "noise",
+                        Array.init moving.Values.Length (fun _ -> float32 (random.NextDouble())),
+                        "same thing"
+                        "empty", Array.zeroCreate moving.Values.Length, "moving scan is empty"
                     ] do
                     let wrong = Volume(grid, wrong)
                     let quality = check fixedScan wrong wrong step
                     Expect.equal quality.Verdict Verdict.Failed name
-                    Expect.exists quality.Reasons (fun r -> r.Contains "same thing") $"{name}, in words"
+                    Expect.exists quality.Reasons (fun r -> r.Contains words) $"{name}, in words"
 
                 let spoilt =
                     Volume(grid, fixedScan.Values |> Array.mapi (fun i v -> if i = 700 then nanf else v))
