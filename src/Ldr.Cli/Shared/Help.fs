@@ -37,15 +37,20 @@ module Help =
         |> List.rev
 
     /// What stands for a value: FILE, or the words that there are.
+    /// The word that stands for a case of a union on the command line.
+    let private word (case: UnionCaseInfo) : string =
+        case.GetCustomAttributes typeof<CustomCommandLineAttribute>
+        |> Array.tryHead
+        |> Option.map (fun own -> (own :?> CustomCommandLineAttribute).Name)
+        |> Option.defaultValue (case.Name.ToLowerInvariant())
+
     let private placeholder (field: Reflection.PropertyInfo) : string =
         let kind = field.PropertyType
 
         if kind.IsGenericType && kind.GetGenericTypeDefinition() = typedefof<_ list> then
             $"{field.Name.ToUpperInvariant()} ..."
         elif FSharpType.IsUnion kind then
-            FSharpType.GetUnionCases kind
-            |> Array.map _.Name.ToLowerInvariant()
-            |> String.concat "|"
+            FSharpType.GetUnionCases kind |> Array.map word |> String.concat "|"
         else
             field.Name.ToUpperInvariant()
 

@@ -17,7 +17,9 @@ internal static class ItkTransformText
         if (!lines[0].StartsWith("#Insight Transform File", StringComparison.Ordinal))
         {
             throw new InvalidFileException(
-                path, "is no transform file of ITK", "its first line is '#Insight Transform File V1.0'");
+                path,
+                "is no transform file of ITK",
+                "one begins with '#Insight Transform File V1.0'; a field of elastix comes from transformix -def all");
         }
 
         List<ItkTransform> transforms = [];
