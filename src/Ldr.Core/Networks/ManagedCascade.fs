@@ -209,5 +209,5 @@ module internal ManagedCascade =
         OwnKernels.areUsed ()
         && TensorMemory.fits fixedImage
         && TensorMemory.fits moving
-        && ManagedTrunk.fitsSides fixedImage.shape[2..]
+        && ManagedTrunk.canHalve ManagedTrunk.halvings fixedImage.shape[2..]
         && not (torch.is_grad_enabled () && (fixedImage.requires_grad || moving.requires_grad))

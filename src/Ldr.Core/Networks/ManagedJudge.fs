@@ -111,8 +111,24 @@ module internal JudgeGraphs =
             else
                 saved.Tail |> List.map (fun _ -> none))
 
-    let wantsHistory (tensors: torch.Tensor list) =
-        torch.is_grad_enabled () && tensors |> List.exists _.requires_grad
+    /// What a function of tensors gives: with a history where anything wants a gradient, else by its way forward alone.
+    let run
+        (what: JudgeLayers * JudgeTask)
+        (seen: torch.Tensor)
+        (parameters: torch.Tensor list)
+        (apply: objnull[] -> 'result)
+        (forward: JudgeLayers * JudgeTask -> torch.Tensor list -> DiscriminatorGraph * 'result)
+        : 'result =
+        let wanted =
+            torch.is_grad_enabled () && (seen :: parameters) |> List.exists _.requires_grad
+
+        if wanted then
+            apply (Array.ofList (box what :: box seen :: List.map box parameters))
+        else
+            use whole = seen.contiguous ()
+            let graph, result = forward what (whole :: parameters)
+            giveBack what whole graph
+            result
 
     /// A way forward of a function of tensors, of its inputs; what the way back needs is kept.
     let forward
@@ -191,14 +207,12 @@ type internal JudgeFunction() =
     static member Run
         (what: JudgeLayers * JudgeTask, seen: torch.Tensor, parameters: torch.Tensor list)
         : torch.Tensor list =
-        if JudgeGraphs.wantsHistory (seen :: parameters) then
-            let arguments = box what :: box seen :: List.map box parameters
-            JudgeFunction.apply (Array.ofList arguments) |> List.ofSeq
-        else
-            use whole = seen.contiguous ()
-            let graph, features = JudgeFunction.Forward(what, whole :: parameters)
-            JudgeGraphs.giveBack what whole graph
-            features
+        JudgeGraphs.run
+            what
+            seen
+            parameters
+            (fun inputs -> JudgeFunction.apply inputs |> List.ofSeq)
+            (fun what tensors -> JudgeFunction.Forward(what, tensors))
 
     override _.Name = nameof JudgeFunction
 
@@ -236,15 +250,12 @@ type internal JudgeNormFunction() =
 
     /// The norm of every sample.
     static member Run(layers: JudgeLayers, seen: torch.Tensor, parameters: torch.Tensor list) : torch.Tensor =
-        let what = layers, NormOfGradient
-
-        if JudgeGraphs.wantsHistory (seen :: parameters) then
-            JudgeNormFunction.apply (Array.ofList (box what :: box seen :: List.map box parameters))
-        else
-            use whole = seen.contiguous ()
-            let graph, norms = JudgeNormFunction.Forward(what, whole :: parameters)
-            JudgeGraphs.giveBack what whole graph
-            norms
+        JudgeGraphs.run
+            (layers, NormOfGradient)
+            seen
+            parameters
+            (fun inputs -> JudgeNormFunction.apply inputs)
+            (fun what tensors -> JudgeNormFunction.Forward(what, tensors))
 
     override _.Name = nameof JudgeNormFunction
 
@@ -263,5 +274,4 @@ module internal ManagedJudge =
     let fits (layers: JudgeLayers) (seen: torch.Tensor) =
         OwnKernels.areUsed ()
         && TensorMemory.fits seen
-        && seen.shape[2..]
-           |> Seq.forall (fun side -> side % (1L <<< layers.Widths.Length) = 0L)
+        && ManagedTrunk.canHalve layers.Widths.Length seen.shape[2..]

@@ -181,9 +181,12 @@ type internal TrunkFunction() =
 
 /// Layers whose training is done by the kernels of `Ldr.Runtime` where they can.
 module internal ManagedTrunk =
-    /// Whether a student's trunk can halve these sides four times.
-    let fitsSides (sides: int64 seq) =
-        sides |> Seq.forall (fun side -> side % 16L = 0L)
+    /// Whether these sides can be halved so many times.
+    let canHalve (times: int) (sides: int64 seq) =
+        sides |> Seq.forall (fun side -> side % (1L <<< times) = 0L)
+
+    /// How often a student and its affine stage halve their sides.
+    let halvings = 4
 
     /// Whether the kernels can do it: sides that can be halved as often as the trunk does; affine-light has no way back to its
     /// images.
@@ -191,10 +194,10 @@ module internal ManagedTrunk =
         OwnKernels.areUsed ()
         && TensorMemory.fits pairs
         && (match trunk with
-            | StudentTrunk _ -> fitsSides pairs.shape[2..]
-            | VtnTrunk scale -> pairs.shape[2..] |> Seq.forall (fun side -> side % (1L <<< scale.Levels) = 0L)
+            | StudentTrunk _ -> canHalve halvings pairs.shape[2..]
+            | VtnTrunk scale -> canHalve scale.Levels pairs.shape[2..]
             | AffineTrunk _ ->
-                fitsSides pairs.shape[2..]
+                canHalve halvings pairs.shape[2..]
                 && not (torch.is_grad_enabled () && pairs.requires_grad))
 
     /// A layer that is a trunk, with the same parameters in the order of the trunk's layers.

@@ -16,7 +16,7 @@ module TrainingEngine =
     let private stem (x: int, y: int, z: int) (stem: AffineStem) : string option =
         match stem with
         | Affine _ -> Some "affine"
-        | AffineLight _ when ManagedTrunk.fitsSides [ int64 x; int64 y; int64 z ] -> None
+        | AffineLight _ when ManagedTrunk.canHalve ManagedTrunk.halvings [ int64 x; int64 y; int64 z ] -> None
         | AffineLight _ -> Some $"affine-light on {x}×{y}×{z}, no multiples of 16"
 
     /// `managed` where our kernels train the network, and why not where libtorch does.

@@ -428,8 +428,8 @@ internal sealed unsafe class DiscriminatorGraph : IDisposable
 
             Operation[] Weights(FeatureMap[] wide, FeatureMap[] narrow, FeatureMap[] ofBias) =>
             [
-                .. WeightGradient<TLanes, TVector>.Operations(
-                    name, shape, [.. wide.Select(Channels.Of)], [.. narrow.Select(Channels.Of)], numbers, stride),
+                .. new WeightGradient<TLanes, TVector>(
+                    name, shape, [.. wide.Select(Channels.Of)], [.. narrow.Select(Channels.Of)], numbers, stride).Operations,
                 new BiasGradient($"{name}, bias", [.. ofBias.Select(Channels.Of)], numbers),
             ];
         }

@@ -207,7 +207,7 @@ internal sealed unsafe partial class TrainingGraph
             Forward("conv1", shape, numbers, pairs, to);
             Channels[] gradients = to.SomeGradients(0, shape.Outputs);
             stepsBack.Add([
-                .. WeightGradient<TLanes, TVector>.Operations("conv1", shape, [.. pairs.Select(Channels.Of)], gradients, numbers),
+                .. new WeightGradient<TLanes, TVector>("conv1", shape, [.. pairs.Select(Channels.Of)], gradients, numbers).Operations,
                 new BiasGradient("conv1, bias", gradients, numbers),
             ]);
             if (stage)
@@ -252,7 +252,7 @@ internal sealed unsafe partial class TrainingGraph
             Channels[] gradients = to.SomeGradients(0, shape.Outputs);
             stepsBack.Add([
                 Together.Convolutions(packBackward.Of(back, numbers), to.Gradients, from.Gradients, i => from.Back(i, adds)),
-                .. WeightGradient<TLanes, TVector>.Operations(name, shape, from.SomeValues(0, shape.Inputs), gradients, numbers, stride),
+                .. new WeightGradient<TLanes, TVector>(name, shape, from.SomeValues(0, shape.Inputs), gradients, numbers, stride).Operations,
                 new BiasGradient($"{name}, bias", gradients, numbers),
             ]);
         }
@@ -271,8 +271,8 @@ internal sealed unsafe partial class TrainingGraph
                 $"{name}, back", shape.Back, to.Gradients[0], first, from.Gradients[0], 0, from.Back(0, adds));
             stepsBack.Add([
                 Together.Convolutions(packBackward.Of(back, numbers), to.Gradients, from.Gradients, i => from.Back(i, adds)),
-                .. WeightGradient<TLanes, TVector>.Operations(
-                    name, shape.Back, to.SomeGradients(first, shape.Outputs), from.SomeValues(0, shape.Inputs), numbers),
+                .. new WeightGradient<TLanes, TVector>(
+                    name, shape.Back, to.SomeGradients(first, shape.Outputs), from.SomeValues(0, shape.Inputs), numbers).Operations,
             ]);
         }
 
@@ -325,8 +325,8 @@ internal sealed unsafe partial class TrainingGraph
             steps.Add(Together.Convolutions(
                 packBackward.Of(back, numbers), gradients, half.Gradients, i => half.Back(i, adds: false)));
             Channels[] ofGradients = [.. gradients.Select(Channels.Of)];
-            steps.AddRange(WeightGradient<TLanes, TVector>.Operations(
-                "flow", shape.Back, ofGradients, half.SomeValues(0, half.Channels), numbers, stride, mirrored));
+            steps.AddRange(new WeightGradient<TLanes, TVector>(
+                "flow", shape.Back, ofGradients, half.SomeValues(0, half.Channels), numbers, stride, mirrored).Operations);
         }
     }
 }

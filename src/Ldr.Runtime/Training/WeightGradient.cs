@@ -36,14 +36,14 @@ internal sealed unsafe class WeightGradient<TLanes, TVector> : Operation
     private readonly Arena found = new();
 
     /// <summary>A gradient.</summary>
-    /// <param name="name">What profiles call it.</param>
+    /// <param name="name">The layer's.</param>
     /// <param name="shape">From the wide channels (inputs) to the narrow ones (outputs).</param>
     /// <param name="wide">A map for each sample.</param>
     /// <param name="narrow">A map for each sample.</param>
     /// <param name="target">Where the gradient goes.</param>
     /// <param name="stride">1 or 2.</param>
     /// <param name="mirrored">Whether tap t of the sum above is the last tap but t of the kernel.</param>
-    private WeightGradient(
+    internal WeightGradient(
         string name,
         FilterShape shape,
         Channels[] wide,
@@ -52,7 +52,7 @@ internal sealed unsafe class WeightGradient<TLanes, TVector> : Operation
         int stride = 2,
         bool mirrored = false)
     {
-        Name = name;
+        Name = $"{name}, weights";
         this.shape = shape;
         this.wide = wide;
         this.narrow = narrow;
@@ -71,23 +71,8 @@ internal sealed unsafe class WeightGradient<TLanes, TVector> : Operation
         Flops = 2.0 * narrow.Length * map.Nx * map.Ny * map.Nz * shape.Taps * shape.Inputs * shape.Outputs;
     }
 
-    /// <summary>The operations that make the gradient of a layer's weights; see the constructor.</summary>
-    internal static IEnumerable<Operation> Operations(
-        string name,
-        FilterShape shape,
-        Channels[] wide,
-        Channels[] narrow,
-        LayerNumbers target,
-        int stride = 2,
-        bool mirrored = false)
-    {
-        WeightGradient<TLanes, TVector> gradient = new($"{name}, weights", shape, wide, narrow, target, stride, mirrored);
-        yield return gradient;
-        if (gradient.Summation is not null)
-        {
-            yield return gradient.Summation;
-        }
-    }
+    /// <summary>All that is to be done, in order.</summary>
+    internal Operation[] Operations => Summation is null ? [this] : [this, Summation];
 
     internal override string Name { get; }
 
