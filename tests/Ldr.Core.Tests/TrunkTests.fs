@@ -258,6 +258,22 @@ let private kernelTests =
                 (scoped (fun () ->
                     agrees 1e-6 (fun i -> Regularity.smoothness i.Head) [ true ] [ field 2 shape ]))
 
+            testCase
+                $"bending energy is libtorch's, {shape}"
+                (scoped (fun () ->
+                    agrees 1e-5 (fun i -> Regularity.bending i.Head) [ true ] [ field 2 shape ]))
+
+        for shape in [ [ 2L; 3L; 6L; 8L; 10L ]; [ 1L; 3L; 5L; 7L; 33L ]; [ 2L; 3L; 20L; 18L; 23L ] ] do
+            testCase
+                $"strain, and the distance of derivatives, are libtorch's, {shape}"
+                (scoped (fun () ->
+                    for term in
+                        [
+                            fun (i: torch.Tensor list) -> i[0] * Discrimination.strain i[1]
+                            fun i -> Discrimination.derivativeDistance i[0] i[1]
+                        ] do
+                        agrees 1e-5 term [ true; false ] [ field 2 shape; field 3 shape ]))
+
         for window, shape in
             [
                 7, [ 2L; 1L; 12L; 14L; 18L ]

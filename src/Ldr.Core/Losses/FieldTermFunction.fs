@@ -13,6 +13,8 @@ open Ldr.Runtime.Transforms
 type internal FieldTerm =
     /// `Regularity.smoothness`.
     | SmoothnessTerm
+    /// `Regularity.bending`.
+    | BendingTerm
     /// `Regularity.logJacobian`.
     | LogJacobianTerm
 
@@ -35,6 +37,7 @@ type internal FieldTermFunction() =
         match term with
         | SmoothnessTerm ->
             Smoothness.Mean(start, int (3L * field.shape[0]), TensorMemory.size field, threads)
+        | BendingTerm -> Bending.Mean(start, int (3L * field.shape[0]), TensorMemory.size field, threads)
         | LogJacobianTerm ->
             let grid = TensorMemory.grid field
 
@@ -45,20 +48,20 @@ type internal FieldTermFunction() =
     static let gradient term (factor: float) (field: torch.Tensor) : torch.Tensor =
         let start, threads = TensorMemory.start field, torch.get_num_threads ()
 
+        let ofPlanes
+            (write: struct (nativeptr<float32> * int * struct (int * int * int)) -> nativeptr<float32> -> unit)
+            =
+            let result = torch.empty_like field
+            write (start, int (3L * field.shape[0]), TensorMemory.size field) (TensorMemory.start result)
+            result
+
         match term with
         | SmoothnessTerm ->
-            let result = torch.empty_like field
-
-            Smoothness.Gradient(
-                start,
-                int (3L * field.shape[0]),
-                TensorMemory.size field,
-                factor,
-                TensorMemory.start result,
-                threads
-            )
-
-            result
+            ofPlanes (fun struct (planes, count, size) result ->
+                Smoothness.Gradient(planes, count, size, factor, result, threads))
+        | BendingTerm ->
+            ofPlanes (fun struct (planes, count, size) result ->
+                Bending.Gradient(planes, count, size, factor, result, threads))
         | LogJacobianTerm ->
             let result = torch.zeros_like field
             let grid, target = TensorMemory.grid field, TensorMemory.start result

@@ -42,12 +42,18 @@ module Regularity =
         let squares first second =
             (field |> step first |> step second).square().sum()
 
-        let along = [ 2L; 3L; 4L ] |> List.map (fun axis -> squares axis axis)
+        let along () =
+            [ 2L; 3L; 4L ] |> List.map (fun axis -> squares axis axis)
 
-        let across =
+        let across () =
             [ 2L, 3L; 2L, 4L; 3L, 4L ] |> List.map (fun (a, b) -> squares a b * 2.0)
 
-        scope.MoveToOuter(List.reduce (+) (along @ across) / float (field.numel ()))
+        scope.MoveToOuter(
+            if OwnKernels.areUsed () && TensorMemory.fits field then
+                FieldTermFunction.apply (BendingTerm, field)
+            else
+                List.reduce (+) (along () @ across ()) / float (field.numel ())
+        )
 
     /// log² J of a field by tensors, for other devices than the processor and other numbers than float32.
     let private logJacobianByLibtorch (field: torch.Tensor) : torch.Tensor =

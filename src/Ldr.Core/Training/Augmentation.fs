@@ -1,8 +1,12 @@
 namespace Ldr
 
 open System
+open FSharp.NativeInterop
 open TorchSharp
 open Ldr.Runtime.Geometry
+open Ldr.Runtime.Training
+
+#nowarn "9" // Kernels work on the tensors' own memory.
 
 /// Which image of a pair is deformed: the two by draws of their own, or the moving one.
 type Deformed =
@@ -150,34 +154,29 @@ module Augmentation =
     let private product (a: float[,]) (b: float[,]) =
         Array2D.init 3 3 (fun i j -> Seq.sum (seq { for k in 0..2 -> a[i, k] * b[k, j] }))
 
-    /// The cubic B-splines of knots `spacing` voxels apart at the voxels of an axis, [size, knots]; rows sum to 1.
-    let private basis (size: int) (spacing: float) : torch.Tensor =
-        let knots = int (ceil (float (size - 1) / spacing)) + 3
+    /// A sum of cubic B-splines with knots so many voxels apart, whose values come from `value`, by their channels; [1, C, Z, Y, X].
+    let private spline (grid: Grid) (distance: float[]) (channels: int) (value: int -> float) : torch.Tensor =
+        let size = [| grid.Nx; grid.Ny; grid.Nz |]
 
-        let value voxel knot =
-            let t = abs (float voxel / spacing - float (knot - 1))
-            float32 ((pown (max 0.0 (2.0 - t)) 3 - 4.0 * pown (max 0.0 (1.0 - t)) 3) / 6.0)
-
-        torch
-            .tensor(Array.init (size * knots) (fun i -> value (i / knots) (i % knots)))
-            .view(int64 size, int64 knots)
-
-    /// A spline with the bases of x, y, z; the knots' values come from `value`. [channels, Z, Y, X].
-    let private spline
-        (channels: int)
-        (bx: torch.Tensor, by: torch.Tensor, bz: torch.Tensor)
-        (value: int -> float)
-        =
-        let count = channels * int (bx.shape[1] * by.shape[1] * bz.shape[1])
-        let perChannel = count / channels
+        let perChannel =
+            Array.map2 (fun n d -> FreeForm.Knots(n, d)) size distance |> Array.reduce (*)
 
         let knots =
-            torch.tensor (Array.init count (fun i -> float32 (value (i / perChannel))))
+            Array.init (channels * perChannel) (fun i -> float32 (value (i / perChannel)))
 
-        let knots = knots.view (int64 channels, bz.shape[1], by.shape[1], bx.shape[1])
-        let rows = torch.matmul (by, torch.matmul (knots, bx.t ()))
-        let planes = rows.view (int64 channels, bz.shape[1], -1L)
-        torch.matmul(bz, planes).view(int64 channels, bz.shape[0], by.shape[0], bx.shape[0])
+        let result =
+            torch.empty [| 1L; int64 channels; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
+
+        FreeForm.Evaluate(
+            knots,
+            channels,
+            grid,
+            struct (distance[0], distance[1], distance[2]),
+            TensorMemory.start result,
+            torch.get_num_threads ()
+        )
+
+        result
 
     let private uniform (random: Random) bound =
         bound * (2.0 * random.NextDouble() - 1.0)
@@ -220,19 +219,18 @@ module Augmentation =
         else
             diagonal [| 1.0; 1.0; 1.0 |], [| 0.0; 0.0; 0.0 |]
 
-    /// A random free-form deformation, [1, 3, Z, Y, X] in voxels.
+    /// A random free-form deformation, [1, 3, Z, Y, X] in voxels, if there is one.
     let private elasticOf (options: Augmentation) (grid: Grid) (spacing: float[]) (image: Seed) =
         if happens options.ElasticProbability "elastic?" image then
             let random = Seed.random (Seed.split "elastic" image)
-            let step i = options.ElasticSpacing / spacing[i]
+            let distance = spacing |> Array.map (fun s -> options.ElasticSpacing / s)
 
-            let bases = basis grid.Nx (step 0), basis grid.Ny (step 1), basis grid.Nz (step 2)
-
-            (spline 3 bases (fun channel -> uniform random options.ElasticAmplitude / spacing[channel]))
-                .unsqueeze
-                0L
+            Some(
+                spline grid distance 3 (fun channel ->
+                    uniform random options.ElasticAmplitude / spacing[channel])
+            )
         else
-            torch.zeros [| 1L; 3L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
+            None
 
     /// The same without affine maps and free-form deformations.
     let private still (options: Augmentation) : Augmentation =
@@ -251,33 +249,49 @@ module Augmentation =
         let total = product (diagonal mirror) linear
 
         let w =
-            torch
-                .tensor(
-                    Array.init 9 (fun i ->
-                        float32 (total[i / 3, i % 3] - (if i / 3 = i % 3 then 1.0 else 0.0)))
-                )
-                .view(1L, 3L, 3L)
+            Array.init 9 (fun i -> float32 (total[i / 3, i % 3] - (if i / 3 = i % 3 then 1.0 else 0.0)))
 
-        let b =
-            torch.tensor(Array.init 3 (fun i -> float32 (mirror[i] * shift[i]))).view(1L, 3L)
+        let b = Array.init 3 (fun i -> float32 (mirror[i] * shift[i]))
+        let elastic = elasticOf own grid spacing image
 
-        Field.underAffine w b (elasticOf own grid spacing image)
+        match elastic with
+        | Some elastic when Array.forall ((=) 0.0f) (Array.append w b) -> elastic
+        | _ ->
+            let result = torch.empty [| 1L; 3L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
+            use w = fixed w
+            use b = fixed b
+
+            AffineField.Total(
+                w,
+                b,
+                elastic
+                |> Option.map TensorMemory.start
+                |> Option.defaultValue NativePtr.nullPtr,
+                1,
+                TensorMemory.size result,
+                TensorMemory.start result,
+                torch.get_num_threads ()
+            )
+
+            elastic |> Option.iter _.Dispose()
+            result
 
     /// 1 where a displacement stays on the grid (up to half a voxel), else 0; [N, 1, Z, Y, X], on the displacement's device.
     let onGrid (displacement: torch.Tensor) =
+        use scope = torch.NewDisposeScope()
+        let onCpu = displacement.cpu().contiguous()
         let size = displacement.shape
-        let device = displacement.device
+        let result = torch.empty [| size[0]; 1L; size[2]; size[3]; size[4] |]
 
-        let places =
-            displacement + (Field.coordinates (size[2], size[3], size[4])).``to`` device
+        GridBounds.Mark(
+            TensorMemory.start onCpu,
+            int size[0],
+            TensorMemory.size onCpu,
+            TensorMemory.start result,
+            torch.get_num_threads ()
+        )
 
-        let half =
-            (torch
-                .tensor([| float32 size[4]; float32 size[3]; float32 size[2] |], device = device)
-                .view(1L, 3L, 1L, 1L, 1L))
-            / 2.0
-
-        places.abs().le(half).all(1L, true).``to`` torch.float32
+        scope.MoveToOuter(result.``to`` displacement.device)
 
     /// A pair's tensors, [N, C, Z, Y, X] each: images, the fixed one's mask, label maps or whatever else of the labels is wanted.
     [<NoEquality; NoComparison>]
@@ -297,18 +311,24 @@ module Augmentation =
         moved.split (parts |> List.map (fun p -> p.shape[1]) |> Array.ofList, 1L)
         |> Array.map (fun part -> scope.MoveToOuter(part.contiguous ()))
 
-    /// All of a batch under one displacement.
-    let warp (field: torch.Tensor) (batch: Batch) : Batch =
-        let labels =
-            batch.Labels |> Option.map (fun (f, m) -> [ f; m ]) |> Option.defaultValue []
+    /// Fixed scan, mask and labels under one displacement, the moving scan and its labels under another. The mask is 0 where the
+    /// fixed scan was continued.
+    let warp (ofFixed: torch.Tensor) (ofMoving: torch.Tensor) (batch: Batch) : Batch =
+        use scope = torch.NewDisposeScope()
 
-        let parts = warpParts field (batch.Fixed :: batch.Moving :: batch.Mask :: labels)
+        let fixedParts =
+            warpParts ofFixed (batch.Fixed :: batch.Mask :: (batch.Labels |> Option.map fst |> Option.toList))
+
+        let movingParts =
+            warpParts ofMoving (batch.Moving :: (batch.Labels |> Option.map snd |> Option.toList))
+
+        let keep (tensor: torch.Tensor) = scope.MoveToOuter tensor
 
         {
-            Fixed = parts[0]
-            Moving = parts[1]
-            Mask = parts[2]
-            Labels = batch.Labels |> Option.map (fun _ -> parts[3], parts[4])
+            Fixed = keep fixedParts[0]
+            Moving = keep movingParts[0]
+            Mask = keep (fixedParts[1] * onGrid ofFixed)
+            Labels = batch.Labels |> Option.map (fun _ -> keep fixedParts[2], keep movingParts[1])
         }
 
     /// Mirrors and deforms a batch: images, mask and labels of one image by one displacement and one interpolation, continued
@@ -333,21 +353,14 @@ module Augmentation =
             let ofFixed = (displacements "fixed" (options.Deformed = BothImages)).``to`` device
             let ofMoving = (displacements "moving" true).``to`` device
 
-            let fixedParts =
-                warpParts
-                    ofFixed
-                    (batch.Fixed :: batch.Mask :: (batch.Labels |> Option.map fst |> Option.toList))
-
-            let movingParts =
-                warpParts ofMoving (batch.Moving :: (batch.Labels |> Option.map snd |> Option.toList))
-
+            let deformed = warp ofFixed ofMoving batch
             let keep (tensor: torch.Tensor) = scope.MoveToOuter tensor
 
             {
-                Fixed = keep fixedParts[0]
-                Moving = keep movingParts[0]
-                Mask = keep (fixedParts[1] * onGrid ofFixed)
-                Labels = batch.Labels |> Option.map (fun _ -> keep fixedParts[2], keep movingParts[1])
+                Fixed = keep deformed.Fixed
+                Moving = keep deformed.Moving
+                Mask = keep deformed.Mask
+                Labels = deformed.Labels |> Option.map (fun (f, m) -> keep f, keep m)
             }
 
     /// Changes the intensities of images [N, 1, Z, Y, X] in [0, 1], each by draws of its own, and keeps them in [0, 1]; `name`
@@ -376,14 +389,13 @@ module Augmentation =
                 if happens options.BiasProbability "bias?" seed then
                     let random = random "bias"
 
-                    let axis (size: int64) =
-                        basis (int size) (float (size - 1L) / float biasCells)
+                    let grid = TensorMemory.grid images
 
-                    let s = images.shape
+                    let distance =
+                        [| grid.Nx; grid.Ny; grid.Nz |]
+                        |> Array.map (fun size -> float (size - 1) / float biasCells)
 
-                    let factor =
-                        spline 1 (axis s[4], axis s[3], axis s[2]) (fun _ ->
-                            exp (uniform random options.Bias))
+                    let factor = spline grid distance 1 (fun _ -> exp (uniform random options.Bias))
 
                     image <- image * factor.``to`` images.device
 

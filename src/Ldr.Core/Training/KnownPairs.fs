@@ -243,9 +243,8 @@ module KnownPairs =
                     Augmentation.displacement augmentation grid pair (Seed.split "moving" pair) true)
             | _ -> torch.zeros_like truth
 
-        let moving = Augmentation.warp toMoving scans
-        let ofFixed = Field.compose toMoving truth
-        let fixedImages = Augmentation.warp ofFixed scans
+        // Both scans of a pair are the same one.
+        let pairs = scans |> Augmentation.warp (Field.compose toMoving truth) toMoving
 
         let varied: Augmentation =
             { drawn with
@@ -266,13 +265,10 @@ module KnownPairs =
 
         let batch: Augmentation.Batch =
             {
-                Fixed = keep (seen "fixed" fixedImages.Fixed)
-                Moving = keep (seen "moving" moving.Moving)
-                Mask = keep (fixedImages.Mask * Augmentation.onGrid ofFixed)
-                Labels =
-                    match fixedImages.Labels, moving.Labels with
-                    | Some(fixedLabels, _), Some(_, movingLabels) -> Some(keep fixedLabels, keep movingLabels)
-                    | _ -> None
+                Fixed = keep (seen "fixed" pairs.Fixed)
+                Moving = keep (seen "moving" pairs.Moving)
+                Mask = keep pairs.Mask
+                Labels = pairs.Labels |> Option.map (fun (f, m) -> keep f, keep m)
             }
 
         batch, keep truth
