@@ -133,6 +133,7 @@ let private silent =
         Smoothness = 0.0
         Bending = 0.0
         LogJacobian = 0.0
+        InverseConsistency = 0.0
         Determinant = 0.0
         Orthogonality = 0.0
         Dice = 0.0
@@ -771,6 +772,7 @@ let tests =
                         "smoothness", 0.7
                         "bending", 0.3
                         "log_jacobian", 0.2
+                        "inverse_consistency", 0.05
                         "determinant", 0.15
                         "orthogonality", 0.25
                     ]
@@ -781,6 +783,7 @@ let tests =
                         Smoothness = 0.7
                         Bending = 0.3
                         LogJacobian = 0.2
+                        InverseConsistency = 0.05
                         Determinant = 0.15
                         Orthogonality = 0.25
                         Dice = 0.4

@@ -168,6 +168,31 @@ let tests =
                 Expect.hasLength (Loss.dice labelled @ Loss.labelDistance labelled) 2 "labels"
             }
 
+            test "inverse consistency is how far points end from where they began" {
+                use _ = torch.NewDisposeScope()
+                let _, iteration = iteration 1.0
+                let there = iteration.Student.Value
+                let shift (x: float) = torch.tensor([| x; 0.0; 0.0 |], dtype = torch.float32).view(1, 3, 1, 1, 1)
+
+                let apart thereBy backBy =
+                    let moved by =
+                        lazy { there with Field = (shift by).expand_as(there.Field) }
+
+                    Loss.inverseConsistency
+                        { iteration with
+                            Student = moved thereBy
+                            TurnedRound = moved backBy
+                        }
+                    |> List.map (fun term -> number term.Value)
+
+                Expect.equal (apart 2.0 -2.0) [ 0.0 ] "there and back"
+                Expect.equal (apart 2.0 1.0) [ 9.0 ] "3 voxels"
+
+                let whole = Loss.total (Loss.inverseConsistency iteration)
+                whole.backward ()
+                Expect.isGreaterThan (number whole) 0.0 "a network at its start"
+            }
+
             test "what an experiment says of a loss is the sum of such values" {
                 use _ = torch.NewDisposeScope()
                 let _, iteration = iteration 1.0

@@ -191,8 +191,10 @@ module Batches =
         let fixedImage = clean.Fixed |> seen place "fixed"
         let moving = clean.Moving |> seen place "moving"
 
-        let predict () =
-            place.Clock.Measure StepPart.Student (fun () -> place.Student.Predict(fixedImage, moving))
+        let predicted ofFixed ofMoving =
+            place.Clock.Measure StepPart.Student (fun () -> place.Student.Predict(ofFixed, ofMoving))
+
+        let predict () = predicted fixedImage moving
 
         let prediction = lazy predict ()
         let teacherField = lazy taught place grid pairs clean truth
@@ -220,6 +222,7 @@ module Batches =
             Labels = labels (weights.Dice > 0.0) 0
             Depths = labels (weights.LabelDistance > 0.0) (wanted - 1)
             Student = prediction
+            TurnedRound = lazy predicted moving fixedImage
             StudentField = lazy studentField place predict prediction
             TeacherField = teacherField
         }

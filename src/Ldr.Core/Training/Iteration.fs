@@ -21,6 +21,8 @@ type Iteration =
         /// How deep voxels lie in each label, in units of `TrainingSet.mostDepth`; where that counts.
         Depths: (torch.Tensor * torch.Tensor) option
         Student: Lazy<Prediction>
+        /// What the student says of the pair turned round; only where that counts is it asked.
+        TurnedRound: Lazy<Prediction>
         /// The student's total field without its history, for the discriminator.
         StudentField: Lazy<torch.Tensor>
         /// The frozen teacher's total field for the same pair.
@@ -48,6 +50,7 @@ module Iteration =
             Labels = None
             Depths = None
             Student = prediction
+            TurnedRound = lazy student.Predict(moving, fixedImage)
             StudentField = lazy prediction.Value.Field.detach ()
             TeacherField =
                 lazy

@@ -144,6 +144,15 @@ module Loss =
     let logJacobian: Loss =
         term "log_jacobian" (fun iteration -> Regularity.logJacobian iteration.Student.Value.Field)
 
+    /// `inverse_consistency`: how far points end from where they began that go to the moving image by the total field, and come back
+    /// by that of the pair turned round, squared, in voxels; averaged over the voxels and the batch. (Christensen and Johnson,
+    /// Consistent image registration, 2001.)
+    let inverseConsistency: Loss =
+        term "inverse_consistency" (fun iteration ->
+            let there, back = iteration.Student.Value.Field, iteration.TurnedRound.Value.Field
+            use scope = torch.NewDisposeScope()
+            scope.MoveToOuter((Field.compose back there).square().sum(1L).mean ()))
+
     let private ofAffine name measure : Loss =
         each name (fun prediction -> prediction.Affine |> Option.map fst |> Option.toList) measure
 

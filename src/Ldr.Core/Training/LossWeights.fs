@@ -11,6 +11,8 @@ type LossWeights =
         Bending: float
         /// On the total field, see `Regularity.logJacobian`; 0: it is not worked out.
         LogJacobian: float
+        /// See `Loss.inverseConsistency`; 0: the pair turned round is not looked at.
+        InverseConsistency: float
         /// On the affine stage, see `Regularity.determinant` and `Regularity.orthogonality`.
         Determinant: float
         Orthogonality: float
@@ -29,6 +31,7 @@ module LossWeights =
             Smoothness = 1.0
             Bending = 0.0
             LogJacobian = 0.0
+            InverseConsistency = 0.0
             Determinant = 0.1
             Orthogonality = 0.1
             Dice = 0.0
@@ -48,6 +51,13 @@ module LossWeights =
             and! logJacobian =
                 optional "log_jacobian" Codec.notNegative standard.LogJacobian _.LogJacobian
 
+            and! inverseConsistency =
+                optional
+                    "inverse_consistency"
+                    Codec.notNegative
+                    standard.InverseConsistency
+                    _.InverseConsistency
+
             and! determinant =
                 optional "determinant" Codec.notNegative standard.Determinant _.Determinant
 
@@ -65,6 +75,7 @@ module LossWeights =
                     Smoothness = smoothness
                     Bending = bending
                     LogJacobian = logJacobian
+                    InverseConsistency = inverseConsistency
                     Determinant = determinant
                     Orthogonality = orthogonality
                     Dice = dice
@@ -95,6 +106,7 @@ module LossWeights =
                 Loss.smoothness |> Loss.times weights.Smoothness
                 Loss.bending |> counted weights.Bending
                 Loss.logJacobian |> counted weights.LogJacobian
+                Loss.inverseConsistency |> counted weights.InverseConsistency
                 Loss.determinant |> Loss.times weights.Determinant
                 Loss.orthogonality |> Loss.times weights.Orthogonality
             ]
