@@ -52,7 +52,7 @@ module LossWeights =
                 optional "log_jacobian" Codec.notNegative standard.LogJacobian _.LogJacobian
 
             and! inverseConsistency =
-                optional
+                added
                     "inverse_consistency"
                     Codec.notNegative
                     standard.InverseConsistency
