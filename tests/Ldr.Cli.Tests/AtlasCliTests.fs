@@ -163,7 +163,9 @@ let tests =
                         [ "scan,id"; "bad.nii.gz,bad"; "s0.nii.gz,new"; "s1.nii.gz,known" ]
                     )
 
-                    let segment target output more = ldr (segment folder target output @ more)
+                    let segment target output more =
+                        ldr (segment folder target output @ more)
+
                     let counts = counts [ "scans"; "done"; "skipped"; "unusable" ]
 
                     let first = segment "targets.csv" "all" [ "--json" ]
@@ -240,7 +242,9 @@ let tests =
                     let segment output =
                         segment folder "targets.csv" output @ [ "--nearest"; "2" ]
 
-                    let outcome = interrupt "INT" (segment "broken" @ [ "--threads"; "1" ]) "1 of 8 scans"
+                    let outcome =
+                        interrupt "INT" (segment "broken" @ [ "--threads"; "1" ]) "1 of 8 scans"
+
                     Expect.equal outcome.Code 130 outcome.Errors
                     Expect.stringContains outcome.Errors "the same command goes on" "what to do"
 
