@@ -69,7 +69,7 @@ def segment(work):
     atlases, targets = BRAINS[:10], BRAINS[100:100 + number("TARGETS", 20)]
     source = table(work / "atlases.csv", atlases)
     singles, fused, times = [], {"majority": [], "weighted": [], "joint": []}, []
-    for target in targets:
+    for done, target in enumerate(targets):
         for fusion, found in fused.items():
             _, seconds = run("segment", "--atlases", source, "--target", target, "--fusion", fusion, "--output", work / "l.nii.gz")
             found.append(dice(work / "l.nii.gz", labels(target)))
@@ -78,6 +78,10 @@ def segment(work):
             run("register", "--fixed", target, "--moving", atlas, "--model", "none", "--labels", labels(atlas),
                 "--moved-labels", work / "l.nii.gz")
             singles.append(dice(work / "l.nii.gz", labels(target)))
+        own = singles[-len(atlases):]
+        print(f"{done + 1} of {len(targets)}, {name(target)}: single {sum(own) / len(own):.3f}, best {max(own):.3f}, "
+              + ", ".join(f"{fusion} {found[-1]:.3f}" for fusion, found in fused.items()) + f", {times[-1]:.1f} s",
+              file=sys.stderr, flush=True)
     single = sum(singles) / len(singles)
     means = {fusion: sum(found) / len(found) for fusion, found in fused.items()}
     what = f"Dice of {len(targets)} brains by 10 atlases"

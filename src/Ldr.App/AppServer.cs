@@ -109,7 +109,7 @@ public sealed class AppServer : IAsyncDisposable
             options.Transforms.HasLists,
             options.MostUpload,
             await entries.ConfigureAwait(false));
-        new Endpoints(About, inbox, queue, models, data, new ViewFiles(session), ending.Token).Map(app);
+        new Endpoints(About, inbox, queue, models, data, new ViewFiles(session, inbox), ending.Token).Map(app);
         app.MapFallback("{**path}", context => Static(context, page));
         try
         {

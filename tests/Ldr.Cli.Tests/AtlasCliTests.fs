@@ -44,6 +44,23 @@ let private template (folder: string) (output: string) =
         folder </> output
     ]
 
+let private segment (folder: string) (target: string) (output: string) =
+    [
+        "segment"
+        "--atlases"
+        folder </> "atlases.csv"
+        "--target"
+        folder </> target
+        "--fusion"
+        "majority"
+        "--output"
+        folder </> output
+    ]
+
+let private counts (keys: string list) (outcome: Outcome) =
+    let said = answer outcome
+    [ for key in keys -> int (string said[key]) ]
+
 /// Every file of a template but what a kill may leave beside it.
 let private contents (output: string) : Map<string, string> =
     Directory.GetFiles(output, "*", SearchOption.AllDirectories)
@@ -146,28 +163,10 @@ let tests =
                         [ "scan,id"; "bad.nii.gz,bad"; "s0.nii.gz,new"; "s1.nii.gz,known" ]
                     )
 
-                    let segment (target: string) (output: string) (more: string list) =
-                        ldr (
-                            [
-                                "segment"
-                                "--atlases"
-                                file "atlases.csv"
-                                "--target"
-                                file target
-                                "--fusion"
-                                "majority"
-                                "--output"
-                                file output
-                            ]
-                            @ more
-                        )
+                    let segment target output more =
+                        ldr (segment folder target output @ more)
 
-                    let counts (outcome: Outcome) =
-                        let said = answer outcome
-
-                        [
-                            for key in [ "scans"; "done"; "skipped"; "unusable" ] -> int (string said[key])
-                        ]
+                    let counts = counts [ "scans"; "done"; "skipped"; "unusable" ]
 
                     let first = segment "targets.csv" "all" [ "--json" ]
                     Expect.equal first.Code 1 "one cannot be used"
@@ -206,4 +205,63 @@ let tests =
                     Expect.equal (counts other) [ 3; 3; 0; 0 ] "other options: anew"
                     let refused = segment "targets.csv" "all" [ "--volumes"; file "v.csv" ]
                     Expect.equal refused.Code 2 refused.Errors)
+
+            testInFolder
+                "of many scans, one that no atlas fits fails: the exit code tells it, also when nothing is left to do"
+                (fun folder ->
+                    scene folder
+                    let grid = ImageFile.ReadGrid(folder </> "s0.nii.gz")
+                    (randomVolume (Random 1) grid).Write(folder </> "noise.nii.gz")
+                    File.WriteAllLines(folder </> "targets.csv", [ "scan"; "noise.nii.gz"; "s0.nii.gz" ])
+                    let one = segment folder
+                    let all = one "targets.csv" "all" @ [ "--json" ]
+                    let counts = counts [ "done"; "skipped"; "failed"; "unusable" ]
+                    let first = ldr all
+                    Expect.equal first.Code 3 first.Errors
+                    Expect.equal (counts first) [ 2; 0; 1; 0 ] "it has labels all the same"
+                    Expect.stringContains first.Errors "failed: noise" "it is named"
+                    let second = ldr all
+                    Expect.equal second.Code 3 second.Errors
+                    Expect.equal (counts second) [ 0; 2; 1; 0 ] "what was done before counts"
+                    let single = ldr (one "noise.nii.gz" "one.nii.gz")
+                    Expect.equal single.Code 3 "as for one scan")
+
+            testInFolder
+                "Ctrl-C ends the labelling of many scans with 130 and no half file; it goes on to the same labels"
+                (fun folder ->
+                    if ignoresInterrupts () then
+                        skiptest "this process ignores SIGINT"
+
+                    scene folder
+
+                    File.WriteAllLines(
+                        folder </> "targets.csv",
+                        "scan,id" :: [ for i in 1..8 -> $"s0.nii.gz,t{i}" ]
+                    )
+
+                    let segment output =
+                        segment folder "targets.csv" output @ [ "--nearest"; "2" ]
+
+                    let outcome =
+                        interrupt "INT" (segment "broken" @ [ "--threads"; "1" ]) "1 of 8 scans"
+
+                    Expect.equal outcome.Code 130 outcome.Errors
+                    Expect.stringContains outcome.Errors "the same command goes on" "what to do"
+
+                    let left =
+                        Directory.GetFiles(folder </> "broken", "*", SearchOption.AllDirectories)
+                        |> Array.filter (fun file -> file.EndsWith ".tmp" || file.EndsWith ".claim")
+
+                    Expect.isEmpty left "nothing half"
+                    let ended = ldr (segment "broken" @ [ "--json" ])
+                    Expect.equal ended.Code 0 ended.Errors
+                    let finished = counts [ "done"; "skipped" ] ended
+                    Expect.equal (List.sum finished) 8 "all"
+                    Expect.isTrue (finished |> List.forall (fun n -> n >= 1)) "some of them before"
+                    let whole = ldr (segment "whole")
+                    Expect.equal whole.Code 0 whole.Errors
+
+                    same
+                        (Ldr.TestKit.Helpers.contents (folder </> "whole"))
+                        (Ldr.TestKit.Helpers.contents (folder </> "broken")))
         ]

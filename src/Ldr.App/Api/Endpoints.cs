@@ -80,8 +80,8 @@ internal sealed class Endpoints(Func<Task<About>> about, Inbox inbox, JobQueue q
         });
         routes.MapGet("/api/jobs/{id}/layers/{name}", async context =>
         {
-            (Job job, JobFolder folder) = queue.Done(Value(context, "id"));
             string name = Value(context, "name");
+            (Job job, JobFolder folder) = queue.WithLayer(Value(context, "id"), name);
             string path = await Task.Run(() => name == "fixed_labels" && job.Layers.Contains(name)
                 ? views.Of(inbox.Get(job.Request.FixedLabels!), job.Request.Volume)
                 : folder.Layer(job, name)).ConfigureAwait(false);

@@ -72,7 +72,7 @@ internal sealed record Job
     /// <summary>What can be downloaded; a name's ending may be exchanged for another of its list.</summary>
     public IReadOnlyList<Download> Downloads { get; init; } = [];
 
-    /// <summary>Layers that the page can show: <c>moved</c>, <c>jacobian</c>, <c>grid</c>, <c>labels</c>, <c>fixed_labels</c>.</summary>
+    /// <summary>Layers that the page can show: <c>moved</c>, <c>jacobian</c>, <c>grid</c>, <c>labels</c>, <c>fixed_labels</c>; the first one comes before the job is done.</summary>
     public IReadOnlyList<string> Layers { get; init; } = [];
 
     /// <summary>What was asked for.</summary>

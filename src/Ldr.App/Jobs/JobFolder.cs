@@ -17,6 +17,11 @@ internal sealed class JobFolder(string path, Inbox inbox, ITransformFormats form
     /// <summary>Nodes of the deformation's lattice along its longest axis, at most.</summary>
     private const int MostNodes = 64;
 
+    /// <summary>The layer that a job has first, while the result is still checked.</summary>
+    public const string MovedLayer = "moved";
+
+    private const string MovedName = "layer-moved.nii";
+
     private static readonly string[] ImageEndings = [".nii.gz", ".nii", ".mha", ".nrrd"];
 
     private static readonly ConcurrentDictionary<string, Lock> Gates = new(StringComparer.Ordinal);
@@ -96,12 +101,15 @@ internal sealed class JobFolder(string path, Inbox inbox, ITransformFormats form
         ? throw ApiException.NotFound("the job has no such layer")
         : name switch
         {
-            "moved" => Once("layer-moved.nii", file => ImageFile.Write(file, RawResult.Open(path).Moved())),
+            MovedLayer => Once(MovedName, file => ViewImage.Write(file, RawResult.Open(path).Moved())),
             "jacobian" => Once("layer-jacobian.nii", file => ImageFile.Write(file, Doublings(RawResult.Open(path).Field()))),
             "grid" => Once("layer-grid.bin", file => WriteLattice(file, RawResult.Open(path).Deformation())),
             "labels" => Once("layer-labels.nii", file => ImageFile.Write(file, MovedLabels(job))),
             _ => inbox.Get(job.Request.FixedLabels!).Path,
         };
+
+    /// <summary>Writes what <see cref="MovedLayer"/> shows.</summary>
+    public void WriteMoved(Volume moved) => ViewImage.Write(At(MovedName), moved);
 
     /// <summary>Moves another image, label map or point file by the job's transform, as <c>ldr-fs apply</c> does.</summary>
     /// <param name="job">The job, which is done.</param>

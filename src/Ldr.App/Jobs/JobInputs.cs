@@ -25,11 +25,7 @@ internal sealed record JobInputs(Volume Fixed, Volume Moving)
     /// <exception cref="InvalidFileException">A file cannot be used, and why.</exception>
     public static JobInputs Read(JobRequest request, Inbox inbox, ITransformFormats formats)
     {
-        Volume Image(string id)
-        {
-            StoredFile file = inbox.Get(id);
-            return ImageFile.Read(file.Path, file.Volumes > 1 ? request.Volume : null);
-        }
+        Volume Image(string id) => inbox.Read(inbox.Get(id), request.Volume);
 
         string fixedPath = inbox.Get(request.Fixed).Path;
         Budget.CheckField(fixedPath, ImageFile.ReadGrid(fixedPath));

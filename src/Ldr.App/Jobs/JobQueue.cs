@@ -65,6 +65,11 @@ internal sealed class JobQueue : IDisposable
         return job.State == JobState.Done ? (job, FolderOf(id)) : throw ApiException.Conflict("the job is not done");
     }
 
+    /// <summary>The folder of a job that has a layer; that of the moved scan is there before the job is done.</summary>
+    /// <exception cref="ApiException">It is not done, and has no such layer yet.</exception>
+    public (Job Job, JobFolder Folder) WithLayer(string id, string layer) =>
+        Get(id) is { Layers: var layers } job && layers.Contains(layer) ? (job, FolderOf(id)) : Done(id);
+
     /// <summary>Puts a job at the end of the list.</summary>
     /// <exception cref="ApiException">Its options are wrong, a file is not there, or too many jobs wait.</exception>
     public Job Post(JobRequest request)

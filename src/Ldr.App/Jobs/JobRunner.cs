@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Ldr.App.Sessions;
 using Ldr.Runtime.Formats;
 using Ldr.Runtime.Registration;
+using Ldr.Runtime.Registration.Quality;
 using Ldr.Runtime.Reports;
 
 namespace Ldr.App.Jobs;
@@ -34,13 +35,18 @@ internal sealed class JobRunner(Inbox inbox, ModelRack models, ITransformFormats
         RegistrationResult result = registrar.Register(
             inputs.Fixed,
             inputs.Moving,
-            inputs.Options(job.Request, model != "none"),
+            inputs.Options(job.Request, model != "none") with { Check = false },
             new Told(now => Begin(Words(now))),
             cancellation);
-        Begin("keeping the result");
-        Parallel.Invoke(
-            () => RawResult.Write(folder.Path, result),
-            () => ImageFile.Write(Path.Combine(folder.Path, "layer-moved.nii"), result.Moved));
+
+        // It can be looked at while it is judged and kept.
+        folder.WriteMoved(result.Moved);
+        job = job with { Layers = [JobFolder.MovedLayer] };
+        Begin("checking the result");
+        Task<RegistrationQuality> judged = Task.Run(() => result.Quality, CancellationToken.None);
+        RawResult.Write(folder.Path, result);
+        judged.GetAwaiter().GetResult();
+        cancellation.ThrowIfCancellationRequested();
         changed(job with
         {
             State = JobState.Done,
@@ -55,7 +61,7 @@ internal sealed class JobRunner(Inbox inbox, ModelRack models, ITransformFormats
 
     private static List<string> Layers(JobRequest request)
     {
-        List<string> layers = ["moved", "jacobian", "grid"];
+        List<string> layers = [JobFolder.MovedLayer, "jacobian", "grid"];
         if (request.Labels is not null)
         {
             layers.Add("labels");

@@ -24,6 +24,7 @@ internal sealed class Inbox(SessionFolder session, DataFolder? folder, long most
     ];
 
     private readonly ConcurrentDictionary<string, StoredFile> files = new(StringComparer.Ordinal);
+    private readonly DecodedScans decoded = new();
 
     /// <summary>Bytes of one upload, at most.</summary>
     public long MostBytes => mostBytes;
@@ -69,6 +70,12 @@ internal sealed class Inbox(SessionFolder session, DataFolder? folder, long most
     public StoredFile Get(string id) =>
         files.TryGetValue(id, out StoredFile? file) ? file : throw ApiException.NotFound($"there is no file {Short(id)}");
 
+    /// <summary>The image of a file; nobody changes its values.</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="volume">Which volume, where it holds several.</param>
+    /// <exception cref="InvalidFileException">It cannot be read.</exception>
+    public Volume Read(StoredFile file, int? volume) => decoded.Read(file, file.Volumes > 1 ? volume : null);
+
     /// <summary>Stores an upload.</summary>
     /// <param name="name">As the user knows it.</param>
     /// <param name="body">Its content.</param>
@@ -111,6 +118,7 @@ internal sealed class Inbox(SessionFolder session, DataFolder? folder, long most
     {
         StoredFile file = Get(id);
         files.TryRemove(id, out _);
+        decoded.Forget(id);
         File.Delete(CardOf(id));
         if (file.FolderPath is null)
         {

@@ -3,8 +3,8 @@ using Ldr.Runtime.Formats;
 
 namespace Ldr.App.Sessions;
 
-/// <summary>Images as the page's viewer reads them, whatever format they are in: NIfTI, not packed. Made at the first look.</summary>
-internal sealed class ViewFiles(SessionFolder session)
+/// <summary>Images as the page's viewer reads them, whatever format they are in. Made at the first look.</summary>
+internal sealed class ViewFiles(SessionFolder session, Inbox inbox)
 {
     private readonly ConcurrentDictionary<string, Lazy<string>> made = new(StringComparer.Ordinal);
 
@@ -16,7 +16,7 @@ internal sealed class ViewFiles(SessionFolder session)
         Lazy<string> view = made.GetOrAdd(name, _ => new Lazy<string>(() =>
         {
             string path = Path.Combine(session.Uploads, name + ".nii");
-            ImageFile.Write(path, ImageFile.Read(file.Path, file.Volumes > 1 ? volume ?? 0 : null));
+            ViewImage.Write(path, inbox.Read(file, volume ?? 0));
             return path;
         }));
         try

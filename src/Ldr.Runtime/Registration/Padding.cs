@@ -31,39 +31,57 @@ public static class Padding
     {
         ArgumentNullException.ThrowIfNull(fixedScan);
         ArgumentNullException.ThrowIfNull(movingScan);
-        bool[]? own = Of(fixedScan);
-        bool[]? other = Of(movingScan);
-        return (own, other) switch
-        {
-            (null, not null) when IsCrop(fixedScan) => (fixedScan, Filled(movingScan, other)),
-            (not null, null) when IsCrop(movingScan) => (Filled(fixedScan, own), movingScan),
-            _ => (fixedScan, movingScan),
-        };
+
+        // The cheapest question first: few scans have padding before a crop, and to follow it takes longest.
+        bool[]? PaddingBefore(Volume scan, Volume other) =>
+            Surround(scan) is not null && IsCrop(other) && Of(other) is null ? Of(scan) : null;
+        return PaddingBefore(movingScan, fixedScan) is bool[] ofMoving ? (fixedScan, Filled(movingScan, ofMoving))
+            : PaddingBefore(fixedScan, movingScan) is bool[] ofFixed ? (Filled(fixedScan, ofFixed), movingScan)
+            : (fixedScan, movingScan);
+    }
+
+    private static int[] Corners(Grid grid) =>
+        [.. Enumerable.Range(0, 8).Select(c =>
+            ((c & 1) * (grid.Nx - 1)) + (grid.Nx * ((((c >> 1) & 1) * (grid.Ny - 1)) + (grid.Ny * (c >> 2) * (grid.Nz - 1)))))];
+
+    /// <summary>The corners that hold the same number; null when they are few.</summary>
+    private static IGrouping<float, int>? Surround(Volume scan)
+    {
+        IGrouping<float, int> most = Corners(scan.Grid).GroupBy(i => scan.Values[i]).MaxBy(group => group.Count())!;
+        return most.Count() < FewestCorners ? null : most;
     }
 
     /// <summary>The voxels that hold the corners' number and hang together with a corner; null when there are few.</summary>
     private static bool[]? Of(Volume scan)
     {
-        Grid grid = scan.Grid;
-        int[] corners = [.. Enumerable.Range(0, 8).Select(c =>
-            ((c & 1) * (grid.Nx - 1)) + (grid.Nx * ((((c >> 1) & 1) * (grid.Ny - 1)) + (grid.Ny * (c >> 2) * (grid.Nz - 1)))))];
-        IGrouping<float, int> most = corners.GroupBy(i => scan.Values[i]).MaxBy(group => group.Count())!;
-        if (most.Count() < FewestCorners)
+        if (Surround(scan) is not { } most)
         {
             return null;
         }
 
-        bool[] padding = new bool[scan.Values.Length];
-        Stack<int> open = new(most);
+        Grid grid = scan.Grid;
+        float[] values = scan.Values;
+        bool[] padding = new bool[values.Length];
+        Stack<int> open = new();
         int count = 0;
-        while (open.TryPop(out int i))
+        void Reach(int i)
         {
-            if (!padding[i] && scan.Values[i].Equals(most.Key))
+            if (!padding[i] && values[i].Equals(most.Key))
             {
                 padding[i] = true;
                 count++;
-                ForNeighbours(grid, i, open.Push);
+                open.Push(i);
             }
+        }
+
+        foreach (int corner in most)
+        {
+            Reach(corner);
+        }
+
+        while (open.TryPop(out int i))
+        {
+            ForNeighbours(grid, i, Reach);
         }
 
         return count >= SmallestShare * padding.Length && count < padding.Length ? padding : null;

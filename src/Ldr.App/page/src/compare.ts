@@ -34,8 +34,12 @@ export class Compare {
   private readonly outlineBox = h("span", { className: "check", hidden: true }, this.outline, h("label", { htmlFor: "outline" }, "Outlines"));
   private readonly legend = h("p", { className: "legend" });
   private outlines: Outlines[] = [];
-  private coming: { id: string; coming: Promise<NVImage> } | null = null;
+  /** The pair that is drawn next, or drawn without its numbers. */
+  private pair: { id: string; fixed: Promise<NVImage>; drawn?: Promise<boolean> } | null = null;
+  private refreshing = 0;
   private mixed: NVImage | null = null;
+  /** What the mixed image holds: it is filled anew only for another. */
+  private mixedAs = "";
   private gridSpacing = 8;
 
   constructor() {
@@ -47,7 +51,11 @@ export class Compare {
     }
     this.slider.oninput = () => {
       this.values.set(this.mode, Number(this.slider.value));
-      this.refresh();
+      // Once for each picture on the screen, however fast it is moved.
+      this.refreshing ||= requestAnimationFrame(() => {
+        this.refreshing = 0;
+        this.refresh();
+      });
     };
     this.grid.onchange = () => this.viewer.repaint();
     this.outline.onchange = () => this.viewer.repaint();
@@ -65,31 +73,40 @@ export class Compare {
 
   /** Fetches what a job's result is laid over, while the job runs. */
   prepare(job: Job): void {
-    const coming = this.fixedOf(job);
+    const fixed = loadVolume({ url: api.view(job.fixed.id, job.request.volume), name: "fixed" });
     // Told when the result is shown.
-    coming.catch(() => undefined);
-    this.coming = { id: job.id, coming };
+    fixed.catch(() => undefined);
+    this.pair = { id: job.id, fixed };
   }
 
-  private fixedOf(job: Job): Promise<NVImage> {
-    return loadVolume({ url: api.view(job.fixed.id, job.request.volume), name: "fixed" });
+  /** Draws both scans of a job, as soon as the moved one is there; whether they are what is shown now. */
+  picture(job: Job): Promise<boolean> {
+    if (this.pair?.id !== job.id) this.prepare(job);
+    return (this.pair!.drawn ??= this.draw(job, this.pair!.fixed));
   }
 
-  /** Shows a finished job. */
-  async show(job: Job): Promise<void> {
+  private async draw(job: Job, fixed: Promise<NVImage>): Promise<boolean> {
     this.lattice = null;
     this.outlines = [];
     this.mixed = null;
-    const fixed = this.coming?.id === job.id ? this.coming.coming : this.fixedOf(job);
-    this.coming = null;
+    this.jacobian = "";
     const shown = await this.viewer.show([
       fixed,
       { url: api.layer(job.id, "moved"), name: "moved", colormap: "warm", opacity: 0.5 },
     ]);
-    if (!shown) return;
+    if (!shown) return false;
     if (this.mode === "blend" && this.values.get("blend") === 50) this.viewer.repaint();
     else this.choose(this.mode);
     this.onPicture();
+    return true;
+  }
+
+  /** Shows a finished job. */
+  async show(job: Job): Promise<void> {
+    const shown = await this.picture(job);
+    // The next look draws anew.
+    if (this.pair?.id === job.id) this.pair = null;
+    if (!shown) return;
     const buffer = await (await ask(api.layer(job.id, "grid"))).arrayBuffer();
     this.lattice = Lattice.read(buffer, job.result!.affine);
     const [volume] = this.viewer.volumes;
@@ -108,6 +125,7 @@ export class Compare {
 
   /** Shows two images of one grid, without a job: a pair of a cohort. */
   async showFiles(fixed: string, moved: string): Promise<void> {
+    this.pair = null;
     this.lattice = null;
     this.outlines = [];
     this.mixed = null;
@@ -179,16 +197,21 @@ export class Compare {
   private mix(fixed: NVImage, moved: NVImage, amount: number): void {
     if (!this.mixed) {
       this.mixed = fixed.clone();
+      this.mixedAs = "";
       this.mixed.name = "mixed.nii";
       this.mixed.img = new Float32Array(fixed.img!.length);
       this.mixed.hdr = { ...fixed.hdr!, datatypeCode: 16, numBitsPerVoxel: 32, scl_slope: 1, scl_inter: 0 } as typeof fixed.hdr;
       this.viewer.add(this.mixed);
     }
     const out = this.mixed.img as Float32Array;
-    const a = unit(fixed);
-    const b = unit(moved);
-    if (this.mode === "checker") checkerboard(fixed, a, b, out, amount);
-    else for (let i = 0; i < out.length; i++) out[i] = b(i) - a(i);
+    const how = this.mode === "checker" ? `checker ${amount}` : "difference";
+    if (how !== this.mixedAs) {
+      this.mixedAs = how;
+      const a = unit(fixed);
+      const b = unit(moved);
+      if (this.mode === "checker") checkerboard(fixed, a, b, out, amount);
+      else for (let i = 0; i < out.length; i++) out[i] = b(i) - a(i);
+    }
     const most = this.mode === "checker" ? 1 : 1.05 - amount;
     this.mixed.colormap = "gray";
     this.mixed.cal_min = this.mode === "checker" ? 0 : -most;
@@ -210,7 +233,11 @@ function unit(image: NVImage): (i: number) => number {
   const inter = image.hdr!.scl_inter || 0;
   const low = image.cal_min ?? 0;
   const range = (image.cal_max ?? 1) - low || 1;
-  return (i) => Math.min(1, Math.max(0, (values[i] * slope + inter - low) / range));
+  const [scale, shift] = [slope / range, (inter - low) / range];
+  return (i) => {
+    const value = values[i] * scale + shift;
+    return value < 0 ? 0 : value > 1 ? 1 : value;
+  };
 }
 
 function checkerboard(grid: NVImage, a: (i: number) => number, b: (i: number) => number, out: Float32Array, amount: number): void {

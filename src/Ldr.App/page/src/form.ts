@@ -6,8 +6,8 @@ import { oneFile, scansAmong } from "./parts";
 type Role = "fixed" | "moving" | "labels" | "fixed_labels" | "fixed_mask" | "moving_mask" | "points" | "init";
 
 const SLOTS: { role: Role; title: string; hint: string }[] = [
-  { role: "fixed", title: "Fixed scan", hint: "the one that stays" },
-  { role: "moving", title: "Moving scan", hint: "the one that is moved onto it" },
+  { role: "fixed", title: "Fixed scan", hint: "drop or choose the one that stays" },
+  { role: "moving", title: "Moving scan", hint: "drop or choose the one that is moved" },
   { role: "labels", title: "Labels of the moving scan", hint: "moved along, drawn as outlines" },
   { role: "fixed_labels", title: "Labels of the fixed scan", hint: "drawn dashed, to compare" },
   { role: "fixed_mask", title: "Mask of the fixed scan", hint: "where it counts" },
@@ -67,6 +67,13 @@ class Slot {
       event.stopPropagation();
       if (files.length > 0) void this.take(files);
     };
+  }
+
+  /** Lets the user choose a file by a click on an element, as long as there is none. */
+  chooseAt(element: HTMLElement): void {
+    element.addEventListener("click", () => {
+      if (!this.file) this.input.click();
+    });
   }
 
   /** Sends the files of one scan to the server, as one; a refusal is told in its place. */
@@ -175,9 +182,10 @@ export class Form {
     );
   }
 
-  /** Makes an element a place to drop a scan at. */
+  /** Makes an element a place to drop a scan at, or to choose it as long as there is none. */
   dropAt(role: Role, element: HTMLElement): void {
     this.slots.get(role)!.dropAt(element);
+    this.slots.get(role)!.chooseAt(element);
   }
 
   get volume(): number {

@@ -11,8 +11,8 @@ import { RunView } from "./run";
 import { niivue, Viewer } from "./viewer";
 
 class Page {
-  private readonly fixed = new Viewer("Fixed", "Drop the scan that stays here");
-  private readonly moving = new Viewer("Moving", "Drop the scan to move here");
+  private readonly fixed = new Viewer("Fixed", "Drop or choose the scan that stays");
+  private readonly moving = new Viewer("Moving", "Drop or choose the scan to move");
   private readonly compare = new Compare();
   private readonly panel = new Panel();
   private readonly folder: FolderDialog | null;
@@ -120,7 +120,11 @@ class Page {
 
   private async register(request: JobRequest): Promise<void> {
     performance.mark("pressed");
-    const job = await api.register(request);
+    this.panel.begin();
+    const job = await api.register(request).catch((error: Error) => {
+      this.panel.clear();
+      throw error;
+    });
     this.wanted = job.id;
     this.compare.prepare(job);
     this.jobs.select(job.id);
@@ -130,9 +134,21 @@ class Page {
 
   private changed(job: Job): void {
     if (job.id !== this.wanted) return;
-    if (job.state === "queued" || job.state === "running") this.panel.wait(job, () => void api.cancel(job.id));
-    else if (job.state === "done") void this.showResult(job);
-    else this.panel.fail(job);
+    if (job.state === "queued" || job.state === "running") {
+      this.panel.wait(job, () => void api.cancel(job.id));
+      if (job.layers.includes("moved")) void this.picture(job).catch(() => undefined);
+    } else if (job.state === "done") void this.showResult(job);
+    else {
+      this.compare.element.hidden = true;
+      this.shown = "";
+      this.panel.fail(job);
+    }
+  }
+
+  /** Both scans of a job, before it is judged or after. */
+  private async picture(job: Job): Promise<void> {
+    this.compare.element.hidden = false;
+    if (await this.compare.picture(job)) this.compare.viewer.moveTo(this.fixed.at);
   }
 
   /** A job of the list, with its scans. */

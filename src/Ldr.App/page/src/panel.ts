@@ -38,6 +38,12 @@ export class Panel {
     fill(this.element);
   }
 
+  /** A job that is sent: the button was pressed. */
+  begin(): void {
+    fill(this.element);
+    this.say("running", h("b", {}, "Beginning …"), h("progress", {}));
+  }
+
   /** A job that waits or runs. */
   wait(job: Job, cancel: () => void): void {
     fill(this.element);

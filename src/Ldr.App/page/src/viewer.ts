@@ -4,7 +4,22 @@ import { h } from "./html";
 import type { Point } from "./lattice";
 
 /** NiiVue weighs more than all else: it comes when the page stands. */
-export const niivue = () => import("@niivue/niivue");
+export const niivue = () => (loaded ??= import("@niivue/niivue").then(trusting));
+let loaded: Promise<typeof import("@niivue/niivue")> | null = null;
+
+/** A window that is given is taken: NiiVue looks at the voxels in any case, and the page stands still meanwhile. */
+function trusting(module: typeof import("@niivue/niivue")): typeof import("@niivue/niivue") {
+  const images = module.NVImage.prototype;
+  const look = images.calMinMax;
+  images.calMinMax = function (this: NVImage, ...how) {
+    const { cal_min: low, cal_max: high } = this.hdr!;
+    if (!(high > low)) return look.apply(this, how);
+    this.cal_min = this.robust_min = this.global_min = low;
+    this.cal_max = this.robust_max = this.global_max = high;
+    return [low, high, low, high];
+  };
+  return module;
+}
 
 /** A volume to show, and how. */
 export type Layer = { url: string; name: string } & Partial<Pick<NVImage, "colormap" | "colormapNegative" | "opacity" | "cal_min" | "cal_max" | "cal_minNeg" | "cal_maxNeg">>;
