@@ -352,6 +352,9 @@ for folder in Directory.GetDirectories(work </> "programs") |> Array.sort do
 
     File.Copy(root </> "LICENSE", folder </> "LICENSE", true)
     File.Copy(root </> "CHANGELOG.md", folder </> "CHANGELOG.md", true)
+    // What ldr-fs without arguments names; it needs no data.
+    Directory.CreateDirectory(folder </> "experiments") |> ignore
+    File.Copy(root </> "experiments" </> "quickstart.json", folder </> "experiments" </> "quickstart.json", true)
     File.WriteAllText(folder </> "LICENCES.md", notices)
     File.WriteAllText(folder </> "README.txt", readMe system)
 

@@ -116,7 +116,8 @@ Test-Sdk
 $folder = Join-Path $root '.build'
 New-Item -ItemType Directory -Force $folder | Out-Null
 $stamp = Join-Path $folder (Split-Path -Leaf $Project)
-if (-not (Test-Built $stamp)) {
+# Ldr.sln has every project in it: what test.cmd has built, ldr-fs.cmd does not build again.
+if (-not ((Test-Built $stamp) -or (Test-Built (Join-Path $folder 'Ldr.sln')))) {
     Find-Feed
     Restore-Packages
     Say "Building $(Split-Path -Leaf $Project) ..."

@@ -83,7 +83,10 @@ restore_packages() {
 }
 
 # Whether the last build of a project is newer than every source, and of this mode. All modes share one output folder.
-is_built() {
+# Ldr.sln has every project in it: what ./test has built, ./ldr-fs does not build again.
+is_built() { is_fresh "$1" || is_fresh "$root/.build/Ldr.sln"; }
+
+is_fresh() {
     local stamp=$1
     [ "$(cat "$stamp" 2>/dev/null)" = "$mode" ] &&
         [ "$(cat "$root/.build/packages" 2>/dev/null)" = "${NUGET_PACKAGES:-$HOME/.nuget/packages}" ] &&

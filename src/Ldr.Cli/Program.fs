@@ -280,7 +280,7 @@ let private carryOut (arguments: string[]) : int =
 let main arguments =
     StandardStreams.guard ()
 
-    if Array.tryHead arguments = Some "app" then
+    if Array.tryHead arguments = Some "app" && not (Array.contains "--help" arguments) then
         App.prepare ()
 
     // Whatever is being written when a signal ends the program goes with it.

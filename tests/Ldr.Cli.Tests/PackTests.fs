@@ -129,7 +129,15 @@ let private checkProgram (system: string, main: string, expected: string, native
 
         Expect.isTrue (files[$"models/{model}.safetensors"] = own) model
 
-    for name in [ "LICENSE"; "LICENCES.md"; "README.txt"; "CHANGELOG.md"; "page/index.html" ] do
+    for name in
+        [
+            "LICENSE"
+            "LICENCES.md"
+            "README.txt"
+            "CHANGELOG.md"
+            "page/index.html"
+            "experiments/quickstart.json"
+        ] do
         Expect.isNonEmpty files[name] name
 
     for part in [ "Microsoft.NETCore.App.Runtime"; "Argu"; "TorchSharp"; "@niivue/niivue" ] do

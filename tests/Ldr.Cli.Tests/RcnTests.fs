@@ -71,8 +71,15 @@ let private run (folder: string) (name: string) (more: string list) =
             "evaluation.validation_pairs=2"
             "evaluation.pairs=6"
             "train.teacher.architecture.stage.levels=3"
+            "train.teacher.architecture.stage.channels=4"
+            "train.student-aldk.distillation.discriminator.widths=[4,4,4,4,4]"
             for training in [ "teacher"; "student-reconstruction"; "student-distance"; "student-aldk" ] do
                 $"train.{training}.steps=2"
+                $"train.{training}.architecture.affine.channels=4"
+
+                if training <> "teacher" then
+                    $"train.{training}.architecture.stage.encoder=[8,16,16,16]"
+                    $"train.{training}.architecture.stage.decoder=[16,16,8]"
         ]
 
     ldr (

@@ -32,9 +32,9 @@ let private awaitFile (running: Process) (file: string) =
 
     Expect.isTrue (File.Exists file) $"{file} appears"
 
-/// A training of one network, its checkpoints after every third step.
+/// A training of one network, its checkpoints, of 21 MB, after every third step.
 let private command (run: string) =
-    tiny run
+    small run
     @ steps 60
     @ [ "--only"; "teacher"; "--set"; "train.teacher.checkpoint_every=3" ]
     @ [ "--set"; "train.teacher.validate_every=20" ]
@@ -140,7 +140,7 @@ let tests =
             testInFolder
                 "a full disk keeps the last good checkpoint, and the training goes on from it"
                 (fun folder ->
-                    // A checkpoint has 21 MB, three are there while the third is written.
+                    // Three checkpoints are there while the third is written.
                     onSmallDisk folder "50M" (fun disk resize ->
                         let there = disk </> "run"
                         let full = ldr (command there)

@@ -8,6 +8,7 @@ open System.Runtime.CompilerServices
 open System.Threading
 open Argu
 open FsToolkit.ErrorHandling
+open Microsoft.AspNetCore.Connections
 open Ldr
 open Ldr.App
 open Ldr.Cli
@@ -102,7 +103,7 @@ let private serve (o: Options) (context: Context) : Said =
                 )
                 .GetAwaiter()
                 .GetResult()
-        with :? IOException as error when not (error :? FileNotFoundException) ->
+        with :? IOException as error when (error.InnerException :? AddressInUseException) ->
             raise (InvalidFileException($"--port {o.Port}", "is in use", "give another port, or none", error))
 
     try

@@ -60,31 +60,32 @@ module internal JournalLines =
         | :? NullReferenceException
         | :? Collections.Generic.KeyNotFoundException -> None
 
-    /// The newest numbers of a training in `metrics.jsonl`, of one kind (`train` or `validation`), with their step.
-    let tryLast (path: string) (kind: string) (training: string) : (int * Metrics) option =
-        let numbers (line: string) : (int * Metrics) option =
-            match tryPlace line with
-            | Some(own, step) when own = training ->
-                use document = JsonDocument.Parse line
-                let root = document.RootElement
+    /// Training, kind (`train` or `validation`), step and numbers of a line of `metrics.jsonl`.
+    let private tryNumbers (line: string) : ((string * string) * (int * Metrics)) option =
+        tryPlace line
+        |> Option.bind (fun (training, step) ->
+            use document = JsonDocument.Parse line
+            let root = document.RootElement
 
-                match root.TryGetProperty "kind" with
-                | true, said when said.ValueKind = JsonValueKind.String && said.GetString() = kind ->
-                    Some(
-                        step,
-                        [
-                            for entry in root.EnumerateObject() do
-                                if entry.Name <> "step" && entry.Value.ValueKind = JsonValueKind.Number then
-                                    entry.Name, entry.Value.GetDouble()
-                        ]
-                    )
-                | _ -> None
-            | _ -> None
+            match root.TryGetProperty "kind" with
+            | true, kind when kind.ValueKind = JsonValueKind.String ->
+                let numbers =
+                    [
+                        for entry in root.EnumerateObject() do
+                            if entry.Name <> "step" && entry.Value.ValueKind = JsonValueKind.Number then
+                                entry.Name, entry.Value.GetDouble()
+                    ]
 
+                Some((training, nonNull (kind.GetString())), (step, numbers))
+            | _ -> None)
+
+    /// The newest numbers in `metrics.jsonl` of each training and kind, with their step.
+    let newest (path: string) : Map<string * string, int * Metrics> =
         if File.Exists path then
-            File.ReadLines path |> Seq.choose numbers |> Seq.tryLast
+            (Map.empty, File.ReadLines path |> Seq.choose tryNumbers)
+            ||> Seq.fold (fun found (key, numbers) -> Map.add key numbers found)
         else
-            None
+            Map.empty
 
     let private lines (text: string) =
         text.Split('\n', StringSplitOptions.RemoveEmptyEntries)

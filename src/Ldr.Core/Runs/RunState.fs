@@ -78,9 +78,14 @@ module RunState =
                 Silent = holder.Silent
             })
 
-    let private stateOf (folder: string) (experiment: Experiment) (instance: Instance) =
+    let private stateOf
+        (folder: string)
+        (experiment: Experiment)
+        (newest: Map<string * string, int * Metrics>)
+        (instance: Instance)
+        =
         let last kind =
-            JournalLines.tryLast (RunFolder.metricsPath folder) kind instance.Name
+            Map.tryFind (instance.Name, kind) newest
 
         progressOf folder experiment instance
         |> Result.map (fun progress ->
@@ -97,10 +102,11 @@ module RunState =
         Error.guardResult (fun () ->
             result {
                 let! experiment = RunFolder.readExperiment folder
+                let newest = JournalLines.newest (RunFolder.metricsPath folder)
 
                 let! trainings =
                     Experiment.instances experiment
-                    |> List.traverseResultM (stateOf folder experiment)
+                    |> List.traverseResultM (stateOf folder experiment newest)
 
                 return
                     {
