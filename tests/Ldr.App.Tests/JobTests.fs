@@ -361,15 +361,25 @@ let tests =
                 let bytes = client.Bytes $"/api/jobs/{id}/events"
                 let told = Text.Encoding.UTF8.GetString bytes
 
-                let states =
+                let jobs =
                     [
                         for line in told.Split '\n' do
                             if line.StartsWith "data: " then
-                                string (nonNull (JsonNode.Parse(line.Substring 6))).["state"]
+                                nonNull (JsonNode.Parse(line.Substring 6))
                     ]
 
-                Expect.equal (List.last states) "done" "the last"
-                Expect.stringContains told "event: job" "the name of the event")
+                Expect.equal (string (List.last jobs).["state"]) "done" "the last"
+                Expect.stringContains told "event: job" "the name of the event"
+
+                for job in jobs do
+                    if string job["state"] = "running" then
+                        Expect.equal
+                            [ for layer in job["layers"].AsArray() -> string layer ]
+                            (if string job["stage"] = "checking the result" then
+                                 [ "moved" ]
+                             else
+                                 [])
+                            "the picture can be had as soon as the result is checked")
 
             testServer "the API is as its description says" same (fun server client ->
                 let described =

@@ -85,8 +85,13 @@ let tests =
                 let random = Random 1
                 let mutable midway = 0
 
-                for _ in 1..20 do
+                for kill in 1..20 do
                     use running = begin' (command broken @ [ "--resume" ])
+
+                    // However slow the machine is, all but the first have a checkpoint to go on from.
+                    if kill = 2 then
+                        awaitFile running (broken </> "checkpoints" </> "index.json")
+
                     // From before the first file is read to after the last step.
                     running.WaitForExit(random.Next(300, 2500)) |> ignore
                     running.Kill()
