@@ -172,11 +172,16 @@ let tests =
                 use _ = torch.NewDisposeScope()
                 let _, iteration = iteration 1.0
                 let there = iteration.Student.Value
-                let shift (x: float) = torch.tensor([| x; 0.0; 0.0 |], dtype = torch.float32).view(1, 3, 1, 1, 1)
+
+                let shift (x: float) =
+                    torch.tensor([| x; 0.0; 0.0 |], dtype = torch.float32).view(1, 3, 1, 1, 1)
 
                 let apart thereBy backBy =
                     let moved by =
-                        lazy { there with Field = (shift by).expand_as(there.Field) }
+                        lazy
+                            { there with
+                                Field = (shift by).expand_as(there.Field)
+                            }
 
                     Loss.inverseConsistency
                         { iteration with

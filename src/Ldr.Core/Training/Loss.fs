@@ -151,7 +151,7 @@ module Loss =
         term "inverse_consistency" (fun iteration ->
             let there, back = iteration.Student.Value.Field, iteration.TurnedRound.Value.Field
             use scope = torch.NewDisposeScope()
-            scope.MoveToOuter((Field.compose back there).square().sum(1L).mean ()))
+            scope.MoveToOuter((Field.compose back there).square().sum(1L).mean()))
 
     let private ofAffine name measure : Loss =
         each name (fun prediction -> prediction.Affine |> Option.map fst |> Option.toList) measure

@@ -52,11 +52,7 @@ module LossWeights =
                 optional "log_jacobian" Codec.notNegative standard.LogJacobian _.LogJacobian
 
             and! inverseConsistency =
-                added
-                    "inverse_consistency"
-                    Codec.notNegative
-                    standard.InverseConsistency
-                    _.InverseConsistency
+                added "inverse_consistency" Codec.notNegative standard.InverseConsistency _.InverseConsistency
 
             and! determinant =
                 optional "determinant" Codec.notNegative standard.Determinant _.Determinant
