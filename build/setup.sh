@@ -119,7 +119,7 @@ compile() {
     if [ -d "$root/src/Ldr.Cli/bin/Release" ]; then
         say "Building $(basename "$project") ..."
     else
-        say "Building $(basename "$project"), the first time: it downloads libtorch (200 MB), and takes 3 to 10 minutes ..."
+        say "Building $(basename "$project"), the first time: it downloads libtorch (200 MB), and takes 1 to 5 minutes ..."
     fi
     started=$(mktemp)
     quietly dotnet build "$root/$project" -c Release --nologo
