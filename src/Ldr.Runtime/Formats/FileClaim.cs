@@ -28,6 +28,10 @@ internal sealed class FileClaim : IDisposable
     /// <summary>Letters of a work's name in that of its file.</summary>
     private const int Letters = 80;
 
+    /// <summary>What an error says of a file that is there already: EEXIST, ERROR_FILE_EXISTS.</summary>
+    private const int Exists = 17;
+    private const int ExistsOnWindows = unchecked((int)0x80070050);
+
     /// <summary>What was read of claims that others have, and when it was new.</summary>
     private static readonly ConcurrentDictionary<string, (string Content, long Since)> Seen = new(StringComparer.Ordinal);
 
@@ -258,8 +262,9 @@ internal sealed class FileClaim : IDisposable
                 // The first claim; or somebody has just removed the empty folder.
                 Directory.CreateDirectory(claims);
             }
-            catch (IOException) when (File.Exists(file))
+            catch (IOException error) when (error.HResult is Exists or ExistsOnWindows || File.Exists(file))
             {
+                // Its owner may have given it back since.
                 return false;
             }
         }
