@@ -31,13 +31,15 @@ type internal FieldTermFunction() =
             for sample in 0 .. int field.shape[0] - 1 -> fun start -> NativePtr.add start (sample * length)
         ]
 
+    /// How many planes it has.
+    static let planes (field: torch.Tensor) = int (3L * field.shape[0])
+
     static let mean term (field: torch.Tensor) : float =
         let start, threads = TensorMemory.start field, torch.get_num_threads ()
 
         match term with
-        | SmoothnessTerm ->
-            Smoothness.Mean(start, int (3L * field.shape[0]), TensorMemory.size field, threads)
-        | BendingTerm -> Bending.Mean(start, int (3L * field.shape[0]), TensorMemory.size field, threads)
+        | SmoothnessTerm -> Smoothness.Mean(start, planes field, TensorMemory.size field, threads)
+        | BendingTerm -> Bending.Mean(start, planes field, TensorMemory.size field, threads)
         | LogJacobianTerm ->
             let grid = TensorMemory.grid field
 
@@ -47,21 +49,17 @@ type internal FieldTermFunction() =
     /// A multiple of the gradient of `mean`.
     static let gradient term (factor: float) (field: torch.Tensor) : torch.Tensor =
         let start, threads = TensorMemory.start field, torch.get_num_threads ()
-
-        let ofPlanes
-            (write: struct (nativeptr<float32> * int * struct (int * int * int)) -> nativeptr<float32> -> unit)
-            =
-            let result = torch.empty_like field
-            write (start, int (3L * field.shape[0]), TensorMemory.size field) (TensorMemory.start result)
-            result
+        let count, size = planes field, TensorMemory.size field
 
         match term with
         | SmoothnessTerm ->
-            ofPlanes (fun struct (planes, count, size) result ->
-                Smoothness.Gradient(planes, count, size, factor, result, threads))
+            let result = torch.empty_like field
+            Smoothness.Gradient(start, count, size, factor, TensorMemory.start result, threads)
+            result
         | BendingTerm ->
-            ofPlanes (fun struct (planes, count, size) result ->
-                Bending.Gradient(planes, count, size, factor, result, threads))
+            let result = torch.empty_like field
+            Bending.Gradient(start, count, size, factor, TensorMemory.start result, threads)
+            result
         | LogJacobianTerm ->
             let result = torch.zeros_like field
             let grid, target = TensorMemory.grid field, TensorMemory.start result

@@ -337,31 +337,24 @@ module Augmentation =
         if not (isGeometric options) then
             batch
         else
-            use scope = torch.NewDisposeScope()
             use _ = torch.no_grad ()
             let items = int batch.Fixed.shape[0]
-            let device = batch.Fixed.device
 
             let displacements purpose moved =
-                [|
-                    for item in 0 .. items - 1 do
-                        let pair = own item
-                        displacement options grid pair (Seed.split purpose pair) moved
-                |]
-                |> fun fields -> torch.cat (fields, 0L)
+                use scope = torch.NewDisposeScope()
 
-            let ofFixed = (displacements "fixed" (options.Deformed = BothImages)).``to`` device
-            let ofMoving = (displacements "moving" true).``to`` device
+                let fields =
+                    [|
+                        for item in 0 .. items - 1 do
+                            let pair = own item
+                            displacement options grid pair (Seed.split purpose pair) moved
+                    |]
 
-            let deformed = warp ofFixed ofMoving batch
-            let keep (tensor: torch.Tensor) = scope.MoveToOuter tensor
+                scope.MoveToOuter((torch.cat (fields, 0L)).``to`` batch.Fixed.device)
 
-            {
-                Fixed = keep deformed.Fixed
-                Moving = keep deformed.Moving
-                Mask = keep deformed.Mask
-                Labels = deformed.Labels |> Option.map (fun (f, m) -> keep f, keep m)
-            }
+            use ofFixed = displacements "fixed" (options.Deformed = BothImages)
+            use ofMoving = displacements "moving" true
+            warp ofFixed ofMoving batch
 
     /// Changes the intensities of images [N, 1, Z, Y, X] in [0, 1], each by draws of its own, and keeps them in [0, 1]; `name`
     /// tells the fixed images from the moving ones.
