@@ -175,13 +175,10 @@ module Layer =
             Parts = [ own ]
             Run =
                 fun x ->
-                    torch.nn.functional.conv3d (
-                        x,
-                        own.Weights.Value["weight"],
-                        biasOf filter own,
-                        cube filter.Stride,
-                        cube filter.Padding
-                    )
+                    let weights = own.Weights.Value["weight"]
+
+                    x
+                    |> Convolutions.forward weights (biasOf filter own) filter.Stride filter.Padding
             RunInPlace = None
             IsScratch = true
             Cost =
@@ -207,13 +204,10 @@ module Layer =
             Parts = [ own ]
             Run =
                 fun x ->
-                    torch.nn.functional.conv_transpose3d (
-                        x,
-                        own.Weights.Value["weight"],
-                        biasOf filter own,
-                        cube filter.Stride,
-                        cube filter.Padding
-                    )
+                    let weights = own.Weights.Value["weight"]
+
+                    x
+                    |> Convolutions.transposed weights (biasOf filter own) filter.Stride filter.Padding
             RunInPlace = None
             IsScratch = true
             Cost =
