@@ -127,6 +127,11 @@ let tests =
                 | lines -> failtestf "%A" lines
             }
             test "far-off words get the list, near ones a suggestion" {
+                Expect.equal
+                    (Suggestion.among [ "--model"; "--output-prefix" ] "--output")
+                    "did you mean \"--output-prefix\"?"
+                    "begun"
+
                 Expect.equal (Suggestion.among [ "steps"; "batch" ] "stesp") "did you mean \"steps\"?" "near"
 
                 Expect.equal

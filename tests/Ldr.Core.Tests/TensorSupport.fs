@@ -90,4 +90,4 @@ let gradient (f: torch.Tensor -> torch.Tensor) (place: torch.Tensor) : torch.Ten
 /// A test in a dispose scope of its own.
 let scoped (test: unit -> unit) () =
     use _ = torch.NewDisposeScope()
-    test ()
+    NativeCalls.protect test

@@ -1,5 +1,7 @@
 namespace Ldr
 
+open System
+
 /// What to say of a word that is not known.
 module Suggestion =
     /// The edit distance of two words (Levenshtein).
@@ -28,9 +30,18 @@ module Suggestion =
             |> List.map (fun k -> distance folded (k.ToLowerInvariant()), k)
             |> List.filter (fun (d, k) -> d <= max 2 (k.Length / 3))
             |> List.sortBy fst
+            |> List.map snd
 
-        match near with
-        | (_, best) :: _ -> $"did you mean \"{best}\"?"
+        /// A word that was not written to its end: `--output` for `--output-prefix`.
+        let longer =
+            if folded.Length < 4 then
+                []
+            else
+                known
+                |> List.filter (fun k -> k.ToLowerInvariant().StartsWith(folded, StringComparison.Ordinal))
+
+        match near @ longer with
+        | best :: _ -> $"did you mean \"{best}\"?"
         | [] ->
             let list = known |> List.map (sprintf "\"%s\"") |> String.concat ", "
             $"known: {list}"
