@@ -58,7 +58,7 @@ module Distillation =
             Discriminator = DiscriminatorOptions.published
         }
 
-    /// What our tables show to be best (docs/lab/hippocampus.md): no discriminator, the distance to the teacher's field, weighted
+    /// What our table shows to be best (docs/lab/distillation.md, `strain-labels`): no discriminator, the distance to the teacher's field, weighted
     /// by how much the teacher deforms, with derivatives; γ is 0.1 at every step.
     let recommended: Distillation =
         { standard with
