@@ -4,16 +4,40 @@ open System.IO
 open System.Reflection
 open System.Runtime.InteropServices
 
-/// OpenMP's threads, which libtorch brings.
-module internal OpenMpThreads =
+/// How this process uses the native parts that libtorch brings and needs. On Linux.
+module internal NativeSettings =
     [<DllImport("libc")>]
     extern int private setenv(string name, string value, int overwrite)
 
-    /// Idle ones sleep soon instead of spinning on the cores that our kernels want. Before libtorch is loaded; on Linux; what the
-    /// environment says of GOMP_SPINCOUNT stays.
-    let letSleep () =
-        if RuntimeInformation.IsOSPlatform OSPlatform.Linux then
-            setenv ("GOMP_SPINCOUNT", "1000", 0) |> ignore
+    // glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
+    let private trimThreshold = -1
+    let private mapThreshold = -3
+
+    [<DllImport("libc")>]
+    extern int private mallopt(int parameter, int value)
+
+    /// Idle threads of OpenMP sleep soon instead of spinning on the cores that our kernels want. What the environment says of
+    /// GOMP_SPINCOUNT stays.
+    let private letThreadsSleep () =
+        setenv ("GOMP_SPINCOUNT", "1000", 0) |> ignore
+
+    /// Memory that a step gives back is there for the next one. Else large tensors are new pages at every step, which a
+    /// virtual machine pays dearly: a fifth of its time (docs/lab/performance.md). Up to 32 MB, the most that glibc takes.
+    let private keepFreedMemory () =
+        try
+            mallopt (mapThreshold, 32 <<< 20) |> ignore
+            mallopt (trimThreshold, System.Int32.MaxValue) |> ignore
+        with :? System.EntryPointNotFoundException ->
+            () // Another C library than glibc.
+
+    let private applied =
+        lazy
+            (if RuntimeInformation.IsOSPlatform OSPlatform.Linux then
+                 letThreadsSleep ()
+                 keepFreedMemory ())
+
+    /// Once, before libtorch is loaded.
+    let apply () : unit = applied.Value
 
 /// The native parts of torch for F# Interactive, which does not look for them where a program finds them.
 module NativeParts =
@@ -69,7 +93,7 @@ module NativeParts =
         lazy
             (match Path.GetDirectoryName(Assembly.GetExecutingAssembly().Location) with
              | NonNull own when RuntimeInformation.IsOSPlatform OSPlatform.Linux ->
-                 OpenMpThreads.letSleep ()
+                 NativeSettings.apply ()
                  resolveSkia own
 
                  names
@@ -141,7 +165,7 @@ module Libtorch =
 
     /// One line for a program that lacks it. To be asked before anything computes with it.
     let check () : Result<unit, Error> =
-        OpenMpThreads.letSleep ()
+        NativeSettings.apply ()
 
         match folder (), package with
         | Some _, _ -> Ok()

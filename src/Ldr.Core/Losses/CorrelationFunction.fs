@@ -43,9 +43,8 @@ type internal CorrelationFunction() =
 
     /// Whether the kernels can do it.
     static member Fits(fixedImage: torch.Tensor, moved: torch.Tensor, weights: torch.Tensor) : bool =
-        OwnKernels.areUsed ()
-        && [ fixedImage; moved; weights ]
-           |> List.forall (fun image -> TensorMemory.fits image && image.shape = moved.shape)
+        OwnKernels.fit [ fixedImage; moved; weights ]
+        && [ fixedImage; weights ] |> List.forall (fun image -> image.shape = moved.shape)
         && moved.shape[1] = 1L
         && not (torch.is_grad_enabled () && (fixedImage.requires_grad || weights.requires_grad))
 

@@ -254,7 +254,7 @@ module Discrimination =
         let field = field.detach ()
 
         scope.MoveToOuter(
-            if OwnKernels.areUsed () && TensorMemory.fits field then
+            if OwnKernels.fit [ field ] then
                 strainByKernels field
             else
                 strainByLibtorch field

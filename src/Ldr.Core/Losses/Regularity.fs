@@ -19,7 +19,7 @@ module Regularity =
                 (field.narrow (axis, 1L, n - 1L) - field.narrow (axis, 0L, n - 1L)).square().sum()
 
         scope.MoveToOuter(
-            if OwnKernels.areUsed () && TensorMemory.fits field then
+            if OwnKernels.fit [ field ] then
                 FieldTermFunction.apply (SmoothnessTerm, field)
             else
                 (along 2L + along 3L + along 4L) / (2.0 * float (field.numel ()))
@@ -49,7 +49,7 @@ module Regularity =
             [ 2L, 3L; 2L, 4L; 3L, 4L ] |> List.map (fun (a, b) -> squares a b * 2.0)
 
         scope.MoveToOuter(
-            if OwnKernels.areUsed () && TensorMemory.fits field then
+            if OwnKernels.fit [ field ] then
                 FieldTermFunction.apply (BendingTerm, field)
             else
                 List.reduce (+) (along () @ across ()) / float (field.numel ())
@@ -96,7 +96,7 @@ module Regularity =
         use scope = torch.NewDisposeScope()
 
         scope.MoveToOuter(
-            if OwnKernels.areUsed () && TensorMemory.fits field then
+            if OwnKernels.fit [ field ] then
                 FieldTermFunction.apply (LogJacobianTerm, field)
             else
                 logJacobianByLibtorch field

@@ -206,8 +206,6 @@ module internal ManagedCascade =
 
     /// Whether the kernels can do these images: sides that are multiples of 16, and nobody wants their gradients.
     let fits (fixedImage: torch.Tensor) (moving: torch.Tensor) =
-        OwnKernels.areUsed ()
-        && TensorMemory.fits fixedImage
-        && TensorMemory.fits moving
+        OwnKernels.fit [ fixedImage; moving ]
         && ManagedTrunk.canHalve ManagedTrunk.halvings fixedImage.shape[2..]
         && not (torch.is_grad_enabled () && (fixedImage.requires_grad || moving.requires_grad))

@@ -272,6 +272,5 @@ type internal JudgeNormFunction() =
 module internal ManagedJudge =
     /// Whether the kernels can do it: float32 on the processor, sides that can be halved as often as the layers do.
     let fits (layers: JudgeLayers) (seen: torch.Tensor) =
-        OwnKernels.areUsed ()
-        && TensorMemory.fits seen
+        OwnKernels.fit [ seen ]
         && ManagedTrunk.canHalve layers.Widths.Length seen.shape[2..]

@@ -191,8 +191,7 @@ module internal ManagedTrunk =
     /// Whether the kernels can do it: sides that can be halved as often as the trunk does; affine-light has no way back to its
     /// images.
     let private fits (trunk: Trunk) (pairs: torch.Tensor) =
-        OwnKernels.areUsed ()
-        && TensorMemory.fits pairs
+        OwnKernels.fit [ pairs ]
         && (match trunk with
             | StudentTrunk _ -> canHalve halvings pairs.shape[2..]
             | VtnTrunk scale -> canHalve scale.Levels pairs.shape[2..]

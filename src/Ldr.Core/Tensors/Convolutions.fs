@@ -55,7 +55,7 @@ module internal OneDnn =
         && equals 2 places (nonNull weights.grad)
 
     let private areRight () =
-        Seq.init 3 (fun _ -> trials) |> Seq.concat |> Seq.forall isRight
+        NativeCalls.protect (fun () -> Seq.init 3 (fun _ -> trials) |> Seq.concat |> Seq.forall isRight)
 
     /// Linux's name of `at::globalContext()`.
     [<DllImport("libtorch_cpu", EntryPoint = "_ZN2at13globalContextEv")>]
@@ -97,9 +97,13 @@ module Convolutions =
         else
             Some "without oneDNN, which is wrong on this processor"
 
+    let private tryFirst (x: torch.Tensor) =
+        if x.device_type = DeviceType.CPU then
+            OneDnn.isUsed () |> ignore
+
     /// `conv3d`: [N, C, Z, Y, X], weights [C', C, K, K, K], a bias [C'] or null.
     let forward (weights: torch.Tensor) (bias: torch.Tensor) (stride: int) (padding: int) (x: torch.Tensor) =
-        OneDnn.isUsed () |> ignore
+        tryFirst x
 
         torch.nn.functional.conv3d (
             x,
@@ -117,7 +121,7 @@ module Convolutions =
         (padding: int)
         (x: torch.Tensor)
         =
-        OneDnn.isUsed () |> ignore
+        tryFirst x
 
         torch.nn.functional.conv_transpose3d (
             x,

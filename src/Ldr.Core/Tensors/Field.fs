@@ -120,7 +120,7 @@ module Field =
     let double (field: torch.Tensor) : torch.Tensor =
         use scope = torch.NewDisposeScope()
 
-        if OwnKernels.areUsed () && TensorMemory.fits field then
+        if OwnKernels.fit [ field ] then
             scope.MoveToOuter(DoubledFieldFunction.apply field)
         else
             let size = field.shape[2..] |> Array.map (fun n -> 2L * n)

@@ -49,6 +49,10 @@ module OwnKernels =
     /// Whether they are used on this thread.
     let areUsed () : bool = not KernelChoice.Without
 
+    /// Whether they are used, and can do all of these tensors.
+    let fit (tensors: torch.Tensor list) : bool =
+        areUsed () && tensors |> List.forall TensorMemory.fits
+
     /// What an action gives when libtorch computes everything in it, on this thread: for comparisons, and where a training
     /// asks for it.
     let without (action: unit -> 'a) : 'a =

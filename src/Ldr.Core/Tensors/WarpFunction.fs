@@ -15,8 +15,7 @@ type internal WarpFunction() =
     inherit torch.autograd.SingleTensorFunction<WarpFunction>()
 
     /// Whether the kernels can do it.
-    static member Fits(field: torch.Tensor, image: torch.Tensor) : bool =
-        OwnKernels.areUsed () && TensorMemory.fits field && TensorMemory.fits image
+    static member Fits(field: torch.Tensor, image: torch.Tensor) : bool = OwnKernels.fit [ field; image ]
 
     override _.Name = nameof WarpFunction
 

@@ -6,9 +6,7 @@ open Ldr.Runtime.Training
 /// Steps of Adam.
 module AdamMove =
     let private fits (tensors: torch.Tensor list) =
-        OwnKernels.areUsed ()
-        && tensors
-           |> List.forall (fun tensor -> TensorMemory.fits tensor && tensor.is_contiguous ())
+        OwnKernels.fit tensors && tensors |> List.forall _.is_contiguous()
 
     /// Moves one parameter in one pass over its memory; β 0.9 and 0.999, ε 1e-8, as `torch.optim.Adam` has by itself.
     let private move
