@@ -82,6 +82,13 @@ let tests =
                 Expect.stringContains none "nobody" "the scan"
                 Expect.stringContains none "no number" "what is wrong"
                 Expect.stringContains none "\"pattern\"" "what would be right"
+
+                let same =
+                    told (People.Consecutive 2) [ "patient001_T1"; "patient002_T1" ] |> message
+
+                Expect.stringContains same "$.data.people" "the key"
+                Expect.stringContains same "every scan's name is 1, as of patient001_T1" "what is wrong"
+                Expect.stringContains same "\"pattern\"" "what would be right"
             }
 
             test "a pattern finds who a scan is of" {

@@ -58,6 +58,15 @@ module CsvForm =
             }
 
         result {
+            do!
+                if File.Exists file then
+                    Ok()
+                else
+                    DataFiles.bad
+                        file
+                        "is not there"
+                        "write it, or mend $.data.people.file: its path is below the data root"
+
             match! linesOf file with
             | [] -> return! noColumns ()
             | (head, text) :: rows ->

@@ -66,6 +66,14 @@ module People =
             bad
                 $"$.data.people: the scan {name} has no number in its name; use \"pattern\" or \"file\" instead"
 
+    /// A last number that all names have counts something else, as in patient001_T1: no scans stand in a row by it.
+    let private counting (names: string list) : Result<unit, Error> =
+        match names |> List.map (fun name -> (lastNumber.Match name).Value) |> List.distinct with
+        | [ number ] when number <> "" && names.Length > 1 ->
+            bad
+                $"$.data.people: the last number of every scan's name is {number}, as of {names.Head}, so no scans stand in a row; use \"pattern\" or \"file\" instead"
+        | _ -> Ok()
+
     let private byPattern (expression: Regex) (name: string) : Result<string, Error> =
         let found = expression.Match name
 
@@ -99,6 +107,10 @@ module People =
         | None -> Ok dataset
         | Some people ->
             result {
+                match people with
+                | People.Consecutive _ -> do! counting (dataset.Subjects |> List.map _.Name)
+                | _ -> ()
+
                 let! personOf = personOf people table
 
                 let! subjects =

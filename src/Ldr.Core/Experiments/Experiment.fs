@@ -420,6 +420,22 @@ module Experiment =
         | [| path; value |] when path <> "" ->
             let parts = path.Split '.' |> List.ofArray
 
+            /// The names of a list's items, and that none of them is this one.
+            let noItem (items: JsonNode) (part: string) =
+                let names =
+                    match items with
+                    | :? JsonArray as items ->
+                        [
+                            for item in items do
+                                match item with
+                                | :? JsonObject as o when o.ContainsKey "name" -> string o["name"]
+                                | _ -> ()
+                        ]
+                    | _ -> []
+
+                let near = if names.IsEmpty then "" else $"; {Suggestion.among names part}"
+                bad $"{file} has no item \"{part}\" there{near}"
+
             let child (node: JsonNode) (part: string) : (JsonNode | null) option =
                 match node with
                 | :? JsonArray as items ->
@@ -449,11 +465,11 @@ module Experiment =
                     | true, index when index >= 0 && index < items.Count ->
                         items[index] <- parseValue value
                         Ok()
-                    | _ -> bad $"{file} has no item \"{last}\" there"
+                    | _ -> noItem items last
                 | n, part :: rest when not rest.IsEmpty ->
                     match child n part with
                     | Some next -> walk next rest
-                    | None -> bad $"{file} has no item \"{part}\" there"
+                    | None -> noItem n part
                 | _ -> bad "there is no object at that path"
 
             walk root parts
