@@ -433,7 +433,12 @@ module Experiment =
                         ]
                     | _ -> []
 
-                let near = if names.IsEmpty then "" else $"; {Suggestion.among names part}"
+                let near =
+                    if names.IsEmpty then
+                        ""
+                    else
+                        $"; {Suggestion.among names part}"
+
                 bad $"{file} has no item \"{part}\" there{near}"
 
             let child (node: JsonNode) (part: string) : (JsonNode | null) option =
