@@ -106,6 +106,10 @@ let tests =
             testInFolder "a table says who a scan is of; every scan once" (fun folder ->
                 let file = folder </> "people.csv"
 
+                let missing = CsvForm.people (folder </> "nobody.csv") |> message
+                Expect.stringContains missing "nobody.csv" "the file that is not there"
+                Expect.stringContains missing "$.data.people.file" "its key"
+
                 let read (text: string) =
                     File.WriteAllText(file, text)
 
