@@ -37,7 +37,14 @@ let private started (temporary: string) (arguments: string list) =
 let private sessions (temporary: string) =
     Directory.GetDirectories temporary |> Array.collect Directory.GetDirectories
 
-let private signal (name: string) (running: Process) =
+/// Where the tests were started with SIGINT ignored, every child ignores it too: then it is SIGTERM.
+let private signal (wanted: string) (running: Process) =
+    let name =
+        if wanted = "INT" && ignoresInterrupts () then
+            "TERM"
+        else
+            wanted
+
     (run "kill" [ "-" + name; string running.Id ]) |> ignore
     Expect.isTrue (running.WaitForExit 20_000) "it ends"
 
