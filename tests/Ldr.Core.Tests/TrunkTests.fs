@@ -482,10 +482,6 @@ let private engineTests =
     let half = Stage.LdrHalf(widths [ 8; 8; 8; 8 ] [ 8; 8; 8 ])
 
     [
-        // Where libtorch convolves without oneDNN, it says so.
-        let remark () =
-            Convolutions.remark () |> Option.map (sprintf ", %s") |> Option.defaultValue ""
-
         for architecture, size, expected in
             [
                 Architecture.Single half, (40, 40, 40), "managed"
@@ -503,7 +499,7 @@ let private engineTests =
                     (if expected = "managed" then
                          expected
                      else
-                         expected + remark ())
+                         expected + OneDnn.remark ())
                     "what computes")
 
         testCase "torch, as asked for" (fun () ->
@@ -511,7 +507,7 @@ let private engineTests =
                 OwnKernels.without (fun () ->
                     TrainingEngine.describe torch.CPU (Architecture.Single half) (48, 48, 48))
 
-            Expect.equal told ("torch, as asked for" + remark ()) "what computes")
+            Expect.equal told ("torch, as asked for" + OneDnn.remark ()) "what computes")
     ]
 
 let tests =

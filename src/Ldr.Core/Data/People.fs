@@ -87,10 +87,14 @@ module People =
         | Some person -> Ok person
         | None -> bad $"{file}: has no line for the scan {name}; name every scan of the data set"
 
-    /// Tells who a scan is of, by its name. `table` reads the file with the columns `scan` and `person`.
-    let private personOf (people: People) (table: string -> Result<Map<string, string>, Error>) =
+    /// Tells who a scan is of, by its name, one of `names`. `table` reads the file with the columns `scan` and `person`.
+    let private personOf
+        (people: People)
+        (table: string -> Result<Map<string, string>, Error>)
+        (names: string list)
+        =
         match people with
-        | People.Consecutive scans -> Ok(byNumber scans)
+        | People.Consecutive scans -> counting names |> Result.map (fun () -> byNumber scans)
         | People.Pattern expression ->
             Regex(expression, RegexOptions.None, System.TimeSpan.FromSeconds 1.0)
             |> byPattern
@@ -107,11 +111,7 @@ module People =
         | None -> Ok dataset
         | Some people ->
             result {
-                match people with
-                | People.Consecutive _ -> do! counting (dataset.Subjects |> List.map _.Name)
-                | _ -> ()
-
-                let! personOf = personOf people table
+                let! personOf = dataset.Subjects |> List.map _.Name |> personOf people table
 
                 let! subjects =
                     dataset.Subjects

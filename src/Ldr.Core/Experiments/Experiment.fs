@@ -420,17 +420,16 @@ module Experiment =
         | [| path; value |] when path <> "" ->
             let parts = path.Split '.' |> List.ofArray
 
+            let nameOf (item: JsonNode | null) =
+                match item with
+                | :? JsonObject as o when o.ContainsKey "name" -> Some(string o["name"])
+                | _ -> None
+
             /// The names of a list's items, and that none of them is this one.
             let noItem (items: JsonNode) (part: string) =
                 let names =
                     match items with
-                    | :? JsonArray as items ->
-                        [
-                            for item in items do
-                                match item with
-                                | :? JsonObject as o when o.ContainsKey "name" -> string o["name"]
-                                | _ -> ()
-                        ]
+                    | :? JsonArray as items -> items |> Seq.choose nameOf |> List.ofSeq
                     | _ -> []
 
                 let near =
@@ -446,12 +445,7 @@ module Experiment =
                 | :? JsonArray as items ->
                     match Int32.TryParse part with
                     | true, index when index >= 0 && index < items.Count -> Some items[index]
-                    | _ ->
-                        items
-                        |> Seq.tryFind (fun item ->
-                            match item with
-                            | :? JsonObject as o -> o.ContainsKey "name" && (string o["name"]) = part
-                            | _ -> false)
+                    | _ -> items |> Seq.tryFind (fun item -> nameOf item = Some part)
                 | :? JsonObject as o ->
                     if not (o.ContainsKey part) then
                         o.Add(part, JsonObject())

@@ -30,14 +30,11 @@ module internal NativeSettings =
         with :? System.EntryPointNotFoundException ->
             () // Another C library than glibc.
 
-    let private applied =
-        lazy
-            (if RuntimeInformation.IsOSPlatform OSPlatform.Linux then
-                 letThreadsSleep ()
-                 keepFreedMemory ())
-
-    /// Once, before libtorch is loaded.
-    let apply () : unit = applied.Value
+    /// Before libtorch is loaded; again does no harm.
+    let apply () : unit =
+        if RuntimeInformation.IsOSPlatform OSPlatform.Linux then
+            letThreadsSleep ()
+            keepFreedMemory ()
 
 /// The native parts of torch for F# Interactive, which does not look for them where a program finds them.
 module NativeParts =

@@ -175,10 +175,13 @@ module Layer =
             Parts = [ own ]
             Run =
                 fun x ->
-                    let weights = own.Weights.Value["weight"]
-
-                    x
-                    |> Convolutions.forward weights (biasOf filter own) filter.Stride filter.Padding
+                    torch.nn.functional.conv3d (
+                        OneDnn.tried x,
+                        own.Weights.Value["weight"],
+                        biasOf filter own,
+                        cube filter.Stride,
+                        cube filter.Padding
+                    )
             RunInPlace = None
             IsScratch = true
             Cost =
@@ -204,10 +207,13 @@ module Layer =
             Parts = [ own ]
             Run =
                 fun x ->
-                    let weights = own.Weights.Value["weight"]
-
-                    x
-                    |> Convolutions.transposed weights (biasOf filter own) filter.Stride filter.Padding
+                    torch.nn.functional.conv_transpose3d (
+                        OneDnn.tried x,
+                        own.Weights.Value["weight"],
+                        biasOf filter own,
+                        cube filter.Stride,
+                        cube filter.Padding
+                    )
             RunInPlace = None
             IsScratch = true
             Cost =

@@ -33,11 +33,8 @@ module TrainingEngine =
         let all =
             (if cascade.Affine.IsSome then 1 else 0) + (if cascade.Stages > 0 then 1 else 0)
 
-        let remark =
-            Convolutions.remark () |> Option.map (sprintf ", %s") |> Option.defaultValue ""
-
         if not (OwnKernels.areUsed ()) then
-            $"torch, as asked for{remark}"
+            $"torch, as asked for{OneDnn.remark ()}"
         elif device.``type`` <> DeviceType.CPU then
             "torch, on the graphics card"
         else
@@ -45,7 +42,7 @@ module TrainingEngine =
             | [] -> "managed"
             | _ when others.Length < all ->
                 let names = String.concat ", " others
-                $"managed; torch for {names}{remark}"
+                $"managed; torch for {names}{OneDnn.remark ()}"
             | _ ->
                 let names = String.concat ", " others
-                $"torch, which alone trains {names}{remark}"
+                $"torch, which alone trains {names}{OneDnn.remark ()}"

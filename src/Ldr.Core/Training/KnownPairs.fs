@@ -211,7 +211,7 @@ module KnownPairs =
                         |]
 
                     let wider = torch.nn.functional.pad (image, padding, PaddingModes.Replicate)
-                    wider |> Convolutions.forward (kernel.view shape) Unchecked.defaultof<_> 1 0)
+                    torch.nn.functional.conv3d (OneDnn.tried wider, kernel.view shape))
 
         torch.cat ([| for item in 0 .. int images.shape[0] - 1 -> blur item |], 0L)
 

@@ -8,7 +8,7 @@ open TorchSharp
 /// never wrote, and convolutions come out wrong, most of them not finite (seen on an AMD EPYC of 2024, with AVX-512, AVX2 and AVX;
 /// the same in a C program without .NET; not in libtorch 1.13). So it is tried before it is used, and switched off where
 /// it fails: libtorch then convolves by matrix products.
-module internal OneDnn =
+module OneDnn =
     /// Inputs, outputs, voxels along an axis; the channels that failed most often.
     let private trials = [ 2, 8, 16; 67, 3, 8; 16, 8, 16; 3, 16, 16 ]
 
@@ -85,48 +85,16 @@ module internal OneDnn =
 
              usable)
 
-    /// Whether it is used. Tries it, the first time.
-    let isUsed () : bool = usable.Value
-
-/// Convolutions of tensors by libtorch, without oneDNN where that is wrong.
-module Convolutions =
-    /// What it leaves to libtorch's other convolutions, in words; nothing: oneDNN convolves.
-    let remark () : string option =
-        if OneDnn.isUsed () then
-            None
-        else
-            Some "without oneDNN, which is wrong on this processor"
-
-    let private tryFirst (x: torch.Tensor) =
+    /// A tensor that is to be convolved. On the processor oneDNN has been tried then.
+    let tried (x: torch.Tensor) : torch.Tensor =
         if x.device_type = DeviceType.CPU then
-            OneDnn.isUsed () |> ignore
+            usable.Force() |> ignore
 
-    /// `conv3d`: [N, C, Z, Y, X], weights [C', C, K, K, K], a bias [C'] or null.
-    let forward (weights: torch.Tensor) (bias: torch.Tensor) (stride: int) (padding: int) (x: torch.Tensor) =
-        tryFirst x
+        x
 
-        torch.nn.functional.conv3d (
-            x,
-            weights,
-            bias,
-            Array.create 3 (int64 stride),
-            Array.create 3 (int64 padding)
-        )
-
-    /// `conv_transpose3d`: [N, C, Z, Y, X], weights [C, C', K, K, K], a bias [C'] or null.
-    let transposed
-        (weights: torch.Tensor)
-        (bias: torch.Tensor)
-        (stride: int)
-        (padding: int)
-        (x: torch.Tensor)
-        =
-        tryFirst x
-
-        torch.nn.functional.conv_transpose3d (
-            x,
-            weights,
-            bias,
-            Array.create 3 (int64 stride),
-            Array.create 3 (int64 padding)
-        )
+    /// What is to be said after the engine's name: nothing where oneDNN convolves.
+    let remark () : string =
+        if usable.Value then
+            ""
+        else
+            ", without oneDNN, which is wrong on this processor"
