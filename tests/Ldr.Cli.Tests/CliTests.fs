@@ -331,6 +331,29 @@ let tests =
                 Expect.stringContains train.Errors line "line"
                 Expect.isFalse (Directory.Exists(folder </> "run")) "nothing is begun")
 
+            testInFolder
+                "a data set's name that is a slip of the pen is refused by validate too"
+                (fun folder ->
+                    Directory.CreateDirectory(folder </> "Task04_Hippocampus") |> ignore
+
+                    let outcome =
+                        ldr
+                            [
+                                "validate"
+                                Path.Combine(experiments, "hippocampus-distillation.json")
+                                "--set"
+                                $"data.root={folder}"
+                                "--set"
+                                "data.source.folder=Task04_Hipocampus"
+                            ]
+
+                    Expect.equal outcome.Code 1 "exit code"
+
+                    Expect.stringContains
+                        outcome.Errors
+                        "did you mean \"Task04_Hippocampus\"?"
+                        "what was meant")
+
             testInFolder "the authors' files that are not there are named, with what to get" (fun folder ->
                 let outcome =
                     ldr

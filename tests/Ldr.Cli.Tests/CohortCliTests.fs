@@ -64,8 +64,8 @@ let private answer (outcome: Outcome) =
 
 let private number (node: JsonObject) (key: string) = node[key].GetValue<int>()
 
-/// Runs ldr-fs with variables of the environment.
-let private ldrWith (variables: (string * string) list) (arguments: string list) : int =
+/// Runs ldr-fs with variables of the environment: its exit code and what it tells.
+let private ldrWith (variables: (string * string) list) (arguments: string list) : int * string =
     let info =
         ProcessStartInfo(
             "dotnet",
@@ -79,9 +79,9 @@ let private ldrWith (variables: (string * string) list) (arguments: string list)
 
     use running = Process.Start info |> nonNull
     running.StandardOutput.ReadToEndAsync() |> ignore
-    running.StandardError.ReadToEndAsync() |> ignore
+    let told = running.StandardError.ReadToEndAsync()
     running.WaitForExit()
-    running.ExitCode
+    running.ExitCode, told.Result
 
 /// A folder of so many results that differ a little, three of them outliers.
 let private writeResults (output: string) (count: int) =
@@ -193,7 +193,7 @@ let tests =
                 scene (16, 18, 14) folder
 
                 for task in [ 3; 5 ] do
-                    let code =
+                    let code, told =
                         ldrWith
                             [
                                 "SLURM_ARRAY_TASK_ID", string task
@@ -203,7 +203,7 @@ let tests =
                             ]
                             (cohort folder "parts")
 
-                    Expect.equal code 0 "exit code"
+                    Expect.equal code 0 told
 
                     Expect.hasLength
                         (Directory.GetDirectories(folder </> "parts"))

@@ -81,6 +81,22 @@ let tests =
                 use again = FileClaim.Try(folder, "a")
                 Expect.isNotNull again "given back")
 
+            testInFolder "the first claims of a folder may be made at once" (fun folder ->
+                // Each finds the folder of claims missing, and one of them makes it.
+                for round in 1..400 do
+                    let shared = (Directory.CreateDirectory(folder </> string round)).FullName
+
+                    let claim (i: int) : Result<FileClaim | null, exn> =
+                        try
+                            Ok(FileClaim.Try(shared, $"w{i}"))
+                        with error ->
+                            Error error
+
+                    for made in threads 4 claim do
+                        match made with
+                        | Ok claim -> (nonNull claim).Dispose()
+                        | Error error -> failtest error.Message)
+
             testInFolder "names that are no names of files are told apart" (fun folder ->
                 let names =
                     [ "a/b"; "a\\b"; "a*b"; "é"; String('x', 300); String('x', 301); "a.1"; "a" ]

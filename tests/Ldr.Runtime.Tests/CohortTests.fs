@@ -59,6 +59,86 @@ let private counts (summary: CohortSummary) =
 let private json (file: string) =
     (nonNull (JsonNode.Parse(File.ReadAllText file))).AsObject()
 
+/// A BIDS folder of two people, the first in two sessions.
+let private bidsScene (folder: string) : CohortScan =
+    let scan, labels = Anatomy.subject anatomy 0
+    let write (name: string) (volume: Volume) = volume.Write(folder </> name)
+    let study = folder </> "study"
+
+    for i, at in [ 1, "sub-01/ses-a"; 2, "sub-01/ses-b"; 3, "sub-02" ] do
+        let anat = study </> at </> "anat"
+        Directory.CreateDirectory anat |> ignore
+        let scan, labels = Anatomy.subject anatomy i
+        let name = at.Replace('/', '_')
+        scan.Write(anat </> $"{name}_T1w.nii.gz")
+        labels.Write(anat </> $"{name}_dseg.nii.gz")
+
+    File.WriteAllText(study </> "dataset_description.json", """{"Name": "study"}""")
+    write "t.nii.gz" scan
+    write "tl.nii.gz" labels
+    let image, labels = folder </> "t.nii.gz", folder </> "tl.nii.gz"
+    CohortScan(image, Labels = labels)
+
+let private bids =
+    [
+        testInFolder "a BIDS folder becomes derivatives, some people and sessions of it too" (fun folder ->
+            let template = bidsScene folder
+            let study, out = folder </> "study", folder </> "out"
+            let scans = BidsFolder.Read study
+
+            Expect.equal
+                [ for scan in scans -> scan.Name, scan.Participant, Option.ofObj scan.Session ]
+                [
+                    "sub-01_ses-a", "sub-01", Some "ses-a"
+                    "sub-01_ses-b", "sub-01", Some "ses-b"
+                    "sub-02", "sub-02", None
+                ]
+                "scans"
+
+            let names people sessions =
+                [ for scan in BidsFolder.Choose(study, scans, people, sessions) -> scan.Name ]
+
+            Expect.equal (names [| "sub-02" |] [||]) [ "sub-02" ] "one person"
+            Expect.equal (names [||] [| "ses-b" |]) [ "sub-01_ses-b" ] "one session"
+
+            let plan = BidsDerivatives.Pairs(scans, template, "mine")
+            Expect.equal (counts (run quick out (List.ofSeq plan.Pairs))) (3, 0, 0) "registered"
+
+            for file in
+                [
+                    "sub-01/ses-b/anat/sub-01_ses-b_space-mine_desc-registered_T1w.nii.gz"
+                    "sub-02/anat/sub-02_from-T1w_to-mine_mode-image_xfm.nii.gz"
+                    "sub-02/anat/sub-02_space-mine_dseg.nii.gz"
+                ] do
+                Expect.isTrue (File.Exists(out </> file)) file
+
+            BidsDerivatives.Describe(out, study, "mine", "1.0")
+            let description = json (out </> "dataset_description.json")
+            Expect.equal (string description["DatasetType"]) "derivative" "description")
+
+        testInFolder "a BIDS folder that cannot be used is refused with what is wrong" (fun folder ->
+            bidsScene folder |> ignore
+            let study = folder </> "study"
+            let scans = BidsFolder.Read study
+
+            let refused (words: string) (action: unit -> obj) =
+                let error = Expect.throwsC (fun () -> action () |> ignore) id
+                Expect.isTrue (error :? InvalidFileException) "kind"
+                Expect.stringContains error.Message words "words"
+
+            refused "dataset_description.json" (fun () -> BidsFolder.Read folder)
+            refused "space-MNI" (fun () -> BidsFolder.Read(study, BidsQuery(Space = "MNI")))
+            refused "sub-09" (fun () -> BidsFolder.Choose(study, scans, [| "sub-09" |], [||]))
+            refused "these sessions" (fun () -> BidsFolder.Choose(study, scans, [||], [| "ses-z" |]))
+
+            File.Copy(
+                study </> "sub-02/anat/sub-02_T1w.nii.gz",
+                study </> "sub-02/anat/sub-02_desc-b_T1w.nii.gz"
+            )
+
+            refused "is not the only T1w scan of sub-02" (fun () -> BidsFolder.Read study))
+    ]
+
 let private resuming =
     [
         testInFolder "a second run skips what is done, and does again what changed" (fun folder ->
@@ -515,4 +595,4 @@ let private outliers =
             Expect.isFalse (Directory.GetFiles(out) |> Array.exists _.EndsWith(".claim")) "no claim is left")
     ]
 
-let tests = testList "cohort" (resuming @ measures @ tables @ outliers)
+let tests = testList "cohort" (resuming @ bids @ measures @ tables @ outliers)

@@ -98,14 +98,19 @@ let interrupt (signal: string) (arguments: string list) (said: string) : Outcome
         ProcessorSeconds = processor
     }
 
-/// Whether this process, and so its children, ignore SIGINT, as programs do that a script started in the background.
-let ignoresInterrupts () =
+/// Whether this process, and so its children, ignore a signal, as programs do that a script started in the background (SIGINT)
+/// or under `nohup` (SIGHUP).
+let ignores (signal: int) =
     let status = "/proc/self/status"
 
     File.Exists status
     && File.ReadLines status
        |> Seq.tryFind _.StartsWith("SigIgn:")
-       |> Option.exists (fun line -> Convert.ToUInt64(line.Substring(7).Trim(), 16) &&& 2UL <> 0UL)
+       |> Option.exists (fun line ->
+           Convert.ToUInt64(line.Substring(7).Trim(), 16) &&& (1UL <<< (signal - 1)) <> 0UL)
+
+/// The same for SIGINT.
+let ignoresInterrupts () = ignores 2
 
 /// Whether a program is installed.
 let has (program: string) =

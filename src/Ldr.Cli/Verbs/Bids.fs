@@ -2,14 +2,12 @@
 module Ldr.Cli.Verbs.Bids
 
 open System
-open System.IO
 open System.Text.Json
 open Argu
 open FsToolkit.ErrorHandling
 open Ldr
 open Ldr.Cli
 open Ldr.Cli.Verbs.CohortArguments
-open Ldr.Runtime.Formats
 open Ldr.Runtime.Groups
 
 type LevelName =
@@ -94,95 +92,15 @@ let private labels (prefix: string) (given: string list list) =
 let private alphanumeric (text: string) =
     String.filter Char.IsAsciiLetterOrDigit text
 
-/// The names of BIDS derivatives of a scan such as `sub-01_ses-1`.
-let private files (suffix: string) (template: string) (name: string) : PairFiles =
-    let folders =
-        name.Split '_'
-        |> Array.filter (fun entity -> entity.StartsWith "sub-" || entity.StartsWith "ses-")
-
-    let registered = $"{name}_space-{template}_desc-registration"
-
-    PairFiles(
-        String.Join('/', Array.append folders [| "anat" |]),
-        Moved = $"{name}_space-{template}_desc-registered_{suffix}.nii.gz",
-        Transform = $"{name}_from-{suffix}_to-{template}_mode-image_xfm",
-        Inverse = $"{name}_from-{template}_to-{suffix}_mode-image_xfm",
-        Labels = $"{name}_space-{template}_dseg.nii.gz",
-        Points = $"{name}_space-{template}_points",
-        Report = $"{registered}_report.html",
-        Picture = $"{registered}_picture.png",
-        Result = $"{registered}_result.json",
-        Problem = $"{registered}_problem.json"
-    )
-
-/// The scans that are asked for.
-let private chosen (o: Options) (dataset: Dataset) : Result<Subject list, Error> =
-    let hasSession (subject: Subject) =
-        o.Sessions.IsEmpty
-        || subject.Name.Split '_'
-           |> Array.exists (fun entity -> List.contains entity o.Sessions)
-
-    let missing =
-        o.Participants
-        |> List.filter (fun label -> dataset.Subjects |> List.forall (fun s -> s.Person <> label))
-
-    match missing with
-    | label :: _ -> Error(BadFile(o.Folder, $"holds no scan of {label}", "check --participant-label"))
-    | [] ->
-        match
-            dataset.Subjects
-            |> List.filter (fun s ->
-                hasSession s
-                && (o.Participants.IsEmpty || List.contains s.Person o.Participants))
-        with
-        | [] -> Error(BadFile(o.Folder, "holds no scan of these sessions", "check --session-label"))
-        | some -> Ok some
-
 let private plan (o: Options) (template: CohortScan) : Result<CohortPlan, Error> =
-    result {
-        let! dataset = Error.guardResult (fun () -> BidsForm.read o.Query o.Folder)
-        let! subjects = chosen o dataset
-
-        let! pairs =
-            subjects
-            |> List.traverseResultM (fun subject ->
-                CohortSource.scan o.Folder subject
-                |> Result.map (fun scan ->
-                    CohortPair(
-                        subject.Name,
-                        template,
-                        scan,
-                        Files = files o.Query.Suffix o.TemplateName subject.Name
-                    )))
-
-        return CohortPlan(Array.ofList pairs, [])
-    }
+    Error.guard (fun () ->
+        let scans = BidsFolder.Read(o.Folder, o.Query)
+        let chosen = BidsFolder.Choose(o.Folder, scans, o.Participants, o.Sessions)
+        BidsDerivatives.Pairs(chosen, template, o.TemplateName, o.Query.Suffix))
 
 /// Writes what BIDS asks of a folder of derivatives, where nothing is there yet.
 let private describe (o: Options) : Result<unit, Error> =
-    Error.guard (fun () ->
-        Directory.CreateDirectory o.Request.Output |> ignore
-        let file = Path.Combine(o.Request.Output, "dataset_description.json")
-        let version = Version.text
-
-        if not (File.Exists file) then
-            let node =
-                Json.object
-                    [
-                        "Name", Json.text "Registrations by ldr-fs"
-                        "BIDSVersion", Json.text "1.9.0"
-                        "DatasetType", Json.text "derivative"
-                        "GeneratedBy",
-                        Json.list
-                            [ Json.object [ "Name", Json.text "ldr-fs"; "Version", Json.text version ] ]
-                        "SourceDatasets",
-                        Json.list
-                            [
-                                Json.object [ "URL", Json.text (Uri(Path.GetFullPath o.Folder).AbsoluteUri) ]
-                            ]
-                    ]
-
-            AtomicFile.WriteText(file, node.ToJsonString(JsonSerializerOptions(WriteIndented = true)) + "\n"))
+    Error.guard (fun () -> BidsDerivatives.Describe(o.Request.Output, o.Folder, "ldr-fs", Version.text))
 
 let private run (o: Options) (context: Context) : Result<Said, Error> =
     match CohortSource.template o.Request with
@@ -195,11 +113,11 @@ let private run (o: Options) (context: Context) : Result<Said, Error> =
         }
 
 let private query (r: ParseResults<Arguments>) : BidsQuery =
-    { BidsQuery.standard with
-        Suffix = r.GetResult(Suffix, BidsQuery.standard.Suffix)
-        Space = r.TryGetResult Space
-        Desc = r.TryGetResult Desc
-    }
+    BidsQuery(
+        Suffix = r.GetResult(Suffix, BidsQuery().Suffix),
+        Space = Option.toObj (r.TryGetResult Space),
+        Desc = Option.toObj (r.TryGetResult Desc)
+    )
 
 let private options (r: ParseResults<Arguments>) (pair: ParseResults<RegisterArguments.Arguments>) =
     result {

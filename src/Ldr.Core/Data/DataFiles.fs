@@ -18,21 +18,6 @@ module internal DataFiles =
     let folderOf (file: string) : string =
         Path.GetDirectoryName(Path.GetFullPath file) |> string
 
-    /// The files in a folder and below it, each folder once, whatever links lead to it.
-    let filesBelow (options: EnumerationOptions) (folder: string) : string seq =
-        let seen = Collections.Generic.HashSet<string>()
-
-        let rec walk (folder: string) =
-            seq {
-                if seen.Add(FileNode.RealPath folder) then
-                    yield! Directory.EnumerateFiles(folder, "*", options)
-
-                    for inner in Directory.EnumerateDirectories(folder, "*", options) do
-                        yield! walk inner
-            }
-
-        walk folder
-
     /// The name of the folder of a file, for a data set that gives itself none.
     let folderName (file: string) : string =
         Path.GetFileName(folderOf file) |> string

@@ -122,29 +122,27 @@ module SubjectGroup =
 
 module DataSource =
     let private bids: Fields<string * BidsQuery, string * BidsQuery> =
+        let standard = BidsQuery()
+
         fields {
             let! folder = required "folder" Codec.string fst
+            and! suffix = optional "suffix" Codec.string standard.Suffix (fun (_, q) -> q.Suffix)
+            and! space = maybe "space" Codec.string (fun (_, q) -> Option.ofObj q.Space)
+            and! desc = maybe "desc" Codec.string (fun (_, q) -> Option.ofObj q.Desc)
+            and! labels = optional "labels" Codec.string standard.Labels (fun (_, q) -> q.Labels)
 
-            and! suffix =
-                optional "suffix" Codec.string BidsQuery.standard.Suffix (fun (_, q) -> q.Suffix)
-
-            and! space = maybe "space" Codec.string (fun (_, q) -> q.Space)
-            and! desc = maybe "desc" Codec.string (fun (_, q) -> q.Desc)
-
-            and! labels =
-                optional "labels" Codec.string BidsQuery.standard.Labels (fun (_, q) -> q.Labels)
-
-            and! labelsDesc = maybe "labels_desc" Codec.string (fun (_, q) -> q.LabelsDesc)
+            and! labelsDesc =
+                maybe "labels_desc" Codec.string (fun (_, q) -> Option.ofObj q.LabelsDesc)
 
             return
                 folder,
-                {
-                    Suffix = suffix
-                    Space = space
-                    Desc = desc
-                    Labels = labels
-                    LabelsDesc = labelsDesc
-                }
+                BidsQuery(
+                    Suffix = suffix,
+                    Space = Option.toObj space,
+                    Desc = Option.toObj desc,
+                    Labels = labels,
+                    LabelsDesc = Option.toObj labelsDesc
+                )
         }
 
     let codec: Codec<DataSource> =
@@ -403,7 +401,7 @@ module Dataset =
                             MsdForm.read file
                 }
             elif File.Exists(Path.Combine(folder, "dataset_description.json")) then
-                BidsForm.read BidsQuery.standard folder
+                BidsForm.read (BidsQuery()) folder
             else
                 noDescription folder)
 
@@ -514,6 +512,22 @@ module Dataset =
     let private isFolder (path: string) = Directory.Exists path
     let private isFile (path: string) = File.Exists path
 
+    /// What lies beside a path that is not there, and has nearly its name.
+    let private misspelt (path: string) : string option =
+        let path = Path.TrimEndingDirectorySeparator path
+        let folder, name = DataFiles.folderOf path, string (Path.GetFileName path)
+
+        if Directory.Exists folder then
+            let names =
+                [
+                    for entry in Directory.EnumerateFileSystemEntries folder ->
+                        string (Path.GetFileName entry)
+                ]
+
+            Suggestion.slip (List.except [ name ] names) name
+        else
+            None
+
     /// Reads what lies below the data root, if it is there.
     let private below
         (advice: string)
@@ -527,7 +541,9 @@ module Dataset =
         if exists full then
             Error.guardResult (fun () -> read full)
         else
-            Error(BadFile(full, "no such data set", advice))
+            match misspelt full with
+            | Some name -> Error(BadInput $"{full}: no such data set; did you mean \"{name}\"?")
+            | None -> Error(BadFile(full, "no such data set", advice))
 
     let private described (read: string -> Result<Dataset, Error>) (folder: string) =
         let file = Path.Combine(folder, "dataset.json")

@@ -99,7 +99,7 @@ module Inventory =
 
     /// The images below a folder, hidden ones left out, by name.
     let private imagesBelow (folder: string) =
-        DataFiles.filesBelow (EnumerationOptions()) folder
+        FileNode.FilesBelow(folder, EnumerationOptions())
         |> Seq.filter ImageFile.CanWrite
         |> Seq.sortWith (fun a b -> String.CompareOrdinal(a, b))
         |> List.ofSeq

@@ -3,6 +3,7 @@ namespace Ldr
 open System
 open System.Globalization
 open System.Text.Json.Nodes
+open System.Threading.Tasks
 open Ldr.Runtime.Geometry
 open Ldr.Runtime.Transforms
 open Ldr.Runtime.Metrics
@@ -157,24 +158,36 @@ module Scores =
 
         let distance measure = if surface then measure () else nan
 
-        [
-            for overlap in Overlap.Measure(fixedLabels, moved, labels) ->
-                let change pick =
-                    volumes.TryFind overlap.Label |> Option.map pick |> Option.defaultValue nan
+        let overlaps = Overlap.Measure(fixedLabels, moved, labels) |> Array.ofSeq
 
-                {
-                    Label = overlap.Label
-                    Dice = overlap.Dice
-                    Jaccard = overlap.Jaccard
-                    Hd95Mm = distance (fun () -> SurfaceDistance.Hd95(fixedLabels, moved, overlap.Label))
-                    Carried95Mm =
-                        distance (fun () ->
-                            SurfaceDistance.Carried95(fixedLabels, movingLabels, field, overlap.Label))
-                    MedianJacobian = change _.MedianJacobian
-                    ExtremePercent = change _.ExtremePercent
-                    VolumeRatio = change _.VolumeRatio
-                }
-        ]
+        let ofLabel (overlap: OverlapMeasure) =
+            let change pick =
+                volumes.TryFind overlap.Label |> Option.map pick |> Option.defaultValue nan
+
+            {
+                Label = overlap.Label
+                Dice = overlap.Dice
+                Jaccard = overlap.Jaccard
+                Hd95Mm = distance (fun () -> SurfaceDistance.Hd95(fixedLabels, moved, overlap.Label))
+                Carried95Mm =
+                    distance (fun () ->
+                        SurfaceDistance.Carried95(fixedLabels, movingLabels, field, overlap.Label))
+                MedianJacobian = change _.MedianJacobian
+                ExtremePercent = change _.ExtremePercent
+                VolumeRatio = change _.VolumeRatio
+            }
+
+        let scores = Array.zeroCreate<LabelScore> overlaps.Length
+
+        Parallel.For(
+            0,
+            overlaps.Length,
+            ParallelOptions(MaxDegreeOfParallelism = Threads.Most),
+            fun i -> scores[i] <- ofLabel overlaps[i]
+        )
+        |> ignore
+
+        List.ofArray scores
 
     /// Where a scan counts: its labels but the ignored ones, or its content.
     let private region (ignored: int list) (scan: ScoredScan) : bool[] =

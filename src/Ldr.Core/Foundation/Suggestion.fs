@@ -20,17 +20,25 @@ module Suggestion =
 
         previous[b.Length]
 
+    /// The known words within some changes of a word, the nearest first.
+    let private within (most: string -> int) (known: string list) (word: string) : string list =
+        let folded = word.ToLowerInvariant()
+
+        // A key of a hostile file may be a megabyte long.
+        (if word.Length > 100 then [] else known)
+        |> List.map (fun k -> distance folded (k.ToLowerInvariant()), k)
+        |> List.filter (fun (d, k) -> d <= most k)
+        |> List.sortBy fst
+        |> List.map snd
+
+    /// The known word of which a word is a slip of the pen: one letter in six is another.
+    let slip (known: string list) (word: string) : string option =
+        within (fun k -> max 1 (k.Length / 6)) known word |> List.tryHead
+
     /// The known word that somebody probably meant: `did you mean "x"?`, or the list of all.
     let among (known: string list) (word: string) =
         let folded = word.ToLowerInvariant()
-
-        let near =
-            // A key of a hostile file may be a megabyte long.
-            (if word.Length > 100 then [] else known)
-            |> List.map (fun k -> distance folded (k.ToLowerInvariant()), k)
-            |> List.filter (fun (d, k) -> d <= max 2 (k.Length / 3))
-            |> List.sortBy fst
-            |> List.map snd
+        let near = within (fun k -> max 2 (k.Length / 3)) known word
 
         /// A word that was not written to its end: `--output` for `--output-prefix`.
         let longer =

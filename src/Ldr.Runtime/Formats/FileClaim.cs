@@ -257,9 +257,10 @@ internal sealed class FileClaim : IDisposable
             {
                 stream = new(file, FileMode.CreateNew, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete, 0);
             }
-            catch (DirectoryNotFoundException)
+            catch (Exception error) when (error is DirectoryNotFoundException or FileNotFoundException)
             {
-                // The first claim; or somebody has just removed the empty folder.
+                // The first claim; or somebody has just removed the empty folder. A file is said to be missing where the folder was, and
+                // somebody has made it since.
                 Directory.CreateDirectory(claims);
             }
             catch (IOException error) when (error.HResult is Exists or ExistsOnWindows || File.Exists(file))

@@ -63,6 +63,32 @@ public static class FileNode
         return file.Length > 0 || OperatingSystem.IsWindows() ? NodeKind.Regular : KindOfEmpty(real);
     }
 
+    /// <summary>The files in a folder and below it, each folder once, whatever links lead to it.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="options">Which files and folders are passed over.</param>
+    public static IEnumerable<string> FilesBelow(string folder, EnumerationOptions options)
+    {
+        HashSet<string> seen = new(StringComparer.Ordinal);
+        Stack<string> open = new([folder]);
+        while (open.TryPop(out string? next))
+        {
+            if (!seen.Add(RealPath(next)))
+            {
+                continue;
+            }
+
+            foreach (string file in Directory.EnumerateFiles(next, "*", options))
+            {
+                yield return file;
+            }
+
+            foreach (string inner in Directory.EnumerateDirectories(next, "*", options))
+            {
+                open.Push(inner);
+            }
+        }
+    }
+
     /// <summary>The number of the user whose file or folder it is; null on Windows, which has none.</summary>
     /// <param name="path">A folder or an empty file that is there, no link.</param>
     internal static int? OwnerOf(string path) => OperatingSystem.IsWindows() ? null : Entry(path)?.Uid;

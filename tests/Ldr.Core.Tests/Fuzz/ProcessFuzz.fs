@@ -271,13 +271,8 @@ let private signals =
             writes "large.nii"
             |> List.filter (fun w -> List.contains w.Name [ "moved.nii.gz"; "field.nhdr" ]) do
             for name, signal in
-                [
-                    "TERM", 15
-                    "HUP", 1
-                    "QUIT", 3
-                    if not (ignoresInterrupts ()) then
-                        "INT", 2
-                ] do
+                [ "TERM", 15; "HUP", 1; "QUIT", 3; "INT", 2 ]
+                |> List.filter (fun (_, signal) -> not (ignores signal)) do
                 // On a busy machine a signal may come after the end: then once more.
                 let rec attempt left =
                     let code = signalled signal folder write
