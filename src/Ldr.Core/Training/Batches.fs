@@ -69,7 +69,7 @@ module Batches =
                 int64 grid.Nx
             |]
 
-        values |> Array.concat |> Bridge.toTensor job.Device shape
+        Bridge.ofParts job.Device shape values
 
     /// What is wanted of the labels. It goes through the augmentation together, as channels.
     let private labelMakers (weights: LossWeights) =
