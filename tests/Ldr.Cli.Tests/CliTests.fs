@@ -682,7 +682,29 @@ let tests =
                     ldr ([ "train"; quickstart; "--output"; folder </> "run" ] @ withTeacher store)
 
                 Expect.equal trained.Code 0 trained.Errors
-                Expect.isTrue (File.Exists(folder </> "run" </> "model.safetensors")) "the model")
+                Expect.isTrue (File.Exists(folder </> "run" </> "model.safetensors")) "the model"
+
+                // Other pairs, and another grid: found before anything is begun.
+                for change, words in
+                    [
+                        "seed=7", "has a field for"
+                        "data.spacing=[2,2,2]", "its \"spacing\" is [1,1,1], here it is [2,2,2]"
+                    ] do
+                    for verb in
+                        [
+                            [ "validate"; quickstart ]
+                            [ "train"; quickstart; "--output"; folder </> "no" ]
+                        ] do
+                        let outcome = ldr (verb @ withTeacher store @ [ "--set"; change ])
+                        Expect.equal outcome.Code 1 outcome.Output
+                        Expect.stringContains outcome.Errors words change
+
+                    Expect.isFalse (Directory.Exists(folder </> "no")) "no run"
+
+                // A finished run, and a model by its name, are models too.
+                for teacher in [ folder </> "run"; "hippocampus" ] do
+                    let outcome = ldr ([ "validate"; quickstart ] @ withTeacher teacher)
+                    Expect.equal outcome.Code 0 outcome.Errors)
 
             testInFolder "teach fills a store for all seeds of a training" (fun folder ->
                 let store = folder </> "store"

@@ -246,6 +246,27 @@ let tests =
 
                     Expect.stringContains
                         other.Errors
-                        "first/model.safetensors, which has learnt from"
-                        "the line")
+                        $"starts from {folder}/first/model.safetensors, which has learnt from"
+                        "the line"
+
+                    let student =
+                        ldr (
+                            tiny (folder </> "student")
+                            @ steps 2
+                            @ [
+                                "--only"
+                                "student-feature-gap"
+                                "--set"
+                                $"train.student-feature-gap.distillation.teacher={folder}/first/model.safetensors"
+                                "--set"
+                                """data.split={"train": 4, "validation": 2, "test": 3, "seed": 2}"""
+                            ]
+                        )
+
+                    Expect.equal student.Code 0 student.Errors
+
+                    Expect.stringContains
+                        student.Errors
+                        $"learns from {folder}/first/model.safetensors, which has learnt from"
+                        "the same of a teacher")
         ]

@@ -140,7 +140,7 @@ let tests =
                         Experiment.read quickstart [ "train.student-feature-gap.distillation.teacher=teachr" ]
                     ))
                     [
-                        $"{quickstart}: $.train[2].distillation.teacher: \"teachr\" is neither an earlier training nor a model file nor a folder of fields; did you mean \"teacher\"?"
+                        $"{quickstart}: $.train[2].distillation.teacher: \"teachr\" is neither an earlier training nor a model nor a folder of fields; did you mean \"teacher\"?"
                     ]
                     "lines"
             }

@@ -61,6 +61,10 @@ let private run (file: string) (assignments: string list) =
     result {
         let! experiment = Experiment.read file assignments
         let! data = loaded experiment.Data |> orAbsent
+
+        if Result.isOk data && (Experiment.missingModels experiment).IsEmpty then
+            do! Run.checkTeachers experiment
+
         return Said.answer (words file data experiment) (lazy Codec.toLine Experiment.codec experiment)
     }
 

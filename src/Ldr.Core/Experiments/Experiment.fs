@@ -200,7 +200,12 @@ module Experiment =
         || teacher.EndsWith(".safetensors", StringComparison.OrdinalIgnoreCase)
 
     let private isThere (teacher: string) =
-        File.Exists teacher || Directory.Exists teacher
+        File.Exists teacher || Directory.Exists teacher || ModelFile.isShipped teacher
+
+    let private isFields (teacher: string) =
+        match TeacherSource.find teacher with
+        | Ok(TeacherFields _) -> true
+        | _ -> false
 
     let private startProblem (index: int) (error: Error) : JsonProblem =
         {
@@ -332,7 +337,7 @@ module Experiment =
         [
             for index, teacher in foreignTeachers experiment do
                 match experiment.Train[index].Augmentation with
-                | Some augmentation when Augmentation.isGeometric augmentation && Directory.Exists teacher ->
+                | Some augmentation when Augmentation.isGeometric augmentation && isFields teacher ->
                     {
                         Path = $"$.train[{index}].augmentation"
                         Problem =
@@ -342,14 +347,20 @@ module Experiment =
 
                 if not (isPlace teacher || isThere teacher) then
                     let hint =
-                        if index = 0 then
+                        if List.contains teacher (List.skip (index + 1) names) then
+                            "it stands later in the list: move it before this one"
+                        elif index = 0 then
                             "train it first, or name another with --set"
                         else
-                            Suggestion.among (List.take index names) teacher
+                            Suggestion.among
+                                (List.take index names
+                                 @ [ KnownPairs.teacher; OptimisedField.teacher ]
+                                 @ ModelFile.shipped ())
+                                teacher
 
                     teacherProblem
                         index
-                        $"\"{teacher}\" is neither an earlier training nor a model file nor a folder of fields; {hint}"
+                        $"\"{teacher}\" is neither an earlier training nor a model nor a folder of fields; {hint}"
         ]
 
     /// Problems that no single key shows: trainings of one name, teachers that are no training.

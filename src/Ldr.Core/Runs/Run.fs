@@ -16,9 +16,14 @@ module Run =
     let private cautions (plan: RunPlan) : Result<string list, Error> =
         result {
             let! starts = plan.Experiment.Train |> List.traverseResultM (RunCard.caution plan)
+            let! teachers = RunTeachers.cautions plan
             let space = RunSpace.warning plan.Folder (RunSpace.bytes plan.Experiment)
-            return List.choose id (starts @ [ space ])
+            return teachers @ List.choose id (starts @ [ space ])
         }
+
+    /// Whether the teachers that are not the experiment's own fit its data, and are there for all that asks them.
+    let checkTeachers (experiment: Experiment) : Result<unit, Error> =
+        RunPlan.make RunOptions.standard experiment |> Result.bind RunTeachers.check
 
     /// Makes the folder a run's, or joins the one that is there.
     let private enter (plan: RunPlan) : Result<unit, Error> =

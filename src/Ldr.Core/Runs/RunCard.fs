@@ -62,23 +62,23 @@ module internal RunCard =
         | Some earlier -> first plan earlier.Options
         | None -> training
 
+    /// What is to be said where a model has learnt from the subjects that a training is scored on: `how` the training uses it.
+    let cautionOf (plan: RunPlan) (how: string) (card: ModelCard) : string option =
+        let unseen =
+            plan.Split.ValidationGroup.Members @ plan.TestSubjects
+            |> List.map _.Name
+            |> Set.ofList
+
+        match (Set.intersect unseen (Set.ofList card.Train)).Count with
+        | seen when card.Data = plan.Dataset.Name && seen > 0 ->
+            Some
+                $"{how}, which has learnt from {seen} of the {unseen.Count} validation and test subjects: their scores say nothing of unseen ones"
+        | _ -> None
+
     /// What is to be said where a training starts from a model that has learnt from the subjects that it is scored on.
     let caution (plan: RunPlan) (training: TrainingOptions) : Result<string option, Error> =
-        result {
-            let! start = startOf plan (first plan training)
-
-            let unseen =
-                plan.Split.ValidationGroup.Members @ plan.TestSubjects
-                |> List.map _.Name
-                |> Set.ofList
-
-            return
-                match start with
-                | Some(start, card) when card.Data = plan.Dataset.Name ->
-                    match (Set.intersect unseen (Set.ofList card.Train)).Count with
-                    | 0 -> None
-                    | seen ->
-                        Some
-                            $"training {training.Name} starts from {start}, which has learnt from {seen} of the {unseen.Count} validation and test subjects: their scores say nothing of unseen ones"
-                | _ -> None
-        }
+        startOf plan (first plan training)
+        |> Result.map (
+            Option.bind (fun (start, card) ->
+                cautionOf plan $"training {training.Name} starts from {start}" card)
+        )

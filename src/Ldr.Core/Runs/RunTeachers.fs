@@ -23,41 +23,111 @@ module internal RunTeachers =
         && teacher <> OptimisedField.teacher
         && teacher <> KnownPairs.teacher
 
+    let private differs key codec theirs ours =
+        if theirs = ours then
+            None
+        else
+            Some $"its \"{key}\" is {Codec.toLine codec theirs}, here it is {Codec.toLine codec ours}"
+
+    let private made (training: TrainingOptions) (teacher: string) (differences: string option list) =
+        match List.choose id differences with
+        | [] -> Ok()
+        | all ->
+            let all = String.concat "; " all
+
+            Error(
+                BadInput
+                    $"training {training.Name}: its teacher {teacher} was made for other data: {all}; give both the same, or name another distillation.teacher"
+            )
+
+    /// Whether a folder has a field for every pair that a training sees.
+    let private hasAll (plan: RunPlan) (training: TrainingOptions) (store: FieldStore) : Result<unit, Error> =
+        let group = plan.Split.TrainGroup
+        let names = group.Members |> List.map _.Name |> Array.ofList
+
+        let pairs =
+            plan.Wanted
+            |> List.filter (fun instance -> instance.Training = training.Name)
+            |> List.collect (fun instance -> Batches.pairs training (Seed.ofInt instance.Seed) group)
+            |> List.distinct
+            |> List.map (fun (f, m) -> names[f], names[m])
+
+        match pairs |> List.filter (FieldStore.holds store >> not) with
+        | [] -> Ok()
+        | (f, m) :: _ as missing ->
+            Error(
+                BadFile(
+                    store.Folder,
+                    $"has a field for {pairs.Length - missing.Length} of the {pairs.Length} pairs of training {training.Name}; the first that is missing is of {f} (fixed) and {m} (moving)",
+                    $"run ldr-fs teach with the same split, seed and pairs, or put {f}--{m}.nii.gz there"
+                )
+            )
+
     /// Whether stored fields, or a model's, fit the experiment's data.
-    let private fits (plan: RunPlan) (teacher: string) : Result<bool, Error> =
+    let private fits (plan: RunPlan) (training: TrainingOptions) (teacher: string) : Result<unit, Error> =
         let data = plan.Experiment.Data
 
-        if Directory.Exists teacher then
-            FieldStore.openFolder teacher
-            |> Result.map (fun store ->
+        result {
+            match! TeacherSource.find teacher with
+            | TeacherFields folder ->
+                let! store = FieldStore.openFolder folder
+
                 match store.Origin with
                 | Some origin ->
-                    origin.Data = plan.Dataset.Name
-                    && origin.Intensity = data.Intensity
-                    && origin.Spacing = data.Spacing
-                    && origin.Size = data.Size
-                    && origin.Alignment = data.Alignment
-                | None -> true)
-        else
-            ModelFile.inspect teacher
-            |> Result.map (fun (card, _) -> card.Intensity = data.Intensity && card.Spacing = data.Spacing)
+                    do!
+                        made
+                            training
+                            teacher
+                            [
+                                differs "source" Codec.string origin.Data plan.Dataset.Name
+                                differs "intensity" RuntimeCodecs.intensity origin.Intensity data.Intensity
+                                differs "spacing" RuntimeCodecs.spacing origin.Spacing data.Spacing
+                                differs "size" RuntimeCodecs.gridSize origin.Size data.Size
+                                differs "alignment" RuntimeCodecs.alignment origin.Alignment data.Alignment
+                            ]
+                | None -> ()
+
+                return! hasAll plan training store
+            | TeacherModel file ->
+                let! card, _ = ModelFile.inspect file
+
+                return!
+                    made
+                        training
+                        teacher
+                        [
+                            differs "intensity" RuntimeCodecs.intensity card.Intensity data.Intensity
+                            differs "spacing" RuntimeCodecs.spacing card.Spacing data.Spacing
+                        ]
+        }
+
+    /// The trainings that learn from something outside the experiment.
+    let private foreign (plan: RunPlan) : (TrainingOptions * string) list =
+        [
+            for training in plan.Experiment.Train do
+                match training.Distillation with
+                | Some { Teacher = teacher } when isForeign plan.Experiment teacher -> training, teacher
+                | _ -> ()
+        ]
 
     /// Teachers from outside must fit; those of this experiment do.
     let check (plan: RunPlan) : Result<unit, Error> =
-        result {
-            for training in plan.Experiment.Train do
-                match training.Distillation with
-                | Some { Teacher = teacher } when isForeign plan.Experiment teacher ->
-                    let! fits = fits plan teacher
+        foreign plan
+        |> List.traverseResultM (fun (training, teacher) -> fits plan training teacher)
+        |> Result.ignore
 
-                    if not fits then
-                        return!
-                            Error(
-                                BadInput
-                                    $"training {training.Name}: its teacher {teacher} was made for other data, another intensity rule or training grid; give both the same \"data\""
-                            )
-                | _ -> ()
-        }
+    /// What is to be said where a teacher has learnt from the subjects that its student is scored on.
+    let cautions (plan: RunPlan) : Result<string list, Error> =
+        foreign plan
+        |> List.traverseResultM (fun (training, teacher) ->
+            result {
+                match! TeacherSource.find teacher with
+                | TeacherFields _ -> return None
+                | TeacherModel file ->
+                    let! card, _ = ModelFile.inspect file
+                    return RunCard.cautionOf plan $"training {training.Name} learns from {teacher}" card
+            })
+        |> Result.map (List.choose id)
 
     /// A teacher that is asked once for every pair; `path` is its model file, `nameOf` tells the name of the folder
     /// where its fields are kept.
@@ -114,13 +184,17 @@ module internal RunTeachers =
         | None when teacher = OptimisedField.teacher ->
             remembered plan set (fun _ -> teacher) teacher PairTeacher.optimisation
             |> Result.map withoutNetwork
-        | None when Directory.Exists teacher ->
-            FieldStore.openFolder teacher
-            |> Result.map (PairTeacher.stored set >> Fields >> withoutNetwork)
         | None ->
-            // Models of several runs have one name.
-            let name = string (Path.GetFileNameWithoutExtension teacher)
-            ofModel plan set training (fun origin -> $"{name}-{origin.Teacher[..7]}") teacher
+            TeacherSource.find teacher
+            |> Result.bind (fun source ->
+                match source with
+                | TeacherFields folder ->
+                    FieldStore.openFolder folder
+                    |> Result.map (PairTeacher.stored set >> Fields >> withoutNetwork)
+                | TeacherModel file ->
+                    // Models of several runs have one name.
+                    let name = string (Path.GetFileNameWithoutExtension file)
+                    ofModel plan set training (fun origin -> $"{name}-{origin.Teacher[..7]}") file)
 
     /// The teacher of a training, if it has one that is asked.
     let ofTraining

@@ -69,11 +69,19 @@ module Teach =
         elif teacher = KnownPairs.teacher then
             bad
                 $"the fields of \"{KnownPairs.teacher}\" are made anew at every step; {training.Name} needs no store of them"
-        elif teacher <> OptimisedField.teacher && not (File.Exists teacher) then
-            bad
-                $"the teacher of {training.Name}, \"{teacher}\", is no model file; name one by --set train.{training.Name}.distillation.teacher=FILE, or \"{OptimisedField.teacher}\""
         else
             Ok()
+
+    /// The file of the model that is asked, or `OptimisedField.teacher`.
+    let private fileOf (training: TrainingOptions) (teacher: string) : Result<string, Error> =
+        if teacher = OptimisedField.teacher then
+            Ok teacher
+        else
+            match TeacherSource.find teacher with
+            | Ok(TeacherModel file) -> Ok file
+            | _ ->
+                bad
+                    $"the teacher of {training.Name}, \"{teacher}\", is no model file; name one by --set train.{training.Name}.distillation.teacher=FILE (of a training: its run's models/{FieldStore.fileName teacher}.safetensors), or \"{OptimisedField.teacher}\""
 
     /// The teacher, and its network, if it is one.
     let private teacherOf
@@ -133,12 +141,13 @@ module Teach =
                 let data = experiment.Data
                 let! training, distillation = trainingOf options.Training experiment
                 do! check training distillation.Teacher
-                let! teacher, network = teacherOf options.Device distillation.Teacher
+                let! file = fileOf training distillation.Teacher
+                let! teacher, network = teacherOf options.Device file
                 use _ = Option.toObj network
                 let! dataset = Dataset.load data
                 let! split = Dataset.split data.Split dataset
                 let! set = TrainingSet.load data split.TrainGroup
-                let origin = FieldStore.originOf data dataset.Name distillation.Teacher
+                let origin = FieldStore.originOf data dataset.Name file
                 let! store = FieldStore.create options.Folder origin
                 return fill options data set store teacher (pairsOf experiment training set.Group)
             })

@@ -120,6 +120,11 @@ module FieldStore =
     let has (store: FieldStore) (names: string * string) =
         File.Exists(path store names ".safetensors")
 
+    /// Whether there is a field for a pair of subjects (fixed, moving), by whatever program.
+    let holds (store: FieldStore) (names: string * string) =
+        has store names
+        || [ ".nii.gz"; ".nii" ] |> List.exists (path store names >> File.Exists)
+
     /// Writes a field [3, Z, Y, X] in voxels of the pair's training grid.
     let write (store: FieldStore) (names: string * string) (grid: Grid) (vectors: float32[]) =
         let shape = [| 3L; int64 grid.Nz; int64 grid.Ny; int64 grid.Nx |]
