@@ -1,5 +1,6 @@
 namespace Ldr
 
+open System
 open Ldr.Runtime.Geometry
 open Ldr.Runtime.Transforms
 
@@ -19,7 +20,7 @@ type PreparedPair =
 module Pairs =
     /// 1 at the voxels of a grid that lie inside a scan's outermost voxels, else 0.
     let inside (grid: Grid) (scan: Grid) : float32[] =
-        let values = Array.zeroCreate (int grid.Count)
+        let values: float32[] = Array.zeroCreate (int grid.Count)
         let map = grid.VoxelToWorld.Then scan.WorldToVoxel
         let rx, ry, rz = map[0, 0], map[1, 0], map[2, 0]
 
@@ -31,13 +32,23 @@ module Pairs =
                 let struct (x0, y0, z0) = map.Apply(0.0, float y, float z)
                 let row = (z * grid.Ny + y) * grid.Nx
 
-                for x in 0 .. grid.Nx - 1 do
+                let isInside (x: int) =
                     let vx = x0 + rx * float x
                     let vy = y0 + ry * float x
                     let vz = z0 + rz * float x
+                    vx > -0.5 && vx < lx && vy > -0.5 && vy < ly && vz > -0.5 && vz < lz
 
-                    if vx > -0.5 && vx < lx && vy > -0.5 && vy < ly && vz > -0.5 && vz < lz then
-                        values[row + x] <- 1.0f
+                // What is inside of a row has no gap.
+                let mutable first, last = 0, grid.Nx - 1
+
+                while first <= last && not (isInside first) do
+                    first <- first + 1
+
+                while last > first && not (isInside last) do
+                    last <- last - 1
+
+                if first <= last then
+                    values.AsSpan(row + first, last - first + 1).Fill 1.0f
 
         values
 

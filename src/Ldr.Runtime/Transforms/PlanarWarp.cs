@@ -101,7 +101,8 @@ internal static unsafe class PlanarWarp
         int nz = grid.Nz;
         nint plane = (nint)grid.Count;
         int i = 0;
-        if (Avx2.IsSupported)
+        int* corners = stackalloc int[4 * Trilinear.Eight];
+        if (Avx2.IsSupported && nx > 1)
         {
             Vector256<int> width = Vector256.Create(nx);
             Vector256<int> height = Vector256.Create(ny);
@@ -111,13 +112,15 @@ internal static unsafe class PlanarWarp
                 (Vector256<int> ix, Vector256<float> fx, Vector256<float> insideX) = Split(Vector256.Load(position + i), nx - 1);
                 (Vector256<int> iy, Vector256<float> fy, Vector256<float> insideY) = Split(Vector256.Load(position + Chunk + i), ny - 1);
                 (Vector256<int> iz, Vector256<float> fz, Vector256<float> insideZ) = Split(Vector256.Load(position + (2 * Chunk) + i), nz - 1);
-                Vector256<int> stepX = Vector256.LessThan(ix, Vector256.Create(nx - 1)) & Vector256<int>.One;
+                Vector256<float> atLast = Vector256.Equals(ix, Vector256.Create(nx - 1)).AsSingle();
                 Vector256<int> stepY = Vector256.LessThan(iy, Vector256.Create(ny - 1)) & width;
                 Vector256<int> stepZ = Vector256.LessThan(iz, Vector256.Create(nz - 1)) & slice;
-                Vector256<int> i000 = (((iz * height) + iy) * width) + ix;
-                Vector256<int> i010 = i000 + stepY;
+                Vector256<int> i000 = (((iz * height) + iy) * width) + Vector256.Min(ix, Vector256.Create(nx - 2));
                 Vector256<int> i100 = i000 + stepZ;
-                Vector256<int> i110 = i100 + stepY;
+                i000.Store(corners);
+                (i000 + stepY).Store(corners + Trilinear.Eight);
+                i100.Store(corners + (2 * Trilinear.Eight));
+                (i100 + stepY).Store(corners + (3 * Trilinear.Eight));
                 Vector256<float> sumX = Vector256<float>.Zero;
                 Vector256<float> sumY = Vector256<float>.Zero;
                 Vector256<float> sumZ = Vector256<float>.Zero;
@@ -125,14 +128,14 @@ internal static unsafe class PlanarWarp
                 {
                     float* from = image + (channel * plane);
                     Vector256<float> share = Vector256.Load(byMoved + (channel * plane) + i);
-                    Vector256<float> low00 = Trilinear.Gather(from, i000);
-                    Vector256<float> low01 = Trilinear.Gather(from, i010);
-                    Vector256<float> low10 = Trilinear.Gather(from, i100);
-                    Vector256<float> low11 = Trilinear.Gather(from, i110);
-                    Vector256<float> d00 = Trilinear.Gather(from, i000 + stepX) - low00;
-                    Vector256<float> d01 = Trilinear.Gather(from, i010 + stepX) - low01;
-                    Vector256<float> d10 = Trilinear.Gather(from, i100 + stepX) - low10;
-                    Vector256<float> d11 = Trilinear.Gather(from, i110 + stepX) - low11;
+                    (Vector256<float> low00, Vector256<float> high00) = Trilinear.Neighbours(from, corners, atLast);
+                    (Vector256<float> low01, Vector256<float> high01) = Trilinear.Neighbours(from, corners + Trilinear.Eight, atLast);
+                    (Vector256<float> low10, Vector256<float> high10) = Trilinear.Neighbours(from, corners + (2 * Trilinear.Eight), atLast);
+                    (Vector256<float> low11, Vector256<float> high11) = Trilinear.Neighbours(from, corners + (3 * Trilinear.Eight), atLast);
+                    Vector256<float> d00 = high00 - low00;
+                    Vector256<float> d01 = high01 - low01;
+                    Vector256<float> d10 = high10 - low10;
+                    Vector256<float> d11 = high11 - low11;
                     Vector256<float> c00 = low00 + (d00 * fx);
                     Vector256<float> c10 = low10 + (d10 * fx);
                     Vector256<float> rise0 = low01 + (d01 * fx) - c00;

@@ -12,6 +12,9 @@ namespace Ldr.Runtime.Transforms;
 /// </summary>
 internal static unsafe class Trilinear
 {
+    /// <summary>Voxels of a vector.</summary>
+    internal const int Eight = 8;
+
     /// <summary>Values of every plane at <paramref name="count"/> positions (voxels of the source).</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void Sample(
@@ -29,7 +32,8 @@ internal static unsafe class Trilinear
     {
         nint plane = (nint)nx * ny * nz;
         int i = 0;
-        if (Avx2.IsSupported)
+        int* at = stackalloc int[4 * Eight];
+        if (Avx2.IsSupported && nx > 1)
         {
             Vector256<int> width = Vector256.Create(nx);
             Vector256<int> height = Vector256.Create(ny);
@@ -50,20 +54,22 @@ internal static unsafe class Trilinear
                 Vector256<float> fz = z - Avx.ConvertToVector256Single(iz);
 
                 // Steps to the upper neighbours: 0 at the last voxel.
-                Vector256<int> stepX = Vector256.LessThan(ix, lastX) & Vector256<int>.One;
+                Vector256<float> atLast = Vector256.Equals(ix, lastX).AsSingle();
                 Vector256<int> stepY = Vector256.LessThan(iy, lastY) & width;
                 Vector256<int> stepZ = Vector256.LessThan(iz, lastZ) & slice;
-                Vector256<int> i000 = (((iz * height) + iy) * width) + ix;
-                Vector256<int> i010 = i000 + stepY;
+                Vector256<int> i000 = (((iz * height) + iy) * width) + Vector256.Min(ix, lastX - Vector256<int>.One);
                 Vector256<int> i100 = i000 + stepZ;
-                Vector256<int> i110 = i100 + stepY;
+                i000.Store(at);
+                (i000 + stepY).Store(at + Eight);
+                i100.Store(at + (2 * Eight));
+                (i100 + stepY).Store(at + (3 * Eight));
                 for (int channel = 0; channel < channels; channel++)
                 {
                     float* from = source + (channel * plane);
-                    Vector256<float> c00 = Mix(Gather(from, i000), Gather(from, i000 + stepX), fx);
-                    Vector256<float> c01 = Mix(Gather(from, i010), Gather(from, i010 + stepX), fx);
-                    Vector256<float> c10 = Mix(Gather(from, i100), Gather(from, i100 + stepX), fx);
-                    Vector256<float> c11 = Mix(Gather(from, i110), Gather(from, i110 + stepX), fx);
+                    Vector256<float> c00 = Along(from, at, atLast, fx);
+                    Vector256<float> c01 = Along(from, at + Eight, atLast, fx);
+                    Vector256<float> c10 = Along(from, at + (2 * Eight), atLast, fx);
+                    Vector256<float> c11 = Along(from, at + (3 * Eight), atLast, fx);
                     Mix(Mix(c00, c01, fy), Mix(c10, c11, fy), fz).Store(output + (channel * outputPlane) + i);
                 }
             }
@@ -95,8 +101,32 @@ internal static unsafe class Trilinear
         }
     }
 
+    /// <summary>
+    /// Eight voxels and their upper neighbours along x; at the last voxel of a row both are that voxel. Each two are loaded together: vgatherdps
+    /// took 1.4 times as long with one plane, 1.75 times with three (AMD EPYC, family 26).
+    /// </summary>
+    /// <param name="from">The plane.</param>
+    /// <param name="at">The eight voxels' indices; of the last voxel of a row that of the one before.</param>
+    /// <param name="atLast">All bits where the voxel is the last of its row.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static Vector256<float> Gather(float* from, Vector256<int> index) => Avx2.GatherVector256(from, index, 4);
+    internal static (Vector256<float> Lower, Vector256<float> Upper) Neighbours(float* from, int* at, Vector256<float> atLast)
+    {
+        Vector256<float> even = Vector256.Create(Two(from, at[0], at[1]), Two(from, at[4], at[5]));
+        Vector256<float> odd = Vector256.Create(Two(from, at[2], at[3]), Two(from, at[6], at[7]));
+        Vector256<float> upper = Avx.Shuffle(even, odd, 0b11_01_11_01);
+        return (Vector256.ConditionalSelect(atLast, upper, Avx.Shuffle(even, odd, 0b10_00_10_00)), upper);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<float> Two(float* from, int a, int b) =>
+        Sse.LoadHigh(Sse2.LoadScalarVector128((double*)(from + a)).AsSingle(), from + b);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> Along(float* from, int* at, Vector256<float> atLast, Vector256<float> t)
+    {
+        (Vector256<float> lower, Vector256<float> upper) = Neighbours(from, at, atLast);
+        return Mix(lower, upper, t);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static Vector256<float> Mix(Vector256<float> a, Vector256<float> b, Vector256<float> t) => a + ((b - a) * t);
