@@ -66,7 +66,7 @@ def template(work):
 
 
 def segment(work):
-    atlases, targets = BRAINS[:10], BRAINS[100 + number("FIRST", 0):100 + number("TARGETS", 20)]
+    atlases, targets = BRAINS[:10], BRAINS[100 + number("FIRST", 0):][:number("TARGETS", 20)]
     source = table(work / "atlases.csv", atlases)
     singles, fused, times = [], {"majority": [], "weighted": [], "joint": []}, []
     for done, target in enumerate(targets):

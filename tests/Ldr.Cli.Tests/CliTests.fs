@@ -336,23 +336,26 @@ let tests =
                 (fun folder ->
                     Directory.CreateDirectory(folder </> "Task04_Hippocampus") |> ignore
 
-                    let outcome =
-                        ldr
-                            [
-                                "validate"
-                                Path.Combine(experiments, "hippocampus-distillation.json")
-                                "--set"
-                                $"data.root={folder}"
-                                "--set"
-                                "data.source.folder=Task04_Hipocampus"
-                            ]
+                    let command (name: string) =
+                        [
+                            "validate"
+                            Path.Combine(experiments, "hippocampus-distillation.json")
+                            "--set"
+                            $"data.root={folder}"
+                            "--set"
+                            $"data.source.folder={name}"
+                        ]
 
+                    let outcome = ldr (command "Task04_Hipocampus")
                     Expect.equal outcome.Code 1 "exit code"
 
                     Expect.stringContains
                         outcome.Errors
                         "did you mean \"Task04_Hippocampus\"?"
-                        "what was meant")
+                        "what was meant"
+
+                    // Another number is another data set, which may still be fetched.
+                    Expect.equal (ldr (command "Task05_Hippocampus")).Code 0 "not there yet")
 
             testInFolder "the authors' files that are not there are named, with what to get" (fun folder ->
                 let outcome =

@@ -95,6 +95,13 @@ let private bids =
                 ]
                 "scans"
 
+            let relative = Path.GetRelativePath(Environment.CurrentDirectory, study)
+
+            Expect.equal
+                [ for scan in BidsFolder.Read relative -> scan.Scan.Image ]
+                [ for scan in scans -> scan.Scan.Image ]
+                "full paths, also of a folder that is given by a relative one"
+
             let names people sessions =
                 [ for scan in BidsFolder.Choose(study, scans, people, sessions) -> scan.Name ]
 
@@ -130,6 +137,16 @@ let private bids =
             refused "space-MNI" (fun () -> BidsFolder.Read(study, BidsQuery(Space = "MNI")))
             refused "sub-09" (fun () -> BidsFolder.Choose(study, scans, [| "sub-09" |], [||]))
             refused "these sessions" (fun () -> BidsFolder.Choose(study, scans, [||], [| "ses-z" |]))
+
+            Expect.throwsT<ArgumentException>
+                (fun () -> BidsDerivatives.Pairs(scans, scans[0].Scan, "a/b") |> ignore)
+                "a template's name with a slash"
+
+            // No scans: a sidecar, a name without entities, an entity that is there twice.
+            for name in [ "sub-02_T1w.json"; "sub-02_defaced_T1w.nii.gz"; "sub-02_sub-03_T1w.nii.gz" ] do
+                File.Copy(study </> "sub-02/anat/sub-02_T1w.nii.gz", study </> "sub-02" </> name)
+
+            Expect.hasLength (BidsFolder.Read study) 3 "what is no scan"
 
             File.Copy(
                 study </> "sub-02/anat/sub-02_T1w.nii.gz",

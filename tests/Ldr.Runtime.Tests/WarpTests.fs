@@ -352,6 +352,29 @@ let tests =
     testList
         "warp"
         [
+            test "rows of one, two and three voxels, at, before and beyond their ends" {
+                for nx in 1..3 do
+                    let random = Random nx
+                    let source = Grid(nx, 3, 2, Affine.Identity)
+
+                    let volume =
+                        Volume(source, Array.init (int source.Count) (fun _ -> random.NextSingle()))
+
+                    // Rows of 16 positions, a vector and another: -2, -1.5 … 5.5.
+                    let rows = Affine.FromRows(0.5, 0., 0., -2., 0., 0.5, 0., -0.5, 0., 0., 0.5, -0.5)
+
+                    let wide = Grid(16, 8, 6, rows)
+                    let found = Warp.Resample(volume, wide, Affine.Identity)
+
+                    for x, y, z in voxels wide do
+                        let struct (px, py, pz) = rows.Apply(float x, float y, float z)
+
+                        Expect.floatClose
+                            Accuracy.medium
+                            (float found[x, y, z])
+                            (slowLinear volume (px, py, pz))
+                            $"row of {nx}, at {px}, {py}, {pz}"
+            }
             testList "linear" linear
             testList "nearest" nearest
             testList "resample" resample

@@ -191,19 +191,20 @@ let private sayStopped (o: Options) (folder: string) (training: string) (step: i
 
     Said.stopped $"Stopped {where}; go on with: {resumeCommand o folder}"
 
-let private sayDone (experiment: Experiment) (result: RunResult) =
+let private sayDone (result: RunResult) =
     let tables =
         result.Table
         |> List.groupBy _.Part
         |> List.map (fun (part, rows) -> (if part = "" then "" else $"{part}:\n\n") + Scores.toTable rows)
         |> String.concat "\n\n"
 
+    let table = Path.Combine(result.Run, "table.md")
+
     let tests =
-        if experiment.Evaluation.Compare.IsEmpty then
-            ""
+        if File.Exists table && File.ReadAllText(table).Contains "paired (" then
+            $" Paired tests of its rows are in {table}."
         else
-            let file = Path.Combine(result.Run, "table.md")
-            $" Paired tests of its rows are in {file}."
+            ""
 
     Said.both
         $"{tables}\n\nThe run is in {result.Run}; its model is {result.Model}.{tests}"
@@ -244,7 +245,7 @@ let private runWith (ranks: Ranks) (o: Options) (context: Context) : Result<Said
             | Stopped(training, step) when ranks.IsFirst -> sayStopped o folder training step
             | Stopped _ -> Said.nothing ExitCode.interrupted
             | Followed -> Said.nothing ExitCode.ok
-            | Done result -> sayDone experiment result
+            | Done result -> sayDone result
     }
 
 /// Threads of each of several ranks on one machine, unless they are given.

@@ -30,10 +30,20 @@ module BidsForm =
             Mask = Option.ofObj scan.Scan.Mask |> Option.map (Stored.file ImageFile.Read)
         }
 
+    /// Where an experiment says what is to be chosen.
+    let private inExperiment (error: Error) =
+        match error with
+        | BadFile(path, problem, remedy) when not (problem.Contains "dataset_description") ->
+            BadFile(path, problem, $"{remedy}: suffix, space, desc, labels and labels_desc of data.source")
+        | other -> other
+
     /// Reads a folder, raw or of derivatives.
     let read (query: BidsQuery) (folder: string) : Result<Dataset, Error> =
         result {
-            let! scans = Error.guard (fun () -> BidsFolder.Read(folder, query))
+            let! scans =
+                Error.guard (fun () -> BidsFolder.Read(folder, query))
+                |> Result.mapError inExperiment
+
             let description = Path.Combine(folder, "dataset_description.json")
             let! found = Codec.ofFile description about
 

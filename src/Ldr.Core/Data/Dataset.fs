@@ -513,15 +513,16 @@ module Dataset =
     let private isFile (path: string) = File.Exists path
 
     /// What lies beside a path that is not there, and has nearly its name.
-    let private misspelt (path: string) : string option =
+    let private misspelt (exists: string -> bool) (path: string) : string option =
         let path = Path.TrimEndingDirectorySeparator path
         let folder, name = DataFiles.folderOf path, string (Path.GetFileName path)
 
         if Directory.Exists folder then
             let names =
                 [
-                    for entry in Directory.EnumerateFileSystemEntries folder ->
-                        string (Path.GetFileName entry)
+                    for entry in Directory.EnumerateFileSystemEntries folder do
+                        if exists entry then
+                            string (Path.GetFileName entry)
                 ]
 
             Suggestion.slip (List.except [ name ] names) name
@@ -531,19 +532,21 @@ module Dataset =
     /// Reads what lies below the data root, if it is there.
     let private below
         (advice: string)
-        exists
+        (exists: string -> bool)
         (root: string)
         (path: string)
         (read: string -> Result<Dataset, Error>)
         =
         let full = Path.Combine(root, path)
 
-        if exists full then
-            Error.guardResult (fun () -> read full)
-        else
-            match misspelt full with
-            | Some name -> Error(BadInput $"{full}: no such data set; did you mean \"{name}\"?")
-            | None -> Error(BadFile(full, "no such data set", advice))
+        Error.guardResult (fun () ->
+            if exists full then
+                read full
+            else
+                match misspelt exists full with
+                | Some name ->
+                    Error(BadInput $"{full}: no such data set; did you mean \"{name}\"? Else {advice}")
+                | None -> Error(BadFile(full, "no such data set", advice)))
 
     let private described (read: string -> Result<Dataset, Error>) (folder: string) =
         let file = Path.Combine(folder, "dataset.json")

@@ -345,12 +345,12 @@ module Experiment =
                     }
                 | _ -> ()
 
-                if not (isPlace teacher || isThere teacher) then
+                let isLater = List.contains teacher (List.skip (index + 1) names)
+
+                if isLater || not (isPlace teacher || isThere teacher) then
                     let hint =
-                        if List.contains teacher (List.skip (index + 1) names) then
+                        if isLater then
                             "it stands later in the list: move it before this one"
-                        elif index = 0 then
-                            "train it first, or name another with --set"
                         else
                             Suggestion.among
                                 (List.take index names
@@ -392,6 +392,10 @@ module Experiment =
                     teacherProblem
                         index
                         $"\"{teacher}\" is not there; train it first, or name another with --set"
+                elif isThere teacher then
+                    match TeacherSource.find teacher with
+                    | Ok _ -> ()
+                    | Error problem -> teacherProblem index (String.Join("; ", Error.lines problem))
         ]
 
     /// Whether all is there that it is run with; `file` is named in the message.

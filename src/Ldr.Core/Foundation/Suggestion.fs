@@ -31,9 +31,13 @@ module Suggestion =
         |> List.sortBy fst
         |> List.map snd
 
-    /// The known word of which a word is a slip of the pen: one letter in six is another.
+    /// The known word of which a word is a slip of the pen: one letter in six is another, and no number (`Task03` and `Task04` are
+    /// both right).
     let slip (known: string list) (word: string) : string option =
-        within (fun k -> max 1 (k.Length / 6)) known word |> List.tryHead
+        let numbers = String.filter Char.IsDigit
+
+        within (fun k -> max 1 (k.Length / 6)) known word
+        |> List.tryFind (fun k -> numbers k = numbers word)
 
     /// The known word that somebody probably meant: `did you mean "x"?`, or the list of all.
     let among (known: string list) (word: string) =

@@ -16,14 +16,15 @@ module Run =
     let private cautions (plan: RunPlan) : Result<string list, Error> =
         result {
             let! starts = plan.Experiment.Train |> List.traverseResultM (RunCard.caution plan)
-            let! teachers = RunTeachers.cautions plan
+            let! teachers = RunTeachers.cautions plan (RunPlan.untrained plan)
             let space = RunSpace.warning plan.Folder (RunSpace.bytes plan.Experiment)
             return teachers @ List.choose id (starts @ [ space ])
         }
 
     /// Whether the teachers that are not the experiment's own fit its data, and are there for all that asks them.
     let checkTeachers (experiment: Experiment) : Result<unit, Error> =
-        RunPlan.make RunOptions.standard experiment |> Result.bind RunTeachers.check
+        RunPlan.make RunOptions.standard experiment
+        |> Result.bind (fun plan -> RunTeachers.check plan plan.Instances)
 
     /// Makes the folder a run's, or joins the one that is there.
     let private enter (plan: RunPlan) : Result<unit, Error> =
@@ -59,7 +60,7 @@ module Run =
                 do! checkJournals plan.Folder
 
             let! data = RunData.read plan
-            do! RunTeachers.check plan
+            do! RunTeachers.check plan (RunPlan.untrained plan)
 
             if ranks.IsFirst then
                 do! enter plan

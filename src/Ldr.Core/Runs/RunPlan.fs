@@ -97,9 +97,13 @@ module internal RunPlan =
     /// Whether an instance has the models that it needs.
     let isReady (plan: RunPlan) (instance: Instance) : bool = (needed plan instance).IsEmpty
 
-    /// The trainings that are still to be done, in the order of their work.
+    /// The trainings that are still to be done or scored, in the order of their work.
     let remaining (plan: RunPlan) : Instance list =
         plan.Wanted
         |> List.filter (plan.IsScored >> not)
         |> List.collect (fun instance -> needed plan instance @ [ instance ])
         |> List.distinct
+
+    /// Those of them that are still to be trained.
+    let untrained (plan: RunPlan) : Instance list =
+        remaining plan |> List.filter (plan.HasModel >> not)

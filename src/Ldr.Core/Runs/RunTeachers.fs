@@ -29,7 +29,7 @@ module internal RunTeachers =
         else
             Some $"its \"{key}\" is {Codec.toLine codec theirs}, here it is {Codec.toLine codec ours}"
 
-    let private made (training: TrainingOptions) (teacher: string) (differences: string option list) =
+    let private made (instance: Instance) (teacher: string) (differences: string option list) =
         match List.choose id differences with
         | [] -> Ok()
         | all ->
@@ -37,19 +37,16 @@ module internal RunTeachers =
 
             Error(
                 BadInput
-                    $"training {training.Name}: its teacher {teacher} was made for other data: {all}; give both the same, or name another distillation.teacher"
+                    $"training {instance.Name}: its teacher {teacher} was made for other data: {all}; give both the same data, or name another distillation.teacher"
             )
 
-    /// Whether a folder has a field for every pair that a training sees.
-    let private hasAll (plan: RunPlan) (training: TrainingOptions) (store: FieldStore) : Result<unit, Error> =
+    /// Whether a folder has a field for every pair that a training asks for.
+    let private hasAll (plan: RunPlan) (instance: Instance) (store: FieldStore) : Result<unit, Error> =
         let group = plan.Split.TrainGroup
         let names = group.Members |> List.map _.Name |> Array.ofList
 
         let pairs =
-            plan.Wanted
-            |> List.filter (fun instance -> instance.Training = training.Name)
-            |> List.collect (fun instance -> Batches.pairs training (Seed.ofInt instance.Seed) group)
-            |> List.distinct
+            Batches.asked instance.Options (Seed.ofInt instance.Seed) group
             |> List.map (fun (f, m) -> names[f], names[m])
 
         match pairs |> List.filter (FieldStore.holds store >> not) with
@@ -58,13 +55,13 @@ module internal RunTeachers =
             Error(
                 BadFile(
                     store.Folder,
-                    $"has a field for {pairs.Length - missing.Length} of the {pairs.Length} pairs of training {training.Name}; the first that is missing is of {f} (fixed) and {m} (moving)",
-                    $"run ldr-fs teach with the same split, seed and pairs, or put {f}--{m}.nii.gz there"
+                    $"has a field for {pairs.Length - missing.Length} of the {pairs.Length} pairs of training {instance.Name}; the first that is missing is of {f} (fixed) and {m} (moving)",
+                    FieldStore.remedy (f, m)
                 )
             )
 
     /// Whether stored fields, or a model's, fit the experiment's data.
-    let private fits (plan: RunPlan) (training: TrainingOptions) (teacher: string) : Result<unit, Error> =
+    let private fits (plan: RunPlan) (instance: Instance) (teacher: string) : Result<unit, Error> =
         let data = plan.Experiment.Data
 
         result {
@@ -76,10 +73,10 @@ module internal RunTeachers =
                 | Some origin ->
                     do!
                         made
-                            training
+                            instance
                             teacher
                             [
-                                differs "source" Codec.string origin.Data plan.Dataset.Name
+                                differs "data" Codec.string origin.Data plan.Dataset.Name
                                 differs "intensity" RuntimeCodecs.intensity origin.Intensity data.Intensity
                                 differs "spacing" RuntimeCodecs.spacing origin.Spacing data.Spacing
                                 differs "size" RuntimeCodecs.gridSize origin.Size data.Size
@@ -87,13 +84,13 @@ module internal RunTeachers =
                             ]
                 | None -> ()
 
-                return! hasAll plan training store
+                return! hasAll plan instance store
             | TeacherModel file ->
                 let! card, _ = ModelFile.inspect file
 
                 return!
                     made
-                        training
+                        instance
                         teacher
                         [
                             differs "intensity" RuntimeCodecs.intensity card.Intensity data.Intensity
@@ -101,31 +98,32 @@ module internal RunTeachers =
                         ]
         }
 
-    /// The trainings that learn from something outside the experiment.
-    let private foreign (plan: RunPlan) : (TrainingOptions * string) list =
+    /// Those of some trainings that learn from something outside the experiment.
+    let private foreign (plan: RunPlan) (instances: Instance list) : (Instance * string) list =
         [
-            for training in plan.Experiment.Train do
-                match training.Distillation with
-                | Some { Teacher = teacher } when isForeign plan.Experiment teacher -> training, teacher
+            for instance in instances do
+                match instance.Options.Distillation with
+                | Some { Teacher = teacher } when isForeign plan.Experiment teacher -> instance, teacher
                 | _ -> ()
         ]
 
-    /// Teachers from outside must fit; those of this experiment do.
-    let check (plan: RunPlan) : Result<unit, Error> =
-        foreign plan
-        |> List.traverseResultM (fun (training, teacher) -> fits plan training teacher)
+    /// Teachers from outside must fit the trainings that are to be done; those of this experiment do.
+    let check (plan: RunPlan) (instances: Instance list) : Result<unit, Error> =
+        foreign plan instances
+        |> List.traverseResultM (fun (instance, teacher) -> fits plan instance teacher)
         |> Result.ignore
 
     /// What is to be said where a teacher has learnt from the subjects that its student is scored on.
-    let cautions (plan: RunPlan) : Result<string list, Error> =
-        foreign plan
-        |> List.traverseResultM (fun (training, teacher) ->
+    let cautions (plan: RunPlan) (instances: Instance list) : Result<string list, Error> =
+        foreign plan instances
+        |> List.distinctBy (fun (instance, _) -> instance.Training)
+        |> List.traverseResultM (fun (instance, teacher) ->
             result {
                 match! TeacherSource.find teacher with
                 | TeacherFields _ -> return None
                 | TeacherModel file ->
                     let! card, _ = ModelFile.inspect file
-                    return RunCard.cautionOf plan $"training {training.Name} learns from {teacher}" card
+                    return RunCard.cautionOf plan $"training {instance.Training} learns from {teacher}" card
             })
         |> Result.map (List.choose id)
 

@@ -73,15 +73,24 @@ module Teach =
             Ok()
 
     /// The file of the model that is asked, or `OptimisedField.teacher`.
-    let private fileOf (training: TrainingOptions) (teacher: string) : Result<string, Error> =
+    let private fileOf
+        (experiment: Experiment)
+        (training: TrainingOptions)
+        (teacher: string)
+        : Result<string, Error> =
+        let refuse what file =
+            bad
+                $"the teacher of {training.Name}, \"{teacher}\", is {what}, no model file; name one by --set train.{training.Name}.distillation.teacher={file}, or \"{OptimisedField.teacher}\""
+
         if teacher = OptimisedField.teacher then
             Ok teacher
+        elif (Experiment.tryInstance experiment teacher).IsSome then
+            refuse "a training" $"RUN/models/{teacher}.safetensors"
         else
             match TeacherSource.find teacher with
             | Ok(TeacherModel file) -> Ok file
-            | _ ->
-                bad
-                    $"the teacher of {training.Name}, \"{teacher}\", is no model file; name one by --set train.{training.Name}.distillation.teacher=FILE (of a training: its run's models/{FieldStore.fileName teacher}.safetensors), or \"{OptimisedField.teacher}\""
+            | Ok(TeacherFields _) -> refuse "a folder of fields" "FILE"
+            | Error error -> Error error
 
     /// The teacher, and its network, if it is one.
     let private teacherOf
@@ -141,7 +150,7 @@ module Teach =
                 let data = experiment.Data
                 let! training, distillation = trainingOf options.Training experiment
                 do! check training distillation.Teacher
-                let! file = fileOf training distillation.Teacher
+                let! file = fileOf experiment training distillation.Teacher
                 let! teacher, network = teacherOf options.Device file
                 use _ = Option.toObj network
                 let! dataset = Dataset.load data

@@ -18,12 +18,30 @@ module Batches =
         let size = options.Batch * options.Accumulate
         fun step -> List.init size (fun item -> pairAt (step * size + item))
 
-    /// All different pairs that a training sees, in the order of their first appearance, as indices of subjects.
+    /// Whether a step asks a teacher for the fields of its pairs.
+    let private asks (options: TrainingOptions) (seed: Seed) (step: int) : bool =
+        match options.Distillation with
+        | None -> false
+        | Some distillation ->
+            Distillation.asksTeacher distillation (Schedule.at distillation.Schedule step)
+            && not (
+                TrainingOptions.known options
+                |> Option.exists (fun known -> KnownPairs.atStep known seed step)
+            )
+
+    /// All different pairs of some steps, in the order of their first appearance, as indices of subjects.
+    let private ofSteps (options: TrainingOptions) (seed: Seed) (group: SubjectGroup) (steps: int seq) =
+        steps |> Seq.collect (drawn options seed group) |> Seq.distinct |> List.ofSeq
+
+    /// All different pairs that a training sees.
     let pairs (options: TrainingOptions) (seed: Seed) (group: SubjectGroup) : (int * int) list =
-        Seq.init options.Steps (drawn options seed group)
-        |> Seq.concat
-        |> Seq.distinct
-        |> List.ofSeq
+        Seq.init options.Steps id |> ofSteps options seed group
+
+    /// Those of them for whose fields it asks its teacher.
+    let asked (options: TrainingOptions) (seed: Seed) (group: SubjectGroup) : (int * int) list =
+        Seq.init options.Steps id
+        |> Seq.filter (asks options seed)
+        |> ofSteps options seed group
 
     /// What a step does where its pairs' fields are not known, and a teacher that knows has nothing to say.
     let private withoutTeacher: Turn = { Gamma = 1.0; DiscriminatorMoves = 0 }

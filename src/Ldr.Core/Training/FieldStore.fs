@@ -101,6 +101,10 @@ module FieldStore =
     let private path (store: FieldStore) (names: string * string) (ending: string) =
         Path.Combine(store.Folder, $"{fileName (fst names)}--{fileName (snd names)}{ending}")
 
+    /// What to do where a pair has no field.
+    let remedy (names: string * string) =
+        $"run ldr-fs teach with the same data, split, seed and pairs, or put {fileName (fst names)}--{fileName (snd names)}.nii.gz there"
+
     /// What the fields of a teacher are for: of a model file, or of `OptimisedField.teacher`.
     let originOf (data: DataOptions) (dataset: string) (teacher: string) : StoreOrigin =
         {
@@ -179,4 +183,4 @@ module FieldStore =
                 bad
                     store.Folder
                     $"has no field for the pair of {fst names} (fixed) and {snd names} (moving)"
-                    $"run ldr-fs teach, or put {fst names}--{snd names}.nii.gz there"
+                    (remedy names)

@@ -24,7 +24,7 @@ module PairTeacher =
 
     let private namesOf (set: TrainingSet) (f: int, m: int) = set.Names[f], set.Names[m]
 
-    /// Fields that were made before. A missing one is bad input, found in the middle of a training.
+    /// Fields that were made before. A missing one is bad input.
     let stored (set: TrainingSet) (store: FieldStore) : PairTeacher =
         fun own pair -> FieldStore.read store (namesOf set own) pair |> Error.orRaise
 

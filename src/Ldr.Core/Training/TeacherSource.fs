@@ -13,9 +13,12 @@ module TeacherSource =
     /// What is meant by the path of a model or of a folder of fields, by the folder of a finished run, or by the name of a
     /// shipped model.
     let find (teacher: string) : Result<TeacherSource, Error> =
+        let has (name: string) =
+            File.Exists(Path.Combine(teacher, name))
+
         if
             Directory.Exists teacher
-            && not (File.Exists(Path.Combine(teacher, "experiment.json")))
+            && not (has "experiment.json" || has "model.safetensors")
         then
             Ok(TeacherFields teacher)
         else

@@ -28,6 +28,9 @@ internal sealed class FileClaim : IDisposable
     /// <summary>Letters of a work's name in that of its file.</summary>
     private const int Letters = 80;
 
+    /// <summary>Tries to make a file where its folder comes and goes.</summary>
+    private const int MostTries = 1000;
+
     /// <summary>What an error says of a file that is there already: EEXIST, ERROR_FILE_EXISTS.</summary>
     private const int Exists = 17;
     private const int ExistsOnWindows = unchecked((int)0x80070050);
@@ -251,13 +254,13 @@ internal sealed class FileClaim : IDisposable
     private static bool Create(string claims, string file, byte[] content)
     {
         FileStream? stream = null;
-        while (stream is null)
+        for (int tries = 1; stream is null; tries++)
         {
             try
             {
                 stream = new(file, FileMode.CreateNew, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete, 0);
             }
-            catch (Exception error) when (error is DirectoryNotFoundException or FileNotFoundException)
+            catch (Exception error) when (error is DirectoryNotFoundException || (error is FileNotFoundException && tries < MostTries))
             {
                 // The first claim; or somebody has just removed the empty folder. A file is said to be missing where the folder was, and
                 // somebody has made it since.

@@ -8,8 +8,17 @@ public static class BidsDerivatives
     /// <param name="template">What they are registered to.</param>
     /// <param name="templateName">Its name in the names of files: letters and digits.</param>
     /// <param name="suffix">The suffix of the scans, such as <c>T1w</c>.</param>
-    public static CohortPlan Pairs(IReadOnlyList<BidsScan> scans, CohortScan template, string templateName, string suffix = "T1w") =>
-        new([.. scans.Select(scan => new CohortPair(scan.Name, template, scan.Scan) { Files = Files(scan, templateName, suffix) })], []);
+    /// <exception cref="ArgumentException">The template's name has other characters, or none.</exception>
+    public static CohortPlan Pairs(IReadOnlyList<BidsScan> scans, CohortScan template, string templateName, string suffix = "T1w")
+    {
+        ArgumentException.ThrowIfNullOrEmpty(templateName);
+        if (!templateName.All(char.IsAsciiLetterOrDigit))
+        {
+            throw new ArgumentException("give letters and digits", nameof(templateName));
+        }
+
+        return new CohortPlan([.. scans.Select(scan => new CohortPair(scan.Name, template, scan.Scan) { Files = Files(scan, templateName, suffix) })], []);
+    }
 
     /// <summary>Writes <c>dataset_description.json</c> into a folder of derivatives, unless it is there.</summary>
     /// <param name="folder">The folder, made where it is missing.</param>

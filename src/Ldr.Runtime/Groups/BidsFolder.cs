@@ -30,7 +30,7 @@ public static class BidsFolder
 
         BidsScan[] scans =
         [
-            .. Directory.GetDirectories(folder, "sub-*")
+            .. Directory.GetDirectories(Path.GetFullPath(folder), "sub-*")
                 .SelectMany(below => FileNode.FilesBelow(below, Everything))
                 .Select(Entry.Of).OfType<Entry>()
                 .OrderBy(entry => entry.File, StringComparer.Ordinal)
@@ -133,7 +133,10 @@ public static class BidsFolder
             foreach (string word in words[..^1])
             {
                 int at = word.IndexOf('-', StringComparison.Ordinal);
-                entities[word[..at]] = word[(at + 1)..];
+                if (!entities.TryAdd(word[..at], word[(at + 1)..]))
+                {
+                    return null;
+                }
             }
 
             return entities.ContainsKey("sub") ? new Entry(file, words[^1], entities) : null;

@@ -102,7 +102,7 @@ internal static unsafe class PlanarWarp
         nint plane = (nint)grid.Count;
         int i = 0;
         int* corners = stackalloc int[4 * Trilinear.Eight];
-        if (Avx2.IsSupported && nx > 1)
+        if (Avx2.IsSupported)
         {
             Vector256<int> width = Vector256.Create(nx);
             Vector256<int> height = Vector256.Create(ny);

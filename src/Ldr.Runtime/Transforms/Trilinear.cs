@@ -6,7 +6,7 @@ namespace Ldr.Runtime.Transforms;
 
 /// <summary>
 /// Trilinear interpolation clamped at the border, as <c>grid_sample(bilinear, border, align_corners=true)</c>. The upper
-/// neighbour of the last voxel of an axis is that voxel itself, so axes of one voxel need no special care, and a
+/// neighbour of the last voxel of an axis is that voxel itself, also of an axis of one voxel, and a
 /// position on a voxel gives that voxel's value exactly (when its neighbours are finite). A coordinate that is NaN counts as 0: no position leads
 /// outside the source.
 /// </summary>
@@ -32,9 +32,9 @@ internal static unsafe class Trilinear
     {
         nint plane = (nint)nx * ny * nz;
         int i = 0;
-        int* at = stackalloc int[4 * Eight];
         if (Avx2.IsSupported && nx > 1)
         {
+            int* at = stackalloc int[4 * Eight];
             Vector256<int> width = Vector256.Create(nx);
             Vector256<int> height = Vector256.Create(ny);
             Vector256<int> slice = Vector256.Create(nx * ny);
