@@ -198,13 +198,10 @@ let private sayDone (result: RunResult) =
         |> List.map (fun (part, rows) -> (if part = "" then "" else $"{part}:\n\n") + Scores.toTable rows)
         |> String.concat "\n\n"
 
-    let table = Path.Combine(result.Run, "table.md")
-
     let tests =
-        if File.Exists table && File.ReadAllText(table).Contains "paired (" then
-            $" Paired tests of its rows are in {table}."
-        else
-            ""
+        match result.PairedTests with
+        | Some file -> $" Paired tests of its rows are in {file}."
+        | None -> ""
 
     Said.both
         $"{tables}\n\nThe run is in {result.Run}; its model is {result.Model}.{tests}"

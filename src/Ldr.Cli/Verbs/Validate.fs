@@ -21,13 +21,6 @@ type Arguments =
             | Json -> "print the experiment as resolved, as one JSON object."
             | Verbose -> "show where a fault happened."
 
-let private loaded (data: DataOptions) =
-    result {
-        let! dataset = Dataset.load data
-        let! _ = Dataset.split data.Split dataset
-        return dataset
-    }
-
 /// Data that still have to be fetched are no fault of the experiment; data that are there must fit it.
 let private orAbsent (loaded: Result<Dataset, Error>) : Result<Result<Dataset, Error>, Error> =
     match loaded with
@@ -60,11 +53,7 @@ let private words (file: string) (data: Result<Dataset, Error>) (experiment: Exp
 let private run (file: string) (assignments: string list) =
     result {
         let! experiment = Experiment.read file assignments
-        let! data = loaded experiment.Data |> orAbsent
-
-        if Result.isOk data && (Experiment.missingModels experiment).IsEmpty then
-            do! Run.checkTeachers experiment
-
+        let! data = Run.check experiment |> orAbsent
         return Said.answer (words file data experiment) (lazy Codec.toLine Experiment.codec experiment)
     }
 

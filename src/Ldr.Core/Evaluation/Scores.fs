@@ -3,7 +3,6 @@ namespace Ldr
 open System
 open System.Globalization
 open System.Text.Json.Nodes
-open System.Threading.Tasks
 open Ldr.Runtime.Geometry
 open Ldr.Runtime.Transforms
 open Ldr.Runtime.Metrics
@@ -179,13 +178,12 @@ module Scores =
 
         let scores = Array.zeroCreate<LabelScore> overlaps.Length
 
-        Parallel.For(
-            0,
+        Slices.ForEach(
             overlaps.Length,
-            ParallelOptions(MaxDegreeOfParallelism = Threads.Most),
-            fun i -> scores[i] <- ofLabel overlaps[i]
+            fixedLabels.Grid.Count,
+            0,
+            (fun i -> scores[i] <- ofLabel overlaps[i])
         )
-        |> ignore
 
         List.ofArray scores
 

@@ -21,10 +21,17 @@ module Run =
             return teachers @ List.choose id (starts @ [ space ])
         }
 
-    /// Whether the teachers that are not the experiment's own fit its data, and are there for all that asks them.
-    let checkTeachers (experiment: Experiment) : Result<unit, Error> =
-        RunPlan.make RunOptions.standard experiment
-        |> Result.bind (fun plan -> RunTeachers.check plan plan.Instances)
+    /// The data set of an experiment, which its split fits, and so do teachers that are not the experiment's own, where all
+    /// models are there.
+    let check (experiment: Experiment) : Result<Dataset, Error> =
+        result {
+            let! plan = RunPlan.make RunOptions.standard experiment
+
+            if (Experiment.missingModels experiment).IsEmpty then
+                do! RunTeachers.check plan plan.Instances
+
+            return plan.Dataset
+        }
 
     /// Makes the folder a run's, or joins the one that is there.
     let private enter (plan: RunPlan) : Result<unit, Error> =

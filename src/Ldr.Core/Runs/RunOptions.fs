@@ -47,6 +47,8 @@ type RunResult =
         Times: (string * int * TrainingTimes) list
         Model: string
         Table: Summary list
+        /// The file with the tests of pairs of rows; nothing where none was asked for, or could be made.
+        PairedTests: string option
     }
 
 /// How a run ended.

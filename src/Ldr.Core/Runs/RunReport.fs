@@ -30,7 +30,7 @@ module internal RunReport =
     let write (plan: RunPlan) (data: RunData) (journal: RunJournal) : Result<RunResult, Error> =
         result {
             use _ = RunClaims.table plan.Folder plan.Options.Stop
-            let! rows = RunTable.write plan data
+            let! rows, isTested = RunTable.write plan data
             do! writeFinal plan data
             let! steps = plan.Instances |> List.traverseResultM (stepsOf plan)
 
@@ -41,5 +41,10 @@ module internal RunReport =
                     Times = journal.Times
                     Model = RunFolder.finalModelPath plan.Folder
                     Table = rows
+                    PairedTests =
+                        if isTested then
+                            Some(RunFolder.tablePath plan.Folder)
+                        else
+                            None
                 }
         }

@@ -79,19 +79,20 @@ module internal RunTable =
         ]
         |> String.concat "\n"
 
-    /// The rows of one test part's table, and the table as text.
+    /// The rows of one test part's table, how many of them were compared, and the table as text.
     let private ofPart
         (plan: RunPlan)
         (part: string, test: EvaluationSet)
-        : Result<Summary list * string, Error> =
+        : Result<Summary list * int * string, Error> =
         result {
             let before =
                 Evaluator.untouched plan.Experiment.Data.Alignment test plan.Options.Stop
 
             let! sheets = sheets plan part
             let rows = rows before sheets
-            let text = comparisons plan.Experiment sheets |> text plan part test rows
-            return rows |> List.map (fun row -> { row with Part = part }), text
+            let comparisons = comparisons plan.Experiment sheets
+            let text = text plan part test rows comparisons
+            return rows |> List.map (fun row -> { row with Part = part }), comparisons.Length, text
         }
 
     let private pageStart, private pageEnd =
@@ -112,17 +113,17 @@ module internal RunTable =
                 text + (if text = "" then "" else "\n") + made + "\n"
         )
 
-    /// Writes the tables of all test parts; their rows.
-    let write (plan: RunPlan) (data: RunData) : Result<Summary list, Error> =
+    /// Writes the tables of all test parts; their rows, and whether any were compared.
+    let write (plan: RunPlan) (data: RunData) : Result<Summary list * bool, Error> =
         result {
             let! tables = data.Tests |> List.traverseResultM (ofPart plan)
-            let rows = tables |> List.collect fst
-            let report = tables |> List.map snd |> String.concat "\n\n"
+            let rows = tables |> List.collect (fun (rows, _, _) -> rows)
+            let report = tables |> List.map (fun (_, _, text) -> text) |> String.concat "\n\n"
             let json = JsonArray([| for row in rows -> Scores.toJson row :> JsonNode |])
             AtomicFile.WriteText(RunFolder.tableJsonPath plan.Folder, json.ToJsonString() + "\n")
 
             AtomicFile.WriteText(RunFolder.tablePath plan.Folder, $"# {plan.Experiment.Name}\n\n{report}\n")
 
             plan.Options.Page |> Option.iter (writePage report)
-            return rows
+            return rows, tables |> List.exists (fun (_, compared, _) -> compared > 0)
         }

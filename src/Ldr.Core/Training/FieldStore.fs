@@ -124,10 +124,13 @@ module FieldStore =
     let has (store: FieldStore) (names: string * string) =
         File.Exists(path store names ".safetensors")
 
+    /// The field of another program for a pair of subjects (fixed, moving).
+    let private foreign (store: FieldStore) (names: string * string) : string option =
+        [ ".nii.gz"; ".nii" ] |> List.map (path store names) |> List.tryFind File.Exists
+
     /// Whether there is a field for a pair of subjects (fixed, moving), by whatever program.
     let holds (store: FieldStore) (names: string * string) =
-        has store names
-        || [ ".nii.gz"; ".nii" ] |> List.exists (path store names >> File.Exists)
+        has store names || (foreign store names).IsSome
 
     /// Writes a field [3, Z, Y, X] in voxels of the pair's training grid.
     let write (store: FieldStore) (names: string * string) (grid: Grid) (vectors: float32[]) =
@@ -177,7 +180,7 @@ module FieldStore =
         if File.Exists own then
             readOwn own pair.Grid
         else
-            match [ ".nii.gz"; ".nii" ] |> List.map (path store names) |> List.tryFind File.Exists with
+            match foreign store names with
             | Some file -> Ok(fromWorld pair (Nifti.ReadField file))
             | None ->
                 bad
