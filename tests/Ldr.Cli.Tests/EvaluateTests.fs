@@ -200,6 +200,21 @@ let tests =
                     Expect.stringContains words.Output "| untouched" "and the table")
 
             testInFolder
+                "--diffeomorphic and --jacobian-bounds keep changes of volume, as register does"
+                (fun folder ->
+                    scene folder
+                    let asked = [ "--refine"; "20"; "--control-spacing"; "4"; "--pairs"; "2"; "--json" ]
+                    let bounds = [ "--diffeomorphic"; "--jacobian-bounds"; "0.9"; "1.1" ]
+
+                    let free, bound =
+                        evaluate folder asked |> json, evaluate folder (asked @ bounds) |> json
+
+                    // Where J lies between 0.9 and 1.1, log J does between -0.106 and 0.096.
+                    Expect.isGreaterThan (value free "sdlogj") 0.12 "without: larger changes"
+                    Expect.isLessThan (value bound "sdlogj") 0.106 "with: within the bounds"
+                    Expect.equal (value bound "folded_percent") 0. "no folds")
+
+            testInFolder
                 "without a model nobody says what is for tests, unless an experiment does"
                 (fun folder ->
                     scene folder
@@ -221,6 +236,9 @@ let tests =
                         [ "--known-field"; "--noise"; "2" ], [ "--noise"; "0 to 1" ]
                         [ "--control-spacing"; "0" ], [ "--control-spacing"; "above 0" ]
                         [ "--refine"; "-1" ], [ "--refine"; "from 0 to 10000" ]
+                        [ "--jacobian-bounds"; "0.5"; "2" ], [ "--jacobian-bounds"; "--diffeomorphic" ]
+                        [ "--diffeomorphic"; "--jacobian-bounds"; "2"; "3" ],
+                        [ "--jacobian-bounds"; "below 1" ]
                         [ "--other"; "x.nii" ], [ "--other"; "--verdict" ]
                     ] do
                     refused (evaluate "data" arguments) 2 words

@@ -2,6 +2,8 @@
 module Ldr.Cli.Usage
 
 open FsToolkit.ErrorHandling
+open Ldr.Runtime.Transforms
+open Ldr.Runtime.Registration
 
 /// Argu does not enforce `ExactlyOnce` inside a subcommand.
 let need (name: string) (value: 'v option) : Result<'v, string> =
@@ -21,3 +23,15 @@ let steps (value: int option) : Result<int option, string> =
     match value with
     | Some n when n < 0 || n > 10_000 -> Error "--refine: give a whole number from 0 to 10000"
     | _ -> Ok value
+
+/// What --diffeomorphic, given or not, keeps changes of volume to: the values of --jacobian-bounds, or no folds.
+let diffeomorphic (isGiven: bool) (bounds: (float * float) option) : Result<JacobianBounds option, string> =
+    match isGiven, bounds with
+    | false, None -> Ok None
+    | false, Some _ -> Error "--jacobian-bounds is of --diffeomorphic; add it"
+    | true, None -> Ok(Some JacobianBounds.NoFolds)
+    | true, Some(least, most) when least >= DiffeomorphicFit.LeastDeterminant && least < 1.0 && most > 1.0 ->
+        Ok(Some(JacobianBounds(least, most)))
+    | true, Some _ ->
+        Error
+            $"--jacobian-bounds: give a factor from {DiffeomorphicFit.LeastDeterminant} to below 1, and one above 1"

@@ -32,10 +32,14 @@ type private Job =
     member this.Name =
         let model = this.Options.Model |> Option.defaultValue "none"
 
-        if this.Options.Refine.IsSome then
-            $"{model} refined"
-        else
+        [
             model
+            if this.Options.Refine.IsSome then
+                "refined"
+            if this.Options.Diffeomorphic.IsSome then
+                "diffeomorphic"
+        ]
+        |> String.concat " "
 
     member this.Progress (pair: int) (pairs: int) =
         this.Context.Speaker.Progress.Show(Scoring(this.Name, pair, pairs))
@@ -66,6 +70,7 @@ let private registration (registrar: Registrar) (o: EvaluateOptions) =
                  else
                      Prealignment.Auto),
             Refinement = refinement,
+            Diffeomorphic = Option.toNullable o.Diffeomorphic,
             Check = false
         )
 

@@ -6,6 +6,7 @@ open FsToolkit.ErrorHandling
 open Ldr.Cli
 open Ldr.Runtime.Transforms
 open Ldr.Runtime.Metrics
+open Ldr.Runtime.Registration
 open Ldr.Runtime.Registration.Quality
 
 type Arguments =
@@ -17,6 +18,8 @@ type Arguments =
     | [<Unique>] Pairs of count: int
     | [<Unique>] Refine of steps: int
     | [<Unique>] Control_Spacing of mm: float
+    | [<Unique>] Diffeomorphic
+    | [<Unique>] Jacobian_Bounds of least: float * most: float
     | [<Unique>] Inverse
     | [<Unique>] Known_Field
     | [<Unique>] Amplitude of mm: float
@@ -46,6 +49,9 @@ type Arguments =
             | Refine _ -> "refine every pair, with so many gradient steps at each level, as register does."
             | Control_Spacing _ ->
                 "distance of the refinement's control points at its finest level, mm (default: by the scan)."
+            | Diffeomorphic -> "bring every deformation to one that folds nowhere, as register does."
+            | Jacobian_Bounds _ ->
+                "with --diffeomorphic: the least and the largest factor by which a voxel's volume may change, such as 0.33 3."
             | Inverse ->
                 "register every pair the other way round too, and measure how far the two undo each other."
             | Known_Field ->
@@ -75,7 +81,7 @@ let help: Help =
             [
                 "Inputs", [ "--model"; "--data"; "--split"; "--pairs"; "--seed" ]
                 "Outputs", [ "--output"; "--verdict"; "--other" ]
-                "Registration", [ "--refine"; "--control-spacing" ]
+                "Registration", [ "--refine"; "--control-spacing"; "--diffeomorphic"; "--jacobian-bounds" ]
                 "More measures",
                 [
                     "--inverse"
@@ -105,6 +111,8 @@ type EvaluateOptions =
         /// Gradient steps of a refinement after the model.
         Refine: int option
         ControlSpacingMm: float option
+        /// Bounds on changes of volume of a field that is brought to one without folds.
+        Diffeomorphic: JacobianBounds option
         /// Whether every pair is registered the other way round too.
         Inverse: bool
         /// Scans that are registered to themselves, warped by a known field.
@@ -172,6 +180,9 @@ let options (r: ParseResults<Arguments>) : Result<EvaluateOptions, string> =
 
         let! refine = Usage.steps (r.TryGetResult Refine)
 
+        let! diffeomorphic =
+            Usage.diffeomorphic (r.Contains Diffeomorphic) (r.TryGetResult Jacobian_Bounds)
+
         do!
             Usage.refuseIf
                 (hasKnownFieldOptions r && not (r.Contains Known_Field))
@@ -193,6 +204,7 @@ let options (r: ParseResults<Arguments>) : Result<EvaluateOptions, string> =
                 Pairs = pairs
                 Refine = refine
                 ControlSpacingMm = controlSpacing
+                Diffeomorphic = diffeomorphic
                 Inverse = r.Contains Inverse
                 KnownField =
                     if r.Contains Known_Field then

@@ -153,7 +153,7 @@ type Treatment =
         /// The weight of the refinement's penalty on changes of volume.
         LogJacobian: float option
         /// Bring the deformation to one without folds, with these bounds of its Jacobian determinants.
-        Diffeomorphic: (float * float) option
+        Diffeomorphic: JacobianBounds option
         Volume: int option
         Engine: EngineChoice
     }
@@ -249,17 +249,6 @@ let private checkLabels (r: ParseResults<Arguments>) : Result<unit, string> =
         Error
             "--labels and --moved-labels go together (or --labels and --report, or --labels and --fixed-labels)"
 
-let private checkBounds (r: ParseResults<Arguments>) : Result<unit, string> =
-    let areGood (least, most) =
-        least >= DiffeomorphicFit.LeastDeterminant && least < 1.0 && most > 1.0
-
-    match r.TryGetResult Jacobian_Bounds with
-    | Some _ when not (r.Contains Diffeomorphic) -> Error "--jacobian-bounds is of --diffeomorphic; add it"
-    | Some bounds when not (areGood bounds) ->
-        Error
-            $"--jacobian-bounds: give a factor from {DiffeomorphicFit.LeastDeterminant} to below 1, and one above 1"
-    | _ -> Ok()
-
 let private writesSomething (r: ParseResults<Arguments>) =
     r.Contains Moved
     || r.Contains Transform
@@ -291,7 +280,9 @@ let treatment (model: string option) (r: ParseResults<Arguments>) : Result<Treat
                 "--init and --affine centres: both say where to start; give one of them"
 
         let! refine = Usage.steps (r.TryGetResult Refine)
-        do! checkBounds r
+
+        let! diffeomorphic =
+            Usage.diffeomorphic (r.Contains Diffeomorphic) (r.TryGetResult Jacobian_Bounds)
 
         let! logJacobian =
             r.TryGetResult Log_Jacobian
@@ -312,12 +303,7 @@ let treatment (model: string option) (r: ParseResults<Arguments>) : Result<Treat
                 BudgetSeconds = budget
                 ControlSpacingMm = controlSpacing
                 LogJacobian = logJacobian
-                Diffeomorphic =
-                    if r.Contains Diffeomorphic then
-                        r.GetResult(Jacobian_Bounds, (DiffeomorphicFit.LeastDeterminant, infinity))
-                        |> Some
-                    else
-                        None
+                Diffeomorphic = diffeomorphic
                 Volume = r.TryGetResult Volume
                 Engine = engine
             }

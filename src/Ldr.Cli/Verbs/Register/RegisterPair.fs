@@ -78,7 +78,7 @@ let treatment (t: Treatment) (starts: Starts) (fixedGrid: Grid option) : Result<
                 Start = Option.toObj start,
                 StartField = Option.toObj startField,
                 Refinement = refinement t,
-                Diffeomorphic = (t.Diffeomorphic |> Option.map JacobianBounds |> Option.toNullable)
+                Diffeomorphic = Option.toNullable t.Diffeomorphic
             )
     }
 
