@@ -83,8 +83,7 @@ internal sealed record JobRequest
         Need(Volume is null or >= 0, "volume: give a whole number from 0");
         Need(JacobianBounds is null || Diffeomorphic, "jacobian_bounds is of diffeomorphic; set it");
         Need(
-            JacobianBounds is null
-                || (JacobianBounds is [double least, double most] && least >= DiffeomorphicFit.LeastDeterminant && least < 1 && most > 1),
+            JacobianBounds is null || (JacobianBounds is [double least, double most] && DiffeomorphicFit.AllowsBounds(least, most)),
             $"jacobian_bounds: give a factor from {DiffeomorphicFit.LeastDeterminant} to below 1, and one above 1");
     }
 }

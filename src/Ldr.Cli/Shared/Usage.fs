@@ -24,13 +24,17 @@ let steps (value: int option) : Result<int option, string> =
     | Some n when n < 0 || n > 10_000 -> Error "--refine: give a whole number from 0 to 10000"
     | _ -> Ok value
 
+/// The help of --jacobian-bounds.
+let jacobianBoundsHelp =
+    "with --diffeomorphic: the least and the largest factor by which a voxel's volume may change, such as 0.33 3."
+
 /// What --diffeomorphic, given or not, keeps changes of volume to: the values of --jacobian-bounds, or no folds.
 let diffeomorphic (isGiven: bool) (bounds: (float * float) option) : Result<JacobianBounds option, string> =
     match isGiven, bounds with
     | false, None -> Ok None
     | false, Some _ -> Error "--jacobian-bounds is of --diffeomorphic; add it"
     | true, None -> Ok(Some JacobianBounds.NoFolds)
-    | true, Some(least, most) when least >= DiffeomorphicFit.LeastDeterminant && least < 1.0 && most > 1.0 ->
+    | true, Some(least, most) when DiffeomorphicFit.AllowsBounds(least, most) ->
         Ok(Some(JacobianBounds(least, most)))
     | true, Some _ ->
         Error

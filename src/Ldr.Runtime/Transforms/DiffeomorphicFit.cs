@@ -50,6 +50,11 @@ public sealed record DiffeomorphicFit
     /// <summary>The largest such distance, in millimetres.</summary>
     public double MaxChangeMm { get; }
 
+    /// <summary>Whether a field can be held between two determinants: one from <see cref="LeastDeterminant"/> to below 1, one above 1.</summary>
+    /// <param name="least">The least determinant that a voxel keeps.</param>
+    /// <param name="most">The largest one.</param>
+    public static bool AllowsBounds(double least, double most) => least is >= LeastDeterminant and < 1 && most > 1;
+
     /// <summary>
     /// Fits a stationary velocity to a field, in the manner of an iterative logarithm: from v = u, each step adds to v what its flow
     /// still lacks, laid halfway along the flow's paths and smoothed a little. Then v is smoothed along the paths of the voxels that
@@ -70,7 +75,7 @@ public sealed record DiffeomorphicFit
         CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(field);
-        if (!(least is >= LeastDeterminant and < 1 && most > 1))
+        if (!AllowsBounds(least, most))
         {
             throw new ArgumentException(
                 FormattableString.Invariant($"the bounds of the determinants are {least} and {most}; give one from {LeastDeterminant} to below 1, and one above 1"));

@@ -50,8 +50,7 @@ type Arguments =
             | Control_Spacing _ ->
                 "distance of the refinement's control points at its finest level, mm (default: by the scan)."
             | Diffeomorphic -> "bring every deformation to one that folds nowhere, as register does."
-            | Jacobian_Bounds _ ->
-                "with --diffeomorphic: the least and the largest factor by which a voxel's volume may change, such as 0.33 3."
+            | Jacobian_Bounds _ -> Usage.jacobianBoundsHelp
             | Inverse ->
                 "register every pair the other way round too, and measure how far the two undo each other."
             | Known_Field ->

@@ -69,8 +69,7 @@ type Arguments =
             | Budget _ -> "refine, and begin no step after so many seconds."
             | Diffeomorphic ->
                 "bring the deformation that was found to one that folds nowhere and has an inverse: the flow of a stationary velocity, fitted to it and integrated by scaling and squaring."
-            | Jacobian_Bounds _ ->
-                "with --diffeomorphic: the least and the largest factor by which a voxel's volume may change, such as 0.33 3."
+            | Jacobian_Bounds _ -> Usage.jacobianBoundsHelp
             | Fixed_Mask _ -> "where the fixed scan counts in alignment and refinement (above 0)."
             | Moving_Mask _ ->
                 "where the moving scan counts (above 0): for its intensities and its centre, and, without --fixed-mask, in the refinement."
