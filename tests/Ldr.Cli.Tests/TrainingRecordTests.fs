@@ -233,6 +233,12 @@ let tests =
                     let same = second "same" []
                     Expect.equal same.Code 0 same.Errors
                     Expect.isFalse (same.Errors.Contains "has learnt from") "the same split: nothing to say"
+                    let card = ldr [ "inspect"; folder </> "same" </> "model.safetensors" ]
+
+                    Expect.stringContains
+                        card.Output
+                        "started from model.safetensors: 2 steps on"
+                        "no folder of ours"
 
                     let other =
                         second

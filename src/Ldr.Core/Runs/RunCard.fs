@@ -1,5 +1,6 @@
 namespace Ldr
 
+open System.IO
 open FsToolkit.ErrorHandling
 
 /// What a run's trainings start from, and what the cards of their models say.
@@ -24,8 +25,15 @@ module internal RunCard =
             |> Result.map (fun (card, _) -> Some(name, card))
         | _ -> Ok None
 
-    /// What a model started from, and what that one itself started from.
+    /// What a model started from, and what that one itself started from. A card is passed on: of a whole path it tells the file's
+    /// name alone.
     let private originsOf (start: string, card: ModelCard) : string list =
+        let start =
+            if Path.IsPathRooted start then
+                Path.GetFileName start
+            else
+                start
+
         $"{StartModel.origin}{start}: {card.Steps} steps on {card.Data} ({card.Licence}), experiment {card.Experiment}"
         :: (card.Notes |> List.filter _.StartsWith(StartModel.origin))
 

@@ -2,6 +2,7 @@ namespace Ldr
 
 open TorchSharp
 open Ldr.Runtime.Geometry
+open Ldr.Runtime.Transforms
 
 /// One scale of a known field: cubic B-splines with knots so many mm apart, displaced by up to so many mm along every axis.
 type KnownScale = { Spacing: float; Amplitude: float }
@@ -182,38 +183,15 @@ module KnownPairs =
 
     /// Images [N, 1, Z, Y, X] in [0, 1], each blurred by a Gaussian of its own.
     let private blurred (options: KnownPairs) (own: int -> Seed) (images: torch.Tensor) =
+        let grid = TensorMemory.grid images
+
         let blur item =
-            let image = images.narrow (0L, int64 item, 1L)
             let sigma = uniform "blur" (own item) options.Blur
-            let reach = int (ceil (3.0 * sigma))
+            let values = Bridge.toArray (images.narrow (0L, int64 item, 1L))
+            Gaussian.Blur(values, grid, sigma, torch.get_num_threads ())
 
-            if reach = 0 then
-                image
-            else
-                let weights =
-                    [| for k in -reach .. reach -> exp (-0.5 * float (k * k) / (sigma * sigma)) |]
-
-                let total = Array.sum weights
-
-                let kernel =
-                    torch.tensor(weights |> Array.map (fun w -> float32 (w / total))).``to`` images.device
-
-                (image, [ 0; 1; 2 ])
-                ||> List.fold (fun (image: torch.Tensor) axis ->
-                    let shape =
-                        Array.init 5 (fun i -> if i = axis + 2 then int64 weights.Length else 1L)
-
-                    // From the last axis to the first.
-                    let padding =
-                        [|
-                            for a in [ 2; 1; 0 ] do
-                                for _ in 1..2 -> if a = axis then int64 reach else 0L
-                        |]
-
-                    let wider = torch.nn.functional.pad (image, padding, PaddingModes.Replicate)
-                    torch.nn.functional.conv3d (OneDnn.tried wider, kernel.view shape))
-
-        torch.cat ([| for item in 0 .. int images.shape[0] - 1 -> blur item |], 0L)
+        List.init (int images.shape[0]) blur
+        |> Bridge.ofParts images.device images.shape
 
     /// A batch of such pairs, made of scans that are both images of their pair, and their fields [N, 3, Z, Y, X]. With an
     /// augmentation the scan itself is deformed too; both images are interpolated once, from the scan. The draws of an item
