@@ -281,6 +281,34 @@ let tests =
                     [ None; None; None; None ]
                     "the shipped model"
             }
+            test "a training learns from an earlier one or from outside, never from itself" {
+                let teachers name teacher =
+                    let experiment =
+                        Experiment.read
+                            quickstart
+                            [
+                                $"train.student-feature-gap.name={name}"
+                                $"train.{name}.seeds=[1,2]"
+                                $"train.{name}.distillation.teacher={teacher}"
+                            ]
+                        |> Error.orRaise
+
+                    [
+                        for instance in Experiment.instances experiment do
+                            if instance.Training = name then
+                                Experiment.teacherInstance experiment instance.Options |> Option.map _.Name,
+                                Experiment.foreignTeacher experiment instance.Options
+                    ]
+                    |> List.distinct
+
+                Expect.equal (teachers "own" "teacher") [ Some "teacher", None ] "an earlier one"
+                Expect.equal (teachers "own" "known") [ None, None ] "known fields"
+                // Its own name is that of a model.
+                Expect.equal
+                    (teachers "hippocampus" "hippocampus")
+                    [ None, Some "hippocampus" ]
+                    "a shipped model"
+            }
             test "stored fields do not teach pairs that are deformed" {
                 let read folder =
                     Experiment.read

@@ -615,6 +615,92 @@ let tests =
                     | Error e ->
                         Expect.stringContains (String.Join("", Error.lines e)) "\"label_distance\"" "the key")
 
+            testInFolder
+                "of more than 32 labels, every batch draws 32, the same again; depths are refused"
+                (fun folder ->
+                    use _ = torch.NewDisposeScope()
+                    let grid = gridOf 24 20 22
+
+                    // Layers of 40 labels, and some voxels without.
+                    let layers =
+                        Volume(grid, Array.init (24 * 20 * 22) (fun i -> float32 (i / 240 % 41)))
+
+                    let subject name =
+                        { Subject.ofImage name (Stored.made (fun () -> layers)) with
+                            Labels = Some(Stored.made (fun () -> layers))
+                        }
+
+                    let data =
+                        { DataOptions.standard with
+                            Size = 24, 20, 22
+                            Spacing = 1.0, 1.0, 1.0
+                            IgnoredLabels = [ 7 ]
+                        }
+
+                    let scans =
+                        TrainingSet.load data (SubjectGroup.free [ subject "a"; subject "b" ])
+                        |> Error.orRaise
+
+                    use student = Network.create (Seed.ofInt 1) options.Architecture
+
+                    /// The label of every channel of a batch.
+                    let drawn step =
+                        let job = job folder false CancellationToken.None ignoreEvents
+
+                        let batch =
+                            (Batches.ofStep
+                                { job with
+                                    Set = scans
+                                    Options =
+                                        { options with
+                                            Loss = { options.Loss with Dice = 1.0 }
+                                        }
+                                }
+                                (StepClock())
+                                student
+                                step
+                                { Gamma = 1.0; DiscriminatorMoves = 0 }
+                                [ 0, 1 ])
+                                .Head
+
+                        let ofFixed, ofMoving = Option.get batch.Labels
+
+                        Expect.equal
+                            (Bridge.toArray ofMoving)
+                            (Bridge.toArray ofFixed)
+                            "the same labels of both"
+
+                        [
+                            for channel in 0L .. ofFixed.shape[1] - 1L ->
+                                let map = ofFixed.select (1L, channel) |> Bridge.toArray
+                                let first = Array.findIndex ((=) 1.0f) map
+
+                                Expect.equal
+                                    map
+                                    (layers.Values
+                                     |> Array.map (fun v -> if v = layers.Values[first] then 1.0f else 0.0f))
+                                    "one label's map"
+
+                                int layers.Values[first]
+                        ]
+
+                    let each = [ for step in 0..9 -> drawn step ]
+
+                    for labels in each do
+                        Expect.hasLength (List.distinct labels) 32 "different labels"
+
+                    Expect.equal (drawn 3) each[3] "the same again"
+
+                    Expect.equal
+                        (each |> List.concat |> List.distinct |> List.sort)
+                        ([ 1..6 ] @ [ 8..40 ])
+                        "all of them in ten steps, none that is ignored"
+
+                    match Error.guard (fun () -> scans.Depths.Force()) with
+                    | Ok _ -> failtest "accepted"
+                    | Error e ->
+                        Expect.stringContains (String.Join("", Error.lines e)) "takes 32 of them" "depths")
+
             testInFolder "a model file comes back as it was, and a wrong one is refused" (fun folder ->
                 let network = Network.create (Seed.ofInt 7) options.Architecture
 

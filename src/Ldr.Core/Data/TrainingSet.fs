@@ -36,8 +36,8 @@ type TrainingSet =
     }
 
 module TrainingSet =
-    /// Labels that a Dice loss takes: each is a channel of its own.
-    let private mostLabels = 32
+    /// Labels that a step's loss takes: each is a channel of its own. Of more, so many are drawn for every batch.
+    let mostLabels = 32
 
     /// Depths in a label are cut here, mm: what lies deeper says little of its surface.
     let mostDepth = 4.0
@@ -64,11 +64,11 @@ module TrainingSet =
                 |> Seq.sort
                 |> Array.ofSeq
 
-            if all.Length = 0 || all.Length > mostLabels then
+            if all.Length = 0 then
                 return!
                     Error(
                         BadInput
-                            $"a loss with \"dice\" or \"label_distance\" takes 1 to {mostLabels} labels, the training subjects have {all.Length}; see data.ignored_labels"
+                            "a loss with \"dice\" or \"label_distance\" needs labels, and the training subjects have none that count; see data.ignored_labels"
                     )
             else
                 return maps, all
@@ -121,10 +121,15 @@ module TrainingSet =
         let subjects = group.Members
         let labels = lazy (labelMaps data.IgnoredLabels subjects |> Error.orRaise)
 
-        /// Something made of every map for each label.
-        let ofLabels make =
+        /// Something made of every map for each label, of so many at most.
+        let ofLabels most make =
             lazy
                 (let maps, all = labels.Value
+
+                 if all.Length > most then
+                     Error.raiseInput
+                         $"a loss with \"label_distance\" keeps the depths of all labels, and takes {most} of them; the training subjects have {all.Length}; see data.ignored_labels, or take \"dice\""
+
                  [| for map in maps -> all |> Array.map (make map) |])
 
         {
@@ -132,8 +137,8 @@ module TrainingSet =
             Group = group
             Scans = scans most cache data subjects
             Masks = [| for subject in subjects -> subject.Mask |> Option.map _.Read |]
-            Labels = ofLabels (fun map label () -> only map label)
-            Depths = ofLabels (fun map label -> lazy SignedDistance.Of(map, label, mostDepth))
+            Labels = ofLabels Int32.MaxValue (fun map label () -> only map label)
+            Depths = ofLabels mostLabels (fun map label -> lazy SignedDistance.Of(map, label, mostDepth))
             Size = data.Size
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (sx, sy, sz), struct (x, y, z))
             Alignment = data.Alignment
@@ -187,17 +192,29 @@ module TrainingSet =
 
         resampled Affine.Identity fixedMaps, resampled pair.Initial movingMaps
 
-    /// The label maps of a pair on its grid, fixed and moving, [L, Z, Y, X] each; every label is interpolated by itself.
-    let labelsOf (set: TrainingSet) (fixedIndex: int, movingIndex: int) (pair: PreparedPair) =
+    /// The labels that a loss looks at, as indices of `Labels`: all, or `mostLabels` of them, drawn.
+    let drawnLabels (set: TrainingSet) (seed: Seed) : int[] =
+        let count = set.Labels.Value[0].Length
+
+        if count <= mostLabels then
+            Array.init count id
+        else
+            Seed.permutation count seed |> Array.take mostLabels
+
+    /// The maps of some labels (indices) of a pair on its grid, fixed and moving, [L, Z, Y, X] each; every label is
+    /// interpolated by itself.
+    let labelsOf (set: TrainingSet) (labels: int[]) (fixedIndex: int, movingIndex: int) (pair: PreparedPair) =
         let maps index =
-            set.Labels.Value[index] |> Array.map (fun make -> make ())
+            let own = set.Labels.Value[index]
+            labels |> Array.map (fun label -> own[label]())
 
         onPair pair (maps fixedIndex) (maps movingIndex)
 
-    /// The depths in the labels of a pair on its grid, in units of `mostDepth`, [L, Z, Y, X] each.
-    let depthsOf (set: TrainingSet) (fixedIndex: int, movingIndex: int) (pair: PreparedPair) =
+    /// The depths in some labels (indices) of a pair on its grid, in units of `mostDepth`, [L, Z, Y, X] each.
+    let depthsOf (set: TrainingSet) (labels: int[]) (fixedIndex: int, movingIndex: int) (pair: PreparedPair) =
         let maps index =
-            set.Depths.Value[index] |> Array.map _.Value
+            let own = set.Depths.Value[index]
+            labels |> Array.map (fun label -> own[label].Value)
 
         let unit = Array.map (fun depth -> depth / float32 mostDepth)
         let fixedDepths, movingDepths = onPair pair (maps fixedIndex) (maps movingIndex)

@@ -144,17 +144,27 @@ module Experiment =
     let tryInstance (experiment: Experiment) (name: string) : Instance option =
         instances experiment |> named name
 
+    /// The instances that stand before a training (or an instance of it) in the list.
+    let private before (experiment: Experiment) (own: Instance) : Instance list =
+        instances experiment |> List.takeWhile (fun i -> i.Training <> own.Training)
+
     /// The earlier training that a training (or an instance of it) starts from, if it is none from outside: of several seeds
     /// its own where there is one, else the first.
     let startInstance (experiment: Experiment) (training: TrainingOptions) : Instance option =
         match training.Start, tryInstance experiment training.Name with
         | Some start, Some own ->
-            let earlier =
-                instances experiment |> List.takeWhile (fun i -> i.Training <> own.Training)
+            let earlier = before experiment own
 
             earlier
             |> List.tryFind (fun i -> i.Training = start && i.Seed = own.Seed)
             |> Option.orElse (named start earlier)
+        | _ -> None
+
+    /// The earlier training that a training (or an instance of it) learns from, if it learns from one: of several seeds the
+    /// first.
+    let teacherInstance (experiment: Experiment) (training: TrainingOptions) : Instance option =
+        match training.Distillation, tryInstance experiment training.Name with
+        | Some { Teacher = teacher }, Some own -> before experiment own |> named teacher
         | _ -> None
 
     /// The SHA-256 of an experiment as it was resolved.
@@ -178,21 +188,20 @@ module Experiment =
                     }
             }
 
-    /// The trainings that learn from something else than an earlier one: their place, and what they name.
-    let private foreignTeachers (experiment: Experiment) : (int * string) list =
-        let names = experiment.Train |> List.map _.Name
+    /// What an experiment calls the teachers that are neither a training nor a file.
+    let private ownTeachers = [ KnownPairs.teacher; OptimisedField.teacher ]
 
-        [
-            for index, training in List.indexed experiment.Train do
-                match training.Distillation with
-                | Some { Teacher = teacher } when
-                    teacher <> OptimisedField.teacher
-                    && teacher <> KnownPairs.teacher
-                    && not (List.contains teacher (List.take index names))
-                    ->
-                    index, teacher
-                | _ -> ()
-        ]
+    /// What a training learns from, if that comes from outside: a model file or a folder of fields.
+    let foreignTeacher (experiment: Experiment) (training: TrainingOptions) : string option =
+        match training.Distillation, teacherInstance experiment training with
+        | Some { Teacher = teacher }, None when not (List.contains teacher ownTeachers) -> Some teacher
+        | _ -> None
+
+    /// The trainings that learn from something from outside: their place, and what they name.
+    let private foreignTeachers (experiment: Experiment) : (int * string) list =
+        List.indexed experiment.Train
+        |> List.choose (fun (index, training) ->
+            foreignTeacher experiment training |> Option.map (fun teacher -> index, teacher))
 
     /// Whether a name is that of a model file or of a folder, there or not.
     let private isPlace (teacher: string) =
@@ -244,17 +253,27 @@ module Experiment =
                         }
         ]
 
-    /// Trainings with the name of an earlier one.
+    /// Trainings with the name of an earlier one, or of a teacher that is no training.
     let private nameProblems (experiment: Experiment) : JsonProblem list =
         let names = experiment.Train |> List.map _.Name
 
         [
             for index, name in List.indexed names do
-                if List.contains name (List.take index names) then
+                let owner =
+                    if List.contains name (List.take index names) then
+                        Some "an earlier training"
+                    elif List.contains name ownTeachers then
+                        Some "a teacher that is no training"
+                    else
+                        None
+
+                match owner with
+                | Some owner ->
                     {
                         Path = $"$.train[{index}].name"
-                        Problem = $"\"{name}\" is the name of an earlier training; choose another"
+                        Problem = $"\"{name}\" is the name of {owner}; choose another"
                     }
+                | None -> ()
         ]
 
     /// Trainings with the name of another one's seed.
@@ -353,9 +372,7 @@ module Experiment =
                             "it stands later in the list: move it before this one"
                         else
                             Suggestion.among
-                                (List.take index names
-                                 @ [ KnownPairs.teacher; OptimisedField.teacher ]
-                                 @ ModelFile.shipped ())
+                                (List.take index names @ ownTeachers @ ModelFile.shipped ())
                                 teacher
 
                     teacherProblem

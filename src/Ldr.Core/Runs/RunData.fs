@@ -13,9 +13,6 @@ type internal RunData =
     }
 
 module internal RunData =
-    let private usesLabels (training: TrainingOptions) =
-        training.Loss.Dice + training.Loss.LabelDistance > 0.0
-
     let private announce (plan: RunPlan) =
         let train, validation =
             plan.Split.TrainGroup.Members.Length, plan.Split.ValidationGroup.Members.Length
@@ -43,8 +40,13 @@ module internal RunData =
 
             let! training = TrainingSet.load data plan.Split.TrainGroup
 
-            if plan.Experiment.Train |> List.exists usesLabels then
+            let weights = plan.Experiment.Train |> List.map _.Loss
+
+            if weights |> List.exists (fun loss -> loss.Dice > 0.0) then
                 training.Labels.Force() |> ignore
+
+            if weights |> List.exists (fun loss -> loss.LabelDistance > 0.0) then
+                training.Depths.Force() |> ignore
 
             return
                 {

@@ -81,10 +81,7 @@ module internal RunPlan =
     /// The earlier trainings whose models an instance needs to be trained, and that are not there: its start and its teacher.
     let rec private needed (plan: RunPlan) (instance: Instance) : Instance list =
         let start = Experiment.startInstance plan.Experiment instance.Options
-
-        let teacher =
-            instance.Options.Distillation
-            |> Option.bind (fun d -> Experiment.tryInstance plan.Experiment d.Teacher)
+        let teacher = Experiment.teacherInstance plan.Experiment instance.Options
 
         [
             if not (plan.HasModel instance) then

@@ -17,12 +17,6 @@ type internal OwnedTeacher =
 
 /// The teachers of a run's trainings.
 module internal RunTeachers =
-    /// Whether a teacher is neither a training of the experiment nor made on the way.
-    let private isForeign (experiment: Experiment) (teacher: string) =
-        (Experiment.tryInstance experiment teacher).IsNone
-        && teacher <> OptimisedField.teacher
-        && teacher <> KnownPairs.teacher
-
     let private differs key codec theirs ours =
         if theirs = ours then
             None
@@ -102,9 +96,9 @@ module internal RunTeachers =
     let private foreign (plan: RunPlan) (instances: Instance list) : (Instance * string) list =
         [
             for instance in instances do
-                match instance.Options.Distillation with
-                | Some { Teacher = teacher } when isForeign plan.Experiment teacher -> instance, teacher
-                | _ -> ()
+                match Experiment.foreignTeacher plan.Experiment instance.Options with
+                | Some teacher -> instance, teacher
+                | None -> ()
         ]
 
     /// Teachers from outside must fit the trainings that are to be done; those of this experiment do.
@@ -177,7 +171,7 @@ module internal RunTeachers =
         (training: TrainingOptions)
         (teacher: string)
         : Result<OwnedTeacher, Error> =
-        match Experiment.tryInstance plan.Experiment teacher with
+        match Experiment.teacherInstance plan.Experiment training with
         | Some own -> ofModel plan set training (fun _ -> own.Name) (plan.ModelPath own)
         | None when teacher = OptimisedField.teacher ->
             remembered plan set (fun _ -> teacher) teacher PairTeacher.optimisation

@@ -84,7 +84,7 @@ module Teach =
 
         if teacher = OptimisedField.teacher then
             Ok teacher
-        elif (Experiment.tryInstance experiment teacher).IsSome then
+        elif (Experiment.teacherInstance experiment training).IsSome then
             refuse "a training" $"RUN/models/{teacher}.safetensors"
         else
             match TeacherSource.find teacher with

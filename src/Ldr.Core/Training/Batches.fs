@@ -98,20 +98,25 @@ module Batches =
                 TrainingSet.depthsOf
         ]
 
-    let private labels
-        (job: TrainingJob)
-        (grid: Grid)
-        (pairs: PairList)
-        : (torch.Tensor * torch.Tensor) option =
+    let private labels (place: Place) (grid: Grid) (pairs: PairList) : (torch.Tensor * torch.Tensor) option =
+        let job = place.Job
+
         match labelMakers job.Options.Loss with
         | [] -> None
         | makers ->
-            let channels = makers.Length * job.Set.Labels.Value[0].Length
+            let drawn =
+                job.Seed
+                |> Seed.split "labels"
+                |> Seed.at place.Index
+                |> Seed.at place.First
+                |> TrainingSet.drawnLabels job.Set
+
+            let channels = makers.Length * drawn.Length
 
             let maps =
                 pairs
                 |> List.map (fun (own, pair) ->
-                    let all = makers |> List.map (fun make -> make job.Set own pair)
+                    let all = makers |> List.map (fun make -> make job.Set drawn own pair)
                     all |> List.map fst |> Array.concat, all |> List.map snd |> Array.concat)
 
             let together pick =
@@ -120,15 +125,15 @@ module Batches =
             Some(together fst, together snd)
 
     /// The scans as they are.
-    let private plain (job: TrainingJob) (grid: Grid) (pairs: PairList) : Augmentation.Batch =
+    let private plain (place: Place) (grid: Grid) (pairs: PairList) : Augmentation.Batch =
         let images pick =
-            pairs |> List.map (snd >> pick) |> tensor job grid 1
+            pairs |> List.map (snd >> pick) |> tensor place.Job grid 1
 
         {
             Fixed = images _.Fixed
             Moving = images _.Moving
             Mask = images _.Inside
-            Labels = labels job grid pairs
+            Labels = labels place grid pairs
         }
 
     /// The batch that the teacher sees, deformed as the student's but with its intensities as they are; the fields, where
@@ -205,7 +210,7 @@ module Batches =
 
         let pairs = subjects |> List.map (fun own -> own, TrainingSet.pair job.Set own)
         let grid = (snd pairs.Head).Grid
-        let clean, truth = plain job grid pairs |> deformed place grid
+        let clean, truth = plain place grid pairs |> deformed place grid
         let fixedImage = clean.Fixed |> seen place "fixed"
         let moving = clean.Moving |> seen place "moving"
 
