@@ -443,7 +443,8 @@ let tests =
                 "a training runs through, leaves what a run holds, and its model is evaluated"
                 (fun folder ->
                     let run = folder </> "run"
-                    let outcome = ldr (tiny run @ steps 4 @ [ "--json" ])
+                    let known = [ "--set"; "evaluation.known_field=3" ]
+                    let outcome = ldr (tiny run @ steps 4 @ known @ [ "--json" ])
                     Expect.equal outcome.Code 0 outcome.Errors
                     let node = JsonNode.Parse outcome.Output
                     let table = node["table"].AsArray()
@@ -483,7 +484,7 @@ let tests =
 
                         Expect.equal steps [ 2; 4 ] $"validations of {training}"
 
-                    let again = ldr (tiny run @ steps 4)
+                    let again = ldr (tiny run @ steps 4 @ known)
                     Expect.equal again.Code 1 "a run is not overwritten"
                     Expect.stringContains again.Errors "--resume" "message"
 
@@ -497,6 +498,9 @@ let tests =
                                 run </> "experiment.json"
                                 "--pairs"
                                 "60"
+                                "--known-field"
+                                "--amplitude"
+                                "3"
                                 "--output"
                                 folder </> "scores"
                                 "--json"
@@ -532,7 +536,25 @@ let tests =
                     Expect.stringContains report "ldr-fs evaluate --model " "the command"
 
                     let last = table[3]
-                    Expect.equal (string scores["dice"]) (string last["dice"]) "the table's figure again")
+                    Expect.equal (string scores["dice"]) (string last["dice"]) "the table's figure again"
+
+                    let before = string scores["known_field_before_mm"]
+                    let found = string last["known_field_mm"]
+
+                    Expect.isTrue
+                        (abs (float found - float (string scores["known_field_mm"])) < 1e-3)
+                        "and the error against known fields"
+
+                    Expect.notEqual found before "which the student changes"
+
+                    let first = table[0]
+
+                    Expect.equal (string first["known_field_mm"]) before "untouched: that of doing nothing"
+
+                    Expect.stringContains
+                        (File.ReadAllText(run </> "table.md"))
+                        "| known field (mm) |"
+                        "a column")
 
             testInFolder
                 "a run that was stopped goes on to its end, from the command that it said"

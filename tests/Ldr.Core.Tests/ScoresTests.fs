@@ -217,6 +217,7 @@ let tests =
                         Macs = 2.5e9
                         MadeBy = Some "digest"
                         Scores = pairs
+                        KnownFields = [ 4.0, 1.5; 3.0, 0.25 ]
                     }
 
                 // NaN is not equal to itself, so the texts are compared.
@@ -225,6 +226,7 @@ let tests =
                 match Codec.ofText "test.json" Scores.sheet text with
                 | Ok back ->
                     Expect.equal (Codec.toLine Scores.sheet back) text "text"
+                    Expect.equal back.KnownFields sheet.KnownFields "known fields"
                     Expect.isTrue (Double.IsNaN back.Scores[1].Hd95Mm) "a distance that is not known"
 
                     Expect.equal

@@ -45,7 +45,7 @@ let private set =
                         fun () -> scan
                 |]
             Masks = Array.create 5 None
-            Labels = lazy [||]
+            Labels = lazy ([||], [||])
             Depths = lazy [||]
             Size = 32, 32, 32
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (1.0, 1.0, 1.0), struct (32, 32, 32))

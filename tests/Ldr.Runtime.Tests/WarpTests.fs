@@ -158,6 +158,43 @@ let private linear =
                 for x, y, z in voxels cropped do
                     Expect.equal moved[x, y, z] moving[x + 3, y + 2, z + 1] "voxel"
 
+        testSeeds "labels as planes: the bits of each label's own volume, resampled" 30
+        <| fun random ->
+            let size most = 1 + random.Next most
+            let source = Grid(size 20, size 15, size 10, obliqueAffine random false)
+
+            // Blocks of labels, some of them negative, and noise.
+            let map =
+                Volume(
+                    source,
+                    Array.init (int source.Count) (fun i ->
+                        float32 (if random.Next 4 = 0 then random.Next(-2, 6) else i / 37 % 5))
+                )
+
+            // Between the source's voxels, and some voxels beyond it.
+            let between = Affine.Scaling(0.45, 0.6, 0.7).Then source.VoxelToWorld
+            let target = Grid(size 40, size 20, size 12, between)
+            let turned = Affine.Translation(random.NextDouble(), random.NextDouble(), 0.25)
+            let labels = [| 3; -1; 0; 5; 99; 1 |]
+
+            let expected =
+                labels
+                |> Array.collect (fun label ->
+                    let only =
+                        Volume(
+                            source,
+                            map.Values |> Array.map (fun v -> if v = float32 label then 1f else 0f)
+                        )
+
+                    (Warp.Resample(only, target, turned)).Values)
+
+            let planes = Grid(target.Nx, target.Ny, labels.Length * target.Nz, Affine.Identity)
+
+            sameBits
+                (Volume(planes, expected))
+                (Volume(planes, LabelSampling.Linear(map, labels, target, turned)))
+                "planes"
+
         testCase "the number of threads does not matter"
         <| fun () ->
             let random = Random 4

@@ -120,7 +120,7 @@ type private Measured =
     {
         Before: PairScore list
         After: PairScore list
-        Known: (float * float) list option
+        Known: (float * float) list
     }
 
 let private measure (job: Job) (set: EvaluationSet) (alignment: Alignment) : Measured =
@@ -131,20 +131,14 @@ let private measure (job: Job) (set: EvaluationSet) (alignment: Alignment) : Mea
         Before = Evaluator.untouched alignment set none
         After = Evaluator.by job.Register o.Inverse set none job.Progress
         Known =
-            o.KnownField
-            |> Option.map (fun options -> Evaluator.knownFields job.Register options set none)
+            match o.KnownField with
+            | None -> []
+            | Some options -> Evaluator.knownFields job.Register options set none
     }
 
-let private summaryNode (job: Job) (summary: Summary) (known: (float * float) list option) =
+let private summaryNode (job: Job) (summary: Summary) =
     let json = Scores.toJson summary
     json.Add("draw_seed", Json.integer job.Options.Seed)
-
-    for errors in Option.toList known do
-        json.Add("known_field_scans", Json.integer errors.Length)
-        json.Add("known_field_before_mm", Json.number (List.averageBy fst errors))
-        json.Add("known_field_mm", Json.number (List.averageBy snd errors))
-        json.Add("known_field_each_mm", errors |> List.map (snd >> Json.number) |> Json.list)
-
     json
 
 let private page (job: Job) (measured: Measured) : string =
@@ -166,17 +160,13 @@ let private page (job: Job) (measured: Measured) : string =
         measured.After
 
 let private words (summary: Summary) (measured: Measured) =
-    let fixedPoint = Scores.fixedPoint
-
-    [
-        Scores.toTable
-            [
-                Scores.summarise "untouched" (0L, 0.0) measured.Before measured.Before
-                summary
-            ]
-        for errors in Option.toList measured.Known do
-            $"known field: {fixedPoint 3 (List.averageBy snd errors)} mm off on average, doing nothing {fixedPoint 3 (List.averageBy fst errors)} mm ({errors.Length} scans)"
-    ]
+    Scores.toTable
+        [
+            { Scores.summarise "untouched" (0L, 0.0) measured.Before measured.Before with
+                KnownFields = measured.Known |> List.map (fun (before, _) -> before, before)
+            }
+            summary
+        ]
 
 /// Scores the pairs, writes the files of the output folder.
 let private score (job: Job) (set: EvaluationSet) (alignment: Alignment) : Said =
@@ -184,15 +174,19 @@ let private score (job: Job) (set: EvaluationSet) (alignment: Alignment) : Said 
 
     let size = job.Card |> Option.map ModelFile.sizeOf |> Option.defaultValue (0L, 0.0)
 
-    let summary = Scores.summarise job.Name size measured.Before measured.After
-    let json = summaryNode job summary measured.Known
+    let summary =
+        { Scores.summarise job.Name size measured.Before measured.After with
+            KnownFields = measured.Known
+        }
+
+    let json = summaryNode job summary
 
     if job.Options.Output.IsSome then
         job.Write "scores.csv" (Scores.toCsv measured.After)
         job.Write "summary.json" (json.ToJsonString() + "\n")
         job.Write "report.html" (page job measured)
 
-    Said.lines (words summary measured) json
+    Said.both (words summary measured) json
 
 let private evaluate (job: Job) : Result<Said, Error> =
     Error.guard (fun () ->

@@ -20,9 +20,8 @@ type TrainingSet =
         Scans: (unit -> Volume)[]
         /// 1 where a scan counts, for those that have a mask.
         Masks: (unit -> Volume) option[]
-        /// For every scan a volume for each label, 1 where it is, else 0, made from the label map each time; read when a loss
-        /// asks for them.
-        Labels: Lazy<(unit -> Volume)[][]>
+        /// The label map of every scan, and the labels that count; read when a loss asks for them.
+        Labels: Lazy<Volume[] * int[]>
         /// For every scan a volume for each label: how deep every voxel lies in it, mm (`SignedDistance`), cut at
         /// ± `mostDepth`; worked out once.
         Depths: Lazy<Lazy<Volume>[][]>
@@ -43,7 +42,7 @@ module TrainingSet =
     let mostDepth = 4.0
 
     /// The label maps of all subjects, and the labels that they have together.
-    let private labelMaps (ignored: int list) (subjects: Subject list) : Result<Volume list * int[], Error> =
+    let private labelMaps (ignored: int list) (subjects: Subject list) : Result<Volume[] * int[], Error> =
         let mapOf (subject: Subject) =
             match subject.Labels with
             | Some labels -> Ok(labels.Read())
@@ -71,12 +70,8 @@ module TrainingSet =
                             "a loss with \"dice\" or \"label_distance\" needs labels, and the training subjects have none that count; see data.ignored_labels"
                     )
             else
-                return maps, all
+                return Array.ofList maps, all
         }
-
-    /// 1 where a label is, else 0.
-    let private only (map: Volume) (label: int) =
-        Volume(map.Grid, map.Values |> Array.map (fun v -> if v = float32 label then 1.0f else 0.0f))
 
     /// Scans are kept in memory up to so many bytes together: a quarter of the machine's, and never more than 4 GB.
     let private mostBytes () =
@@ -121,24 +116,23 @@ module TrainingSet =
         let subjects = group.Members
         let labels = lazy (labelMaps data.IgnoredLabels subjects |> Error.orRaise)
 
-        /// Something made of every map for each label, of so many at most.
-        let ofLabels most make =
-            lazy
-                (let maps, all = labels.Value
+        let depths (maps: Volume[], all: int[]) =
+            if all.Length > mostLabels then
+                Error.raiseInput
+                    $"a loss with \"label_distance\" keeps the depths of all labels, and takes {mostLabels} of them; the training subjects have {all.Length}; see data.ignored_labels, or take \"dice\""
 
-                 if all.Length > most then
-                     Error.raiseInput
-                         $"a loss with \"label_distance\" keeps the depths of all labels, and takes {most} of them; the training subjects have {all.Length}; see data.ignored_labels, or take \"dice\""
-
-                 [| for map in maps -> all |> Array.map (make map) |])
+            [|
+                for map in maps ->
+                    all |> Array.map (fun label -> lazy SignedDistance.Of(map, label, mostDepth))
+            |]
 
         {
             Names = [| for subject in subjects -> subject.Name |]
             Group = group
             Scans = scans most cache data subjects
             Masks = [| for subject in subjects -> subject.Mask |> Option.map _.Read |]
-            Labels = ofLabels Int32.MaxValue (fun map label () -> only map label)
-            Depths = ofLabels mostLabels (fun map label -> lazy SignedDistance.Of(map, label, mostDepth))
+            Labels = labels
+            Depths = lazy (depths labels.Value)
             Size = data.Size
             GridOf = fun scan -> ModelGrid.Canvas(scan.Grid, struct (sx, sy, sz), struct (x, y, z))
             Alignment = data.Alignment
@@ -185,37 +179,31 @@ module TrainingSet =
         | None -> pair
         | Some mask -> within set.Names[fixedIndex] (mask ()) pair
 
-    let private onPair (pair: PreparedPair) (fixedMaps: Volume[]) (movingMaps: Volume[]) =
-        let resampled (transform: Affine) (maps: Volume[]) =
-            maps
-            |> Array.collect (fun map -> Warp.Resample(map, pair.Grid, transform).Values)
-
-        resampled Affine.Identity fixedMaps, resampled pair.Initial movingMaps
-
-    /// The labels that a loss looks at, as indices of `Labels`: all, or `mostLabels` of them, drawn.
+    /// The labels that a loss looks at, as indices: all, or `mostLabels` of them, drawn.
     let drawnLabels (set: TrainingSet) (seed: Seed) : int[] =
-        let count = set.Labels.Value[0].Length
+        let count = (snd set.Labels.Value).Length
 
         if count <= mostLabels then
             Array.init count id
         else
             Seed.permutation count seed |> Array.take mostLabels
 
-    /// The maps of some labels (indices) of a pair on its grid, fixed and moving, [L, Z, Y, X] each; every label is
-    /// interpolated by itself.
-    let labelsOf (set: TrainingSet) (labels: int[]) (fixedIndex: int, movingIndex: int) (pair: PreparedPair) =
-        let maps index =
-            let own = set.Labels.Value[index]
-            labels |> Array.map (fun label -> own[label]())
+    /// The maps of some labels (indices) of a pair on its grid, fixed and moving, [L, Z, Y, X] each: 1 where a label is, every
+    /// one interpolated by itself.
+    let labelsOf (set: TrainingSet) (drawn: int[]) (fixedIndex: int, movingIndex: int) (pair: PreparedPair) =
+        let maps, all = set.Labels.Value
+        let labels = drawn |> Array.map (fun index -> all[index])
 
-        onPair pair (maps fixedIndex) (maps movingIndex)
+        LabelSampling.Linear(maps[fixedIndex], labels, pair.Grid, Affine.Identity),
+        LabelSampling.Linear(maps[movingIndex], labels, pair.Grid, pair.Initial)
 
     /// The depths in some labels (indices) of a pair on its grid, in units of `mostDepth`, [L, Z, Y, X] each.
-    let depthsOf (set: TrainingSet) (labels: int[]) (fixedIndex: int, movingIndex: int) (pair: PreparedPair) =
-        let maps index =
+    let depthsOf (set: TrainingSet) (drawn: int[]) (fixedIndex: int, movingIndex: int) (pair: PreparedPair) =
+        let resampled index (transform: Affine) =
             let own = set.Depths.Value[index]
-            labels |> Array.map (fun label -> own[label].Value)
 
-        let unit = Array.map (fun depth -> depth / float32 mostDepth)
-        let fixedDepths, movingDepths = onPair pair (maps fixedIndex) (maps movingIndex)
-        unit fixedDepths, unit movingDepths
+            drawn
+            |> Array.collect (fun label -> Warp.Resample(own[label].Value, pair.Grid, transform).Values)
+            |> Array.map (fun depth -> depth / float32 mostDepth)
+
+        resampled fixedIndex Affine.Identity, resampled movingIndex pair.Initial

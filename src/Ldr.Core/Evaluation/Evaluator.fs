@@ -219,11 +219,20 @@ module Evaluator =
             else
                 score)
 
+    /// What registers by a model, by libtorch, while `work` lasts.
+    let registeringBy
+        (device: torch.Device)
+        (model: Model)
+        (stop: CancellationToken)
+        (work: (Volume -> Volume -> RegistrationResult) -> 'a)
+        : 'a =
+        use registrar = new Registrar(TorchPredictor(device, model))
+        work (registering registrar (RegistrationOptions(Check = false)) stop)
+
     /// Scores a model, by libtorch.
     let model (device: torch.Device) (model: Model) (set: EvaluationSet) stop progress : PairScore list =
         checkGrids model.Card set
-        use registrar = new Registrar(TorchPredictor(device, model))
-        by (registering registrar (RegistrationOptions(Check = false)) stop) false set stop progress
+        registeringBy device model stop (fun register -> by register false set stop progress)
 
     /// Scores the initial alignment alone.
     let untouched (alignment: Alignment) (set: EvaluationSet) stop : PairScore list =

@@ -96,6 +96,8 @@ type Summary =
         VolumeErrorPercent: float
         Carried95Mm: float
         InverseMm: float
+        /// How far from the truth doing nothing is, and what was found, mm: for every scan that was tried with a known field.
+        KnownFields: (float * float) list
         Milliseconds: float
         Parameters: int64
         /// Multiplications with addition for one pair of the training grid's size.
@@ -112,6 +114,8 @@ type ScoreSheet =
         /// The digest of the training that made them (`Experiment.instanceDigest`); none in sheets of before.
         MadeBy: string option
         Scores: PairScore list
+        /// See `Summary.KnownFields`.
+        KnownFields: (float * float) list
     }
 
 module Scores =
@@ -380,6 +384,11 @@ module Scores =
 
     /// A score sheet as JSON.
     let sheet: Codec<ScoreSheet> =
+        let two =
+            Codec.list Codec.notNegative
+            |> Codec.where "a list of two numbers" (fun errors -> errors.Length = 2)
+            |> Codec.map (fun errors -> errors[0], errors[1]) (fun (before, found) -> [ before; found ])
+
         codec {
             let! parameters =
                 required "parameters" Codec.notNegative (fun s -> float s.Parameters)
@@ -387,6 +396,7 @@ module Scores =
             and! macs = required "macs" Codec.notNegative _.Macs
             and! madeBy = maybe "made_by" Codec.string _.MadeBy
             and! scores = required "pairs" (Codec.list pairCodec) _.Scores
+            and! knownFields = added "known_fields_mm" (Codec.list two) [] _.KnownFields
 
             return
                 {
@@ -394,6 +404,7 @@ module Scores =
                     Macs = macs
                     MadeBy = madeBy
                     Scores = scores
+                    KnownFields = knownFields
                 }
         }
 
@@ -420,6 +431,12 @@ module Scores =
                 InverseMm = mean _.InverseMm
                 Milliseconds = mean _.Milliseconds
             })
+
+    /// The errors against known fields of several trainings of one kind, averaged scan by scan.
+    let knownOverSeeds (errors: (float * float) list list) : (float * float) list =
+        errors
+        |> List.transpose
+        |> List.map (fun own -> List.averageBy fst own, List.averageBy snd own)
 
     /// The summary of a method; `before` are the scores of the same pairs after the initial alignment alone.
     let summarise
@@ -463,6 +480,7 @@ module Scores =
             VolumeErrorPercent = mean _.VolumeErrorPercent
             Carried95Mm = mean _.Carried95Mm
             InverseMm = mean _.InverseMm
+            KnownFields = []
             Milliseconds = scores |> Seq.map _.Milliseconds |> Statistics.median
             Parameters = parameters
             Macs = macs
@@ -506,6 +524,15 @@ module Scores =
         node.Add("volume_error_percent", JsonNumber.rounded summary.VolumeErrorPercent)
         node.Add("carried95_mm", JsonNumber.rounded summary.Carried95Mm)
         node.Add("inverse_mm", JsonNumber.rounded summary.InverseMm)
+
+        if not summary.KnownFields.IsEmpty then
+            let each = [| for _, found in summary.KnownFields -> JsonNumber.rounded found |]
+
+            node.Add("known_field_scans", JsonValue.Create each.Length)
+            node.Add("known_field_before_mm", JsonNumber.rounded (summary.KnownFields |> List.averageBy fst))
+            node.Add("known_field_mm", JsonNumber.rounded (summary.KnownFields |> List.averageBy snd))
+            node.Add("known_field_each_mm", JsonArray each)
+
         node.Add("milliseconds", JsonNumber.rounded summary.Milliseconds)
         node.Add("parameters", JsonValue.Create summary.Parameters)
         node.Add("macs", JsonNumber.rounded summary.Macs)
@@ -530,9 +557,7 @@ module Scores =
         else
             "p = " + p.ToString("G2", CultureInfo.InvariantCulture)
 
-    let private treColumn = "TRE (mm)"
-
-    let private columns: (string * (Summary -> string)) list =
+    let private columns (rows: Summary list) : (string * (Summary -> string)) list =
         [
             "",
             (fun s ->
@@ -543,23 +568,23 @@ module Scores =
             "Dice", (fun s -> $"{fixedPoint 3 s.Dice} ± {fixedPoint 3 s.DiceSd}")
             "HD95 (mm)", (fun s -> fixedPoint 2 s.Hd95Mm)
             "carried (mm)", (fun s -> fixedPoint 2 s.Carried95Mm)
-            treColumn, (fun s -> fixedPoint 2 s.TreMm)
+            if rows |> List.exists (fun row -> not (Double.IsNaN row.TreMm)) then
+                "TRE (mm)", (fun s -> fixedPoint 2 s.TreMm)
             "J out (%)", (fun s -> fixedPoint 2 s.ExtremeLabelPercent)
             "volume error (%)", (fun s -> fixedPoint 0 s.VolumeErrorPercent)
             "folded (%)", (fun s -> fixedPoint 3 s.FoldedPercent)
             "SD log J", (fun s -> fixedPoint 3 s.SdLogJ)
+            if rows |> List.exists (fun row -> not row.KnownFields.IsEmpty) then
+                "known field (mm)", (fun s -> s.KnownFields |> List.map snd |> meanOf |> fixedPoint 2)
             "parameters", (fun s -> s.Parameters.ToString("N0", CultureInfo.InvariantCulture))
             "GMAC", (fun s -> fixedPoint 2 (s.Macs / 1e9))
             "ms per pair", (fun s -> fixedPoint 0 s.Milliseconds)
         ]
 
-    /// A Markdown table, its columns padded so that it reads well as plain text too; TRE only where landmarks were scored.
+    /// A Markdown table, its columns padded so that it reads well as plain text too; TRE only where landmarks were scored, known
+    /// fields only where they were tried.
     let toTable (rows: Summary list) : string =
-        let columns =
-            if rows |> List.forall (fun row -> Double.IsNaN row.TreMm) then
-                columns |> List.filter (fun (head, _) -> head <> treColumn)
-            else
-                columns
+        let columns = columns rows
 
         let cells =
             (columns |> List.map fst)

@@ -15,6 +15,8 @@ type EvaluationOptions =
         Pairs: int
         Seed: int
         ValidationPairs: int
+        /// Test scans are tried with a known field of so many mm on average (`Evaluator.knownFields`), if with any.
+        KnownField: float option
         /// Trainings, by name, whose Dice is compared pair by pair (Wilcoxon's signed-rank test), first against second.
         Compare: (string * string) list
     }
@@ -46,6 +48,7 @@ module EvaluationOptions =
             Pairs = 200
             Seed = 1
             ValidationPairs = 20
+            KnownField = None
             Compare = []
         }
 
@@ -62,6 +65,7 @@ module EvaluationOptions =
             and! validationPairs =
                 optional "validation_pairs" Codec.count standard.ValidationPairs _.ValidationPairs
 
+            and! knownField = maybe "known_field" RuntimeCodecs.millimetres _.KnownField
             and! compare = optional "compare" (Codec.list two) standard.Compare _.Compare
 
             return
@@ -69,6 +73,7 @@ module EvaluationOptions =
                     Pairs = pairs
                     Seed = seed
                     ValidationPairs = validationPairs
+                    KnownField = knownField
                     Compare = compare
                 }
         }

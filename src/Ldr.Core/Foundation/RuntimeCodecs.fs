@@ -62,11 +62,13 @@ module RuntimeCodecs =
             $"three whole numbers from 8 to 1024, at most {ModelGrid.MostVoxels} voxels in all"
             (fun (x, y, z) -> int64 x * int64 y * int64 z <= ModelGrid.MostVoxels)
 
-    /// A voxel spacing along x, y, z, mm.
-    let spacing: Codec<float * float * float> =
+    /// A length, mm.
+    let millimetres: Codec<float> =
         Codec.finite
         |> Codec.where "a number from 0.001 to 1000, mm" (fun v -> v >= 1e-3 && v <= 1e3)
-        |> Codec.triple
+
+    /// A voxel spacing along x, y, z, mm.
+    let spacing: Codec<float * float * float> = Codec.triple millimetres
 
     /// The thresholds of the verdict; what is not said is as without a model.
     let thresholds: Codec<VerdictThresholds> =

@@ -27,16 +27,19 @@ module internal RunData =
         announce plan
         let data, evaluation = plan.Experiment.Data, plan.Experiment.Evaluation
 
-        let labelled pairs group =
-            Evaluator.load (Seed.ofInt evaluation.Seed) pairs None data.IgnoredLabels group
+        let seed = Seed.ofInt evaluation.Seed
+
+        let labelled pairs known group =
+            Evaluator.load seed pairs known data.IgnoredLabels group
 
         result {
-            let! validation = labelled evaluation.ValidationPairs plan.Split.ValidationGroup
+            let! validation = labelled evaluation.ValidationPairs None plan.Split.ValidationGroup
 
             let! tests =
                 plan.Split.TestGroups
                 |> List.traverseResultM (fun group ->
-                    labelled evaluation.Pairs group |> Result.map (fun set -> group.Part, set))
+                    labelled evaluation.Pairs (evaluation.KnownField |> Option.map (fun _ -> seed)) group
+                    |> Result.map (fun set -> group.Part, set))
 
             let! training = TrainingSet.load data plan.Split.TrainGroup
 

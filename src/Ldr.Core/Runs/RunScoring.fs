@@ -3,6 +3,7 @@ namespace Ldr
 open System.IO
 open FsToolkit.ErrorHandling
 open Ldr.Runtime.Formats
+open Ldr.Runtime.Metrics
 
 /// The scores of a run's models on the test pairs.
 module internal RunScoring =
@@ -11,6 +12,18 @@ module internal RunScoring =
             instance.Name
         else
             $"{instance.Name}, {part}"
+
+    /// The errors of a model against known fields, if the experiment asks for them.
+    let private knownFields (plan: RunPlan) (model: Model) (test: EvaluationSet) : (float * float) list =
+        let evaluation = plan.Experiment.Evaluation
+
+        match evaluation.KnownField with
+        | None -> []
+        | Some amplitude ->
+            let options = KnownFieldOptions(AmplitudeMm = amplitude, Seed = evaluation.Seed)
+
+            Evaluator.registeringBy plan.Options.Device model plan.Options.Stop (fun register ->
+                Evaluator.knownFields register options test plan.Options.Stop)
 
     /// Scores a training's model on every test part that has no scores of it yet.
     let run (plan: RunPlan) (data: RunData) (instance: Instance) : Result<unit, Error> =
@@ -33,6 +46,7 @@ module internal RunScoring =
                             Macs = macs
                             MadeBy = Some(Experiment.instanceDigest plan.Experiment instance)
                             Scores = Evaluator.model options.Device model test options.Stop progress
+                            KnownFields = knownFields plan model test
                         }
 
                     AtomicFile.WriteText(path, Codec.toLine Scores.sheet sheet + "\n")

@@ -33,13 +33,25 @@ module internal RunTable =
         sheets |> List.map _.Scores |> Scores.overSeeds
 
     let private rows (before: PairScore list) (sheets: Sheets list) : Summary list =
-        Scores.summarise "untouched" (0L, 0.0) before before
+        let knownOf (own: ScoreSheet list) =
+            own |> List.map _.KnownFields |> Scores.knownOverSeeds
+
+        let knownBefore =
+            sheets
+            |> List.tryHead
+            |> Option.map (fun (_, own) -> knownOf own |> List.map (fun (before, _) -> before, before))
+            |> Option.defaultValue []
+
+        { Scores.summarise "untouched" (0L, 0.0) before before with
+            KnownFields = knownBefore
+        }
         :: [
             for name, own in sheets do
                 let size = own.Head.Parameters, own.Head.Macs
 
                 { Scores.summarise name size before (scoresOf own) with
                     Seeds = own.Length
+                    KnownFields = knownOf own
                 }
         ]
 

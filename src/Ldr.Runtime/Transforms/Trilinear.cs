@@ -75,29 +75,68 @@ internal static unsafe class Trilinear
             }
         }
 
+        float* corners = stackalloc float[Eight];
         for (; i < count; i++)
         {
-            float x = Clamp(px[i], nx - 1);
-            float y = Clamp(py[i], ny - 1);
-            float z = Clamp(pz[i], nz - 1);
+            Cell cell = new(px[i], py[i], pz[i], nx, ny, nz);
+            for (int channel = 0; channel < channels; channel++)
+            {
+                cell.Load(source + (channel * plane), corners);
+                output[(channel * outputPlane) + i] = cell.Mix(corners);
+            }
+        }
+    }
+
+    /// <summary>The eight voxels around a position, and where between them it lies.</summary>
+    internal readonly struct Cell
+    {
+        private readonly nint _first;
+        private readonly nint _stepX;
+        private readonly nint _stepY;
+        private readonly nint _stepZ;
+        private readonly float _fx;
+        private readonly float _fy;
+        private readonly float _fz;
+
+        internal Cell(float px, float py, float pz, int nx, int ny, int nz)
+        {
+            float x = Clamp(px, nx - 1);
+            float y = Clamp(py, ny - 1);
+            float z = Clamp(pz, nz - 1);
             int ix = (int)x;
             int iy = (int)y;
             int iz = (int)z;
-            nint stepX = ix < nx - 1 ? 1 : 0;
-            nint stepY = iy < ny - 1 ? nx : 0;
-            nint stepZ = iz < nz - 1 ? (nint)nx * ny : 0;
-            float fx = x - ix;
-            float fy = y - iy;
-            float fz = z - iz;
-            float* voxel = source + ((((nint)iz * ny) + iy) * nx) + ix;
-            for (int channel = 0; channel < channels; channel++, voxel += plane)
-            {
-                float c00 = Mix(voxel[0], voxel[stepX], fx);
-                float c01 = Mix(voxel[stepY], voxel[stepY + stepX], fx);
-                float c10 = Mix(voxel[stepZ], voxel[stepZ + stepX], fx);
-                float c11 = Mix(voxel[stepZ + stepY], voxel[stepZ + stepY + stepX], fx);
-                output[(channel * outputPlane) + i] = Mix(Mix(c00, c01, fy), Mix(c10, c11, fy), fz);
-            }
+            _first = ((((nint)iz * ny) + iy) * nx) + ix;
+            _stepX = ix < nx - 1 ? 1 : 0;
+            _stepY = iy < ny - 1 ? nx : 0;
+            _stepZ = iz < nz - 1 ? (nint)nx * ny : 0;
+            _fx = x - ix;
+            _fy = y - iy;
+            _fz = z - iz;
+        }
+
+        /// <summary>The eight values of a plane; x grows first.</summary>
+        internal void Load(float* plane, float* corners)
+        {
+            float* voxel = plane + _first;
+            corners[0] = voxel[0];
+            corners[1] = voxel[_stepX];
+            corners[2] = voxel[_stepY];
+            corners[3] = voxel[_stepY + _stepX];
+            corners[4] = voxel[_stepZ];
+            corners[5] = voxel[_stepZ + _stepX];
+            corners[6] = voxel[_stepZ + _stepY];
+            corners[7] = voxel[_stepZ + _stepY + _stepX];
+        }
+
+        /// <summary>The value at the position.</summary>
+        internal float Mix(float* corners)
+        {
+            float c00 = Trilinear.Mix(corners[0], corners[1], _fx);
+            float c01 = Trilinear.Mix(corners[2], corners[3], _fx);
+            float c10 = Trilinear.Mix(corners[4], corners[5], _fx);
+            float c11 = Trilinear.Mix(corners[6], corners[7], _fx);
+            return Trilinear.Mix(Trilinear.Mix(c00, c01, _fy), Trilinear.Mix(c10, c11, _fy), _fz);
         }
     }
 
