@@ -591,6 +591,35 @@ let tests =
 
                     Expect.equal (Array.distinct seen) seen "each step is told once")
 
+            testInFolder
+                "a training with the name of its teacher, a shipped model, asks that model"
+                (fun folder ->
+                    let outcome =
+                        ldr (
+                            tiny (folder </> "run")
+                            @ steps 2
+                            @ [
+                                "--set"
+                                "train.student-feature-gap.name=hippocampus"
+                                "--set"
+                                "train.hippocampus.distillation.teacher=hippocampus"
+                            ]
+                        )
+
+                    Expect.equal outcome.Code 0 outcome.Errors
+                    Expect.stringContains outcome.Errors "hippocampus: step 2 of 2" "it was trained"
+                    let model = Path.Combine(Repository.root, "models", "hippocampus.safetensors")
+
+                    let digest =
+                        File.ReadAllBytes model
+                        |> Security.Cryptography.SHA256.HashData
+                        |> Convert.ToHexStringLower
+
+                    Expect.stringContains
+                        (File.ReadAllText(folder </> "run" </> "models.json"))
+                        digest
+                        "by the model that ships")
+
             testInFolder "metrics beyond the restored step and half a line are dropped" (fun folder ->
                 let run = folder </> "run"
                 let command = tiny run @ steps 40 @ [ "--only"; "teacher" ]

@@ -302,6 +302,21 @@ let tests =
                     |> List.distinct
 
                 Expect.equal (teachers "own" "teacher") [ Some "teacher", None ] "an earlier one"
+
+                let seed =
+                    Experiment.read
+                        quickstart
+                        [
+                            "train.teacher.seeds=[4,5]"
+                            "train.student-feature-gap.distillation.teacher=teacher-5"
+                        ]
+                    |> Error.orRaise
+
+                Expect.equal
+                    (Experiment.teacherInstance seed (List.last seed.Train) |> Option.map _.Name)
+                    (Some "teacher-5")
+                    "one of its seeds"
+
                 Expect.equal (teachers "own" "known") [ None, None ] "known fields"
                 // Its own name is that of a model.
                 Expect.equal

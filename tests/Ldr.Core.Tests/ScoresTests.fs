@@ -210,6 +210,32 @@ let tests =
                      + ",,,,1.5,1,,1,0,,4,0\n")
                     "text"
             }
+            test "errors against known fields: means over scans and seeds, without those that are none" {
+                let error before found = { BeforeMm = before; FoundMm = found }
+
+                let seeds =
+                    [
+                        [ error 4.0 1.0; error 2.0 0.5; error nan nan ]
+                        [ error 4.0 2.0; error 2.0 nan; error nan nan ]
+                    ]
+
+                let known = Scores.knownOverSeeds seeds
+                Expect.equal (List.take 2 known) [ error 4.0 1.5; error 2.0 0.5 ] "scan by scan"
+                let row = { summary with KnownFields = known }
+                let json = Scores.toJson row
+                Expect.equal (string json["known_field_mm"]) "1" "the mean over the scans that have one"
+                Expect.equal (string json["known_field_before_mm"]) "3" "and of doing nothing"
+
+                let cell (row: Summary) =
+                    let lines = (Scores.toTable [ row ]).Split '\n'
+                    let at = lines[0].Split '|' |> Array.findIndex (_.Trim() >> (=) "known field (mm)")
+                    let cells = lines[2].Split '|'
+                    cells[at].Trim()
+
+                Expect.equal (cell row) "1.00" "the table"
+                Expect.equal (cell (Scores.untouched before known)) "3.00" "doing nothing"
+                Expect.isFalse ((Scores.toTable [ summary ]).Contains "known field") "not tried, no column"
+            }
             test "a score sheet: JSON and back" {
                 let sheet =
                     {
@@ -217,7 +243,7 @@ let tests =
                         Macs = 2.5e9
                         MadeBy = Some "digest"
                         Scores = pairs
-                        KnownFields = [ 4.0, 1.5; 3.0, 0.25 ]
+                        KnownFields = [ { BeforeMm = 4.0; FoundMm = 1.5 }; { BeforeMm = nan; FoundMm = nan } ]
                     }
 
                 // NaN is not equal to itself, so the texts are compared.
@@ -226,7 +252,7 @@ let tests =
                 match Codec.ofText "test.json" Scores.sheet text with
                 | Ok back ->
                     Expect.equal (Codec.toLine Scores.sheet back) text "text"
-                    Expect.equal back.KnownFields sheet.KnownFields "known fields"
+                    Expect.equal back.KnownFields.Head sheet.KnownFields.Head "known fields"
                     Expect.isTrue (Double.IsNaN back.Scores[1].Hd95Mm) "a distance that is not known"
 
                     Expect.equal

@@ -643,28 +643,8 @@ let tests =
 
                     use student = Network.create (Seed.ofInt 1) options.Architecture
 
-                    /// The label of every channel of a batch.
-                    let drawn step =
-                        let job = job folder false CancellationToken.None ignoreEvents
-
-                        let batch =
-                            (Batches.ofStep
-                                { job with
-                                    Set = scans
-                                    Options =
-                                        { options with
-                                            Loss = { options.Loss with Dice = 1.0 }
-                                        }
-                                }
-                                (StepClock())
-                                student
-                                step
-                                { Gamma = 1.0; DiscriminatorMoves = 0 }
-                                [ 0, 1 ])
-                                .Head
-
-                        let ofFixed, ofMoving = Option.get batch.Labels
-
+                    /// The label of every channel.
+                    let labelsOf (ofFixed: torch.Tensor, ofMoving: torch.Tensor) =
                         Expect.equal
                             (Bridge.toArray ofMoving)
                             (Bridge.toArray ofFixed)
@@ -684,22 +664,46 @@ let tests =
                                 int layers.Values[first]
                         ]
 
-                    let each = [ for step in 0..9 -> drawn step ]
+                    /// The label of every channel of each of a step's two batches.
+                    let drawn step =
+                        let job = job folder false CancellationToken.None ignoreEvents
+
+                        let batches =
+                            Batches.ofStep
+                                { job with
+                                    Set = scans
+                                    Options =
+                                        { options with
+                                            Accumulate = 2
+                                            Loss = { options.Loss with Dice = 1.0 }
+                                        }
+                                }
+                                (StepClock())
+                                student
+                                step
+                                { Gamma = 1.0; DiscriminatorMoves = 0 }
+                                [ 0, 1; 1, 0 ]
+
+                        batches |> List.map (fun batch -> labelsOf (Option.get batch.Labels))
+
+                    let steps = [ for step in 0..4 -> drawn step ]
+                    let each = List.concat steps
 
                     for labels in each do
                         Expect.hasLength (List.distinct labels) 32 "different labels"
 
-                    Expect.equal (drawn 3) each[3] "the same again"
+                    Expect.hasLength (List.distinct each) 10 "each batch draws its own"
+                    Expect.equal (drawn 3) steps[3] "the same again"
 
                     Expect.equal
                         (each |> List.concat |> List.distinct |> List.sort)
                         ([ 1..6 ] @ [ 8..40 ])
-                        "all of them in ten steps, none that is ignored"
+                        "all of them in ten batches, none that is ignored"
 
                     match Error.guard (fun () -> scans.Depths.Force()) with
                     | Ok _ -> failtest "accepted"
                     | Error e ->
-                        Expect.stringContains (String.Join("", Error.lines e)) "takes 32 of them" "depths")
+                        Expect.stringContains (String.Join("", Error.lines e)) "at most 32 labels" "depths")
 
             testInFolder "a model file comes back as it was, and a wrong one is refused" (fun folder ->
                 let network = Network.create (Seed.ofInt 7) options.Architecture

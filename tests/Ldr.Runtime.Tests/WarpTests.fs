@@ -173,7 +173,13 @@ let private linear =
 
             // Between the source's voxels, and some voxels beyond it.
             let between = Affine.Scaling(0.45, 0.6, 0.7).Then source.VoxelToWorld
-            let target = Grid(size 40, size 20, size 12, between)
+            // Some wide and large enough for several pieces of a row and several threads.
+            let target =
+                if random.Next 3 = 0 then
+                    Grid(290, 16, 6, between)
+                else
+                    Grid(size 40, size 20, size 12, between)
+
             let turned = Affine.Translation(random.NextDouble(), random.NextDouble(), 0.25)
             let labels = [| 3; -1; 0; 5; 99; 1 |]
 

@@ -120,7 +120,7 @@ type private Measured =
     {
         Before: PairScore list
         After: PairScore list
-        Known: (float * float) list
+        Known: KnownFieldError list
     }
 
 let private measure (job: Job) (set: EvaluationSet) (alignment: Alignment) : Measured =
@@ -160,13 +160,7 @@ let private page (job: Job) (measured: Measured) : string =
         measured.After
 
 let private words (summary: Summary) (measured: Measured) =
-    Scores.toTable
-        [
-            { Scores.summarise "untouched" (0L, 0.0) measured.Before measured.Before with
-                KnownFields = measured.Known |> List.map (fun (before, _) -> before, before)
-            }
-            summary
-        ]
+    Scores.toTable [ Scores.untouched measured.Before measured.Known; summary ]
 
 /// Scores the pairs, writes the files of the output folder.
 let private score (job: Job) (set: EvaluationSet) (alignment: Alignment) : Said =

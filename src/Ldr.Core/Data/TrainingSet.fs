@@ -36,7 +36,7 @@ type TrainingSet =
 
 module TrainingSet =
     /// Labels that a step's loss takes: each is a channel of its own. Of more, so many are drawn for every batch.
-    let mostLabels = 32
+    let private mostLabels = 32
 
     /// Depths in a label are cut here, mm: what lies deeper says little of its surface.
     let mostDepth = 4.0
@@ -119,7 +119,7 @@ module TrainingSet =
         let depths (maps: Volume[], all: int[]) =
             if all.Length > mostLabels then
                 Error.raiseInput
-                    $"a loss with \"label_distance\" keeps the depths of all labels, and takes {mostLabels} of them; the training subjects have {all.Length}; see data.ignored_labels, or take \"dice\""
+                    $"a loss with \"label_distance\" takes at most {mostLabels} labels, since it keeps the depths of all; the training subjects have {all.Length}; see data.ignored_labels, or take \"dice\""
 
             [|
                 for map in maps ->

@@ -219,7 +219,7 @@ module Evaluator =
             else
                 score)
 
-    /// What registers by a model, by libtorch, while `work` lasts.
+    /// Does some work with what registers by a model (by libtorch), and releases that.
     let registeringBy
         (device: torch.Device)
         (model: Model)
@@ -243,14 +243,13 @@ module Evaluator =
             let field = (DisplacementField.Zero fixedScan.Image.Grid).After initial
             Scores.ofPair set.IgnoredLabels set.Surface fixedScan moving field 0.0)
 
-    /// Registers scans to themselves, warped by a known field, and compares what is found with it: for each scan, the mean
-    /// distance (mm) in its labels, or in its content, of doing nothing and of what was found.
+    /// Registers scans to themselves, warped by a known field, and compares what is found with it.
     let knownFields
         (register: Volume -> Volume -> RegistrationResult)
         (options: KnownFieldOptions)
         (set: EvaluationSet)
         (stop: CancellationToken)
-        : (float * float) list =
+        : KnownFieldError list =
         [
             for index, place in set.Known do
                 stop.ThrowIfCancellationRequested()
@@ -269,5 +268,8 @@ module Evaluator =
                         )
                     )
 
-                pair.ErrorMm null, pair.ErrorMm (register pair.Fixed pair.Moving).Field
+                {
+                    BeforeMm = pair.ErrorMm null
+                    FoundMm = pair.ErrorMm (register pair.Fixed pair.Moving).Field
+                }
         ]

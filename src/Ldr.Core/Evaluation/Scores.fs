@@ -69,6 +69,9 @@ type PairScore =
         Milliseconds: float
     }
 
+/// How far from a known field doing nothing is, and what was found: means over a scan's labels, or its content, mm.
+type KnownFieldError = { BeforeMm: float; FoundMm: float }
+
 /// The scores of a method over many pairs: means (Dice also its deviation over the pairs), times as the median.
 type Summary =
     {
@@ -96,8 +99,7 @@ type Summary =
         VolumeErrorPercent: float
         Carried95Mm: float
         InverseMm: float
-        /// How far from the truth doing nothing is, and what was found, mm: for every scan that was tried with a known field.
-        KnownFields: (float * float) list
+        KnownFields: KnownFieldError list
         Milliseconds: float
         Parameters: int64
         /// Multiplications with addition for one pair of the training grid's size.
@@ -114,8 +116,8 @@ type ScoreSheet =
         /// The digest of the training that made them (`Experiment.instanceDigest`); none in sheets of before.
         MadeBy: string option
         Scores: PairScore list
-        /// See `Summary.KnownFields`.
-        KnownFields: (float * float) list
+        /// Of the test scans that were tried with a known field.
+        KnownFields: KnownFieldError list
     }
 
 module Scores =
@@ -382,13 +384,20 @@ module Scores =
                 }
         }
 
+    let private knownCodec: Codec<KnownFieldError> =
+        codec {
+            let! before = unsure "before_mm" (fun (e: KnownFieldError) -> e.BeforeMm)
+            and! found = unsure "found_mm" (fun (e: KnownFieldError) -> e.FoundMm)
+
+            return
+                {
+                    BeforeMm = orNan before
+                    FoundMm = orNan found
+                }
+        }
+
     /// A score sheet as JSON.
     let sheet: Codec<ScoreSheet> =
-        let two =
-            Codec.list Codec.notNegative
-            |> Codec.where "a list of two numbers" (fun errors -> errors.Length = 2)
-            |> Codec.map (fun errors -> errors[0], errors[1]) (fun (before, found) -> [ before; found ])
-
         codec {
             let! parameters =
                 required "parameters" Codec.notNegative (fun s -> float s.Parameters)
@@ -396,7 +405,7 @@ module Scores =
             and! macs = required "macs" Codec.notNegative _.Macs
             and! madeBy = maybe "made_by" Codec.string _.MadeBy
             and! scores = required "pairs" (Codec.list pairCodec) _.Scores
-            and! knownFields = added "known_fields_mm" (Codec.list two) [] _.KnownFields
+            and! knownFields = added "known_fields" (Codec.list knownCodec) [] _.KnownFields
 
             return
                 {
@@ -433,10 +442,14 @@ module Scores =
             })
 
     /// The errors against known fields of several trainings of one kind, averaged scan by scan.
-    let knownOverSeeds (errors: (float * float) list list) : (float * float) list =
+    let knownOverSeeds (errors: KnownFieldError list list) : KnownFieldError list =
         errors
         |> List.transpose
-        |> List.map (fun own -> List.averageBy fst own, List.averageBy snd own)
+        |> List.map (fun own ->
+            {
+                BeforeMm = own |> Seq.map _.BeforeMm |> meanOf
+                FoundMm = own |> Seq.map _.FoundMm |> meanOf
+            })
 
     /// The summary of a method; `before` are the scores of the same pairs after the initial alignment alone.
     let summarise
@@ -487,6 +500,12 @@ module Scores =
             Seeds = 1
         }
 
+    /// The row of a table that has the initial alignment alone; for known fields, doing nothing.
+    let untouched (before: PairScore list) (known: KnownFieldError list) : Summary =
+        { summarise "untouched" (0L, 0.0) before before with
+            KnownFields = known |> List.map (fun error -> { error with FoundMm = error.BeforeMm })
+        }
+
     /// The keys of `evaluate --json` and of the rows of `train --json`.
     let toJson (summary: Summary) : JsonObject =
         let perLabel (values: (int * float) list) =
@@ -526,11 +545,15 @@ module Scores =
         node.Add("inverse_mm", JsonNumber.rounded summary.InverseMm)
 
         if not summary.KnownFields.IsEmpty then
-            let each = [| for _, found in summary.KnownFields -> JsonNumber.rounded found |]
+            let before = summary.KnownFields |> Seq.map _.BeforeMm |> meanOf
+            let found = summary.KnownFields |> Seq.map _.FoundMm |> meanOf
+
+            let each =
+                [| for error in summary.KnownFields -> JsonNumber.rounded error.FoundMm |]
 
             node.Add("known_field_scans", JsonValue.Create each.Length)
-            node.Add("known_field_before_mm", JsonNumber.rounded (summary.KnownFields |> List.averageBy fst))
-            node.Add("known_field_mm", JsonNumber.rounded (summary.KnownFields |> List.averageBy snd))
+            node.Add("known_field_before_mm", JsonNumber.rounded before)
+            node.Add("known_field_mm", JsonNumber.rounded found)
             node.Add("known_field_each_mm", JsonArray each)
 
         node.Add("milliseconds", JsonNumber.rounded summary.Milliseconds)
@@ -575,7 +598,7 @@ module Scores =
             "folded (%)", (fun s -> fixedPoint 3 s.FoldedPercent)
             "SD log J", (fun s -> fixedPoint 3 s.SdLogJ)
             if rows |> List.exists (fun row -> not row.KnownFields.IsEmpty) then
-                "known field (mm)", (fun s -> s.KnownFields |> List.map snd |> meanOf |> fixedPoint 2)
+                "known field (mm)", (fun s -> s.KnownFields |> Seq.map _.FoundMm |> meanOf |> fixedPoint 2)
             "parameters", (fun s -> s.Parameters.ToString("N0", CultureInfo.InvariantCulture))
             "GMAC", (fun s -> fixedPoint 2 (s.Macs / 1e9))
             "ms per pair", (fun s -> fixedPoint 0 s.Milliseconds)

@@ -15,7 +15,7 @@ type EvaluationOptions =
         Pairs: int
         Seed: int
         ValidationPairs: int
-        /// Test scans are tried with a known field of so many mm on average (`Evaluator.knownFields`), if with any.
+        /// The mean length (mm) of the known fields that test scans are tried with (`Evaluator.knownFields`); none: not tried.
         KnownField: float option
         /// Trainings, by name, whose Dice is compared pair by pair (Wilcoxon's signed-rank test), first against second.
         Compare: (string * string) list
@@ -193,20 +193,25 @@ module Experiment =
                     }
             }
 
-    /// What an experiment calls the teachers that are neither a training nor a file.
-    let private ownTeachers = [ KnownPairs.teacher; OptimisedField.teacher ]
+    /// The names of teachers that are made on the way.
+    let private reservedTeachers = [ KnownPairs.teacher; OptimisedField.teacher ]
 
     /// What a training learns from, if that comes from outside: a model file or a folder of fields.
     let foreignTeacher (experiment: Experiment) (training: TrainingOptions) : string option =
         match training.Distillation, teacherInstance experiment training with
-        | Some { Teacher = teacher }, None when not (List.contains teacher ownTeachers) -> Some teacher
+        | Some { Teacher = teacher }, None when not (List.contains teacher reservedTeachers) -> Some teacher
         | _ -> None
 
     /// The trainings that learn from something from outside: their place, and what they name.
     let private foreignTeachers (experiment: Experiment) : (int * string) list =
+        let names = experiment.Train |> List.map _.Name
+
         List.indexed experiment.Train
         |> List.choose (fun (index, training) ->
-            foreignTeacher experiment training |> Option.map (fun teacher -> index, teacher))
+            foreignTeacher experiment training
+            // Of two trainings with one name, the second has its problem already.
+            |> Option.filter (fun teacher -> not (List.contains teacher (List.take index names)))
+            |> Option.map (fun teacher -> index, teacher))
 
     /// Whether a name is that of a model file or of a folder, there or not.
     let private isPlace (teacher: string) =
@@ -267,7 +272,7 @@ module Experiment =
                 let owner =
                     if List.contains name (List.take index names) then
                         Some "an earlier training"
-                    elif List.contains name ownTeachers then
+                    elif List.contains name reservedTeachers then
                         Some "a teacher that is no training"
                     else
                         None
@@ -377,7 +382,7 @@ module Experiment =
                             "it stands later in the list: move it before this one"
                         else
                             Suggestion.among
-                                (List.take index names @ ownTeachers @ ModelFile.shipped ())
+                                (List.take index names @ reservedTeachers @ ModelFile.shipped ())
                                 teacher
 
                     teacherProblem

@@ -1,7 +1,6 @@
 namespace Ldr
 
 open System
-open Ldr.Runtime.Registration
 
 /// The picture of a run: some test pairs, registered by its last model.
 module internal RunPicture =
@@ -11,15 +10,12 @@ module internal RunPicture =
     let write (plan: RunPlan) (data: RunData) (model: Model) =
         let test = snd data.Tests.Head
 
-        use registrar = new Registrar(TorchPredictor(plan.Options.Device, model))
-
-        let register =
-            Evaluator.registering registrar (RegistrationOptions(Check = false)) plan.Options.Stop
-
         let pairs =
-            [
-                for f, m in List.truncate most test.Pairs -> register test.Scans[f].Image test.Scans[m].Image
-            ]
+            Evaluator.registeringBy plan.Options.Device model plan.Options.Stop (fun register ->
+                [
+                    for f, m in List.truncate most test.Pairs ->
+                        register test.Scans[f].Image test.Scans[m].Image
+                ])
 
         try
             Picture.pairs (RunFolder.picturePath plan.Folder) pairs

@@ -14,7 +14,7 @@ module internal RunScoring =
             $"{instance.Name}, {part}"
 
     /// The errors of a model against known fields, if the experiment asks for them.
-    let private knownFields (plan: RunPlan) (model: Model) (test: EvaluationSet) : (float * float) list =
+    let private knownFields (plan: RunPlan) (model: Model) (test: EvaluationSet) : KnownFieldError list =
         let evaluation = plan.Experiment.Evaluation
 
         match evaluation.KnownField with

@@ -37,14 +37,11 @@ module internal RunTable =
             own |> List.map _.KnownFields |> Scores.knownOverSeeds
 
         let knownBefore =
-            sheets
-            |> List.tryHead
-            |> Option.map (fun (_, own) -> knownOf own |> List.map (fun (before, _) -> before, before))
-            |> Option.defaultValue []
+            match sheets with
+            | [] -> []
+            | (_, own) :: _ -> knownOf own
 
-        { Scores.summarise "untouched" (0L, 0.0) before before with
-            KnownFields = knownBefore
-        }
+        Scores.untouched before knownBefore
         :: [
             for name, own in sheets do
                 let size = own.Head.Parameters, own.Head.Macs
@@ -71,14 +68,27 @@ module internal RunTable =
         ]
 
     let private text (plan: RunPlan) (part: string) (test: EvaluationSet) (rows: Summary list) comparisons =
+        // Some scans are read for their known fields alone.
+        let scans =
+            test.Pairs
+            |> List.collect (fun (f, m) -> [ f; m ])
+            |> List.distinct
+            |> List.length
+
         let what =
             if part = "" then
-                $"{test.Scans.Length} test subjects"
+                $"{scans} test subjects"
             else
-                $"{test.Scans.Length} scans of part {part}"
+                $"{scans} scans of part {part}"
+
+        let known =
+            match plan.Experiment.Evaluation.KnownField with
+            | None -> ""
+            | Some amplitude ->
+                $" Known fields: {test.Known.Length} scans, {amplitude} mm on average in their content."
 
         [
-            $"{test.Pairs.Length} pairs of {what} of {plan.Dataset.Name}; mean ± deviation over the pairs; one seed unless a row says more."
+            $"{test.Pairs.Length} pairs of {what} of {plan.Dataset.Name}; mean ± deviation over the pairs; one seed unless a row says more.{known}"
             ""
             Scores.toTable rows
             if not (List.isEmpty comparisons) then

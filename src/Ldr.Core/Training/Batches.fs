@@ -104,19 +104,19 @@ module Batches =
         match labelMakers job.Options.Loss with
         | [] -> None
         | makers ->
-            let drawn =
+            let channelLabels =
                 job.Seed
                 |> Seed.split "labels"
                 |> Seed.at place.Index
                 |> Seed.at place.First
                 |> TrainingSet.drawnLabels job.Set
 
-            let channels = makers.Length * drawn.Length
+            let channels = makers.Length * channelLabels.Length
 
             let maps =
                 pairs
                 |> List.map (fun (own, pair) ->
-                    let all = makers |> List.map (fun make -> make job.Set drawn own pair)
+                    let all = makers |> List.map (fun make -> make job.Set channelLabels own pair)
                     all |> List.map fst |> Array.concat, all |> List.map snd |> Array.concat)
 
             let together pick =

@@ -6,8 +6,8 @@ namespace Ldr.Runtime.Transforms;
 internal static unsafe class LabelSampling
 {
     /// <summary>
-    /// Planes that are 1 where a label is, else 0, interpolated: the bits of <see cref="Warp.Resample"/> of such a volume for each label, in
-    /// one pass over the grid.
+    /// Planes that are 1 where a label is, else 0, interpolated, in one pass over the grid. Bit for bit what <see cref="Warp.Resample"/>
+    /// makes of one such volume for each label.
     /// </summary>
     /// <param name="map">The label map.</param>
     /// <param name="labels">The labels, each once.</param>
@@ -42,6 +42,8 @@ internal static unsafe class LabelSampling
         float* pz = py + Sampling.Chunk;
         float* corners = stackalloc float[Trilinear.Eight];
         ReadOnlySpan<float> around = new(corners, Trilinear.Eight);
+
+        // NaN equals no label: the first voxel's is looked up.
         (float inside, int channel) = (float.NaN, -1);
         for (int y = 0; y < target.Ny; y++)
         {

@@ -98,6 +98,7 @@ internal static unsafe class Trilinear
         private readonly float _fy;
         private readonly float _fz;
 
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
         internal Cell(float px, float py, float pz, int nx, int ny, int nz)
         {
             float x = Clamp(px, nx - 1);
@@ -116,6 +117,7 @@ internal static unsafe class Trilinear
         }
 
         /// <summary>The eight values of a plane; x grows first.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
         internal void Load(float* plane, float* corners)
         {
             float* voxel = plane + _first;
@@ -130,6 +132,7 @@ internal static unsafe class Trilinear
         }
 
         /// <summary>The value at the position.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
         internal float Mix(float* corners)
         {
             float c00 = Trilinear.Mix(corners[0], corners[1], _fx);
