@@ -195,8 +195,10 @@ let tests =
 
                     let words = evaluate folder [ "--known-field"; "--refine"; "0"; "--pairs"; "1" ]
                     Expect.equal words.Code 0 words.Errors
-                    Expect.stringContains words.Output "| known field (mm) |" "a column"
-                    Expect.stringContains words.Output "| untouched" "beside doing nothing")
+                    Expect.stringContains words.Output "known field: " "a line"
+                    Expect.stringContains words.Output "(3 scans)" "of how many"
+                    Expect.stringContains words.Output "| untouched" "and the table"
+                    Expect.stringContains words.Output "| known field (mm) |" "with a column")
 
             testInFolder
                 "--diffeomorphic and --jacobian-bounds keep changes of volume, as register does"

@@ -160,7 +160,15 @@ let private page (job: Job) (measured: Measured) : string =
         measured.After
 
 let private words (summary: Summary) (measured: Measured) =
-    Scores.toTable [ Scores.untouched measured.Before measured.Known; summary ]
+    let fixedPoint = Scores.fixedPoint
+
+    [
+        Scores.toTable [ Scores.untouched measured.Before measured.Known; summary ]
+        if not measured.Known.IsEmpty then
+            let mean = Scores.meanKnown measured.Known
+
+            $"known field: {fixedPoint 3 mean.FoundMm} mm off on average, doing nothing {fixedPoint 3 mean.BeforeMm} mm ({measured.Known.Length} scans)"
+    ]
 
 /// Scores the pairs, writes the files of the output folder.
 let private score (job: Job) (set: EvaluationSet) (alignment: Alignment) : Said =
@@ -180,7 +188,7 @@ let private score (job: Job) (set: EvaluationSet) (alignment: Alignment) : Said 
         job.Write "summary.json" (json.ToJsonString() + "\n")
         job.Write "report.html" (page job measured)
 
-    Said.both (words summary measured) json
+    Said.lines (words summary measured) json
 
 let private evaluate (job: Job) : Result<Said, Error> =
     Error.guard (fun () ->

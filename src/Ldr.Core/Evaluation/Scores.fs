@@ -99,6 +99,7 @@ type Summary =
         VolumeErrorPercent: float
         Carried95Mm: float
         InverseMm: float
+        /// Of the scans that were tried with a known field.
         KnownFields: KnownFieldError list
         Milliseconds: float
         Parameters: int64
@@ -441,15 +442,16 @@ module Scores =
                 Milliseconds = mean _.Milliseconds
             })
 
+    /// The mean of errors against known fields.
+    let meanKnown (errors: KnownFieldError list) : KnownFieldError =
+        {
+            BeforeMm = errors |> Seq.map _.BeforeMm |> meanOf
+            FoundMm = errors |> Seq.map _.FoundMm |> meanOf
+        }
+
     /// The errors against known fields of several trainings of one kind, averaged scan by scan.
     let knownOverSeeds (errors: KnownFieldError list list) : KnownFieldError list =
-        errors
-        |> List.transpose
-        |> List.map (fun own ->
-            {
-                BeforeMm = own |> Seq.map _.BeforeMm |> meanOf
-                FoundMm = own |> Seq.map _.FoundMm |> meanOf
-            })
+        errors |> List.transpose |> List.map meanKnown
 
     /// The summary of a method; `before` are the scores of the same pairs after the initial alignment alone.
     let summarise
@@ -545,15 +547,14 @@ module Scores =
         node.Add("inverse_mm", JsonNumber.rounded summary.InverseMm)
 
         if not summary.KnownFields.IsEmpty then
-            let before = summary.KnownFields |> Seq.map _.BeforeMm |> meanOf
-            let found = summary.KnownFields |> Seq.map _.FoundMm |> meanOf
+            let mean = meanKnown summary.KnownFields
 
             let each =
                 [| for error in summary.KnownFields -> JsonNumber.rounded error.FoundMm |]
 
             node.Add("known_field_scans", JsonValue.Create each.Length)
-            node.Add("known_field_before_mm", JsonNumber.rounded before)
-            node.Add("known_field_mm", JsonNumber.rounded found)
+            node.Add("known_field_before_mm", JsonNumber.rounded mean.BeforeMm)
+            node.Add("known_field_mm", JsonNumber.rounded mean.FoundMm)
             node.Add("known_field_each_mm", JsonArray each)
 
         node.Add("milliseconds", JsonNumber.rounded summary.Milliseconds)
@@ -598,7 +599,7 @@ module Scores =
             "folded (%)", (fun s -> fixedPoint 3 s.FoldedPercent)
             "SD log J", (fun s -> fixedPoint 3 s.SdLogJ)
             if rows |> List.exists (fun row -> not row.KnownFields.IsEmpty) then
-                "known field (mm)", (fun s -> s.KnownFields |> Seq.map _.FoundMm |> meanOf |> fixedPoint 2)
+                "known field (mm)", (fun s -> fixedPoint 2 (meanKnown s.KnownFields).FoundMm)
             "parameters", (fun s -> s.Parameters.ToString("N0", CultureInfo.InvariantCulture))
             "GMAC", (fun s -> fixedPoint 2 (s.Macs / 1e9))
             "ms per pair", (fun s -> fixedPoint 0 s.Milliseconds)

@@ -146,7 +146,7 @@ module Experiment =
         |> Option.orElse (instances |> List.tryFind (fun i -> i.Training = name))
 
     /// The instance that a name means: its own, or its training's, which is the first seed's.
-    let tryInstance (experiment: Experiment) (name: string) : Instance option =
+    let private tryInstance (experiment: Experiment) (name: string) : Instance option =
         instances experiment |> named name
 
     /// The instances that stand before a training (or an instance of it) in the list.
