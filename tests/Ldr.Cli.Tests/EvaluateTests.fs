@@ -193,12 +193,15 @@ let tests =
                     let ratio = value twice "known_field_before_mm" / before
                     Expect.isTrue (ratio > 1.8 && ratio < 2.2) $"{ratio} times as far"
 
-                    let words = evaluate folder [ "--known-field"; "--refine"; "0"; "--pairs"; "1" ]
+                    let words =
+                        evaluate folder [ "--known-field"; "--inverse"; "--refine"; "0"; "--pairs"; "1" ]
+
                     Expect.equal words.Code 0 words.Errors
                     Expect.stringContains words.Output "known field: " "a line"
                     Expect.stringContains words.Output "(3 scans)" "of how many"
                     Expect.stringContains words.Output "| untouched" "and the table"
-                    Expect.stringContains words.Output "| known field (mm) |" "with a column")
+                    Expect.stringContains words.Output "| known field (mm) |" "with a column"
+                    Expect.stringContains words.Output "| there and back (mm) |" "and one of the way back")
 
             testInFolder
                 "--diffeomorphic and --jacobian-bounds keep changes of volume, as register does"

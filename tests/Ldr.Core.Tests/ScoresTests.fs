@@ -60,6 +60,13 @@ let private before =
 
 let private summary = Scores.summarise "student" (1234567L, 2.5e9) before pairs
 
+/// What the table of one row has in the column.
+let private cell (column: string) (row: Summary) : string =
+    let lines = (Scores.toTable [ row ]).Split '\n'
+    let at = lines[0].Split '|' |> Array.findIndex (_.Trim() >> (=) column)
+    let cells = lines[2].Split '|'
+    cells[at].Trim()
+
 /// Volumes of one row of voxels.
 let private row (values: float32 list) =
     Volume(Grid(values.Length, 1, 1, Affine.Identity), Array.ofList values)
@@ -226,15 +233,14 @@ let tests =
                 Expect.equal (string json["known_field_mm"]) "1" "the mean over the scans that have one"
                 Expect.equal (string json["known_field_before_mm"]) "3" "and of doing nothing"
 
-                let cell (row: Summary) =
-                    let lines = (Scores.toTable [ row ]).Split '\n'
-                    let at = lines[0].Split '|' |> Array.findIndex (_.Trim() >> (=) "known field (mm)")
-                    let cells = lines[2].Split '|'
-                    cells[at].Trim()
-
-                Expect.equal (cell row) "1.00" "the table"
-                Expect.equal (cell (Scores.untouched before known)) "3.00" "doing nothing"
+                Expect.equal (cell "known field (mm)" row) "1.00" "the table"
+                Expect.equal (cell "known field (mm)" (Scores.untouched before known)) "3.00" "doing nothing"
                 Expect.isFalse ((Scores.toTable [ summary ]).Contains "known field") "not tried, no column"
+            }
+            test "there and back has a column where it was tried" {
+                let row = { summary with InverseMm = 1.234 }
+                Expect.equal (cell "there and back (mm)" row) "1.23" "the table"
+                Expect.isFalse ((Scores.toTable [ summary ]).Contains "there and back") "not tried, no column"
             }
             test "a score sheet: JSON and back" {
                 let sheet =

@@ -598,6 +598,8 @@ module Scores =
             "volume error (%)", (fun s -> fixedPoint 0 s.VolumeErrorPercent)
             "folded (%)", (fun s -> fixedPoint 3 s.FoldedPercent)
             "SD log J", (fun s -> fixedPoint 3 s.SdLogJ)
+            if rows |> List.exists (fun row -> not (Double.IsNaN row.InverseMm)) then
+                "there and back (mm)", (fun s -> fixedPoint 2 s.InverseMm)
             if rows |> List.exists (fun row -> not row.KnownFields.IsEmpty) then
                 "known field (mm)", (fun s -> fixedPoint 2 (meanKnown s.KnownFields).FoundMm)
             "parameters", (fun s -> s.Parameters.ToString("N0", CultureInfo.InvariantCulture))
@@ -605,8 +607,8 @@ module Scores =
             "ms per pair", (fun s -> fixedPoint 0 s.Milliseconds)
         ]
 
-    /// A Markdown table, its columns padded so that it reads well as plain text too; TRE only where landmarks were scored, known
-    /// fields only where they were tried.
+    /// A Markdown table, its columns padded so that it reads well as plain text too; TRE only where landmarks were scored, there and
+    /// back and known fields only where they were tried.
     let toTable (rows: Summary list) : string =
         let columns = columns rows
 
