@@ -41,6 +41,8 @@ let private fsi (folder: string) (script: string) (arguments: string list) : Out
         skiptest $"{script}: the package that it needs is not to be had"
 
     Expect.equal outcome.Code 0 $"{script}: {outcome.Output}\n{outcome.Errors}"
+    let warnings = Regex.Matches(outcome.Output + outcome.Errors, @"(?m)^.*warning FS\d+.*$")
+    Expect.isEmpty [ for found in warnings -> found.Value ] $"{script} has no warnings"
     outcome
 
 /// The rows of the table that a script prints: name and Dice.
@@ -177,6 +179,12 @@ let tests =
 
                 let given = fsi folder "register.fsx" [ scan 0; scan 1 ]
                 Expect.isTrue (Regex.IsMatch(given.Output, "(?m)^none: ")) "registered")
+
+            testInFolder "the notebook's scripts fit the program" (fun folder ->
+                let notebook = Path.Combine(root, "docs", "lab", "experiments")
+
+                for script in Directory.GetFiles(notebook, "*.fsx") do
+                    fsi folder script [ "--typecheck-only" ] |> ignore)
 
             testInFolder "values are shown in words" (fun folder ->
                 let script = folder </> "shown.fsx"
