@@ -23,14 +23,17 @@ let private all =
                 name
     ]
 
-/// Runs a script in a folder that is not the repository.
-let private fsi (folder: string) (script: string) (arguments: string list) : Outcome =
-    let line =
-        String.concat
-            " "
-            [
-                for word in [ "dotnet"; "fsi"; Path.Combine(scripts, script) ] @ arguments -> $"'{word}'"
-            ]
+/// Runs a script in a folder that is not the repository; options of F# Interactive come before the script, its own after it.
+let private fsiWith
+    (options: string list)
+    (folder: string)
+    (script: string)
+    (arguments: string list)
+    : Outcome =
+    let words =
+        [ "dotnet"; "fsi" ] @ options @ [ Path.Combine(scripts, script) ] @ arguments
+
+    let line = words |> List.map (fun word -> $"'{word}'") |> String.concat " "
 
     let outcome = run "bash" [ "-c"; $"cd '{folder}' && unset LDR_MODELS && {line}" ]
 
@@ -41,9 +44,14 @@ let private fsi (folder: string) (script: string) (arguments: string list) : Out
         skiptest $"{script}: the package that it needs is not to be had"
 
     Expect.equal outcome.Code 0 $"{script}: {outcome.Output}\n{outcome.Errors}"
-    let warnings = Regex.Matches(outcome.Output + outcome.Errors, @"(?m)^.*warning FS\d+.*$")
+
+    let warnings =
+        Regex.Matches(outcome.Output + outcome.Errors, @"(?m)^.*warning FS\d+.*$")
+
     Expect.isEmpty [ for found in warnings -> found.Value ] $"{script} has no warnings"
     outcome
+
+let private fsi = fsiWith []
 
 /// The rows of the table that a script prints: name and Dice.
 let private rows (outcome: Outcome) =
@@ -184,7 +192,7 @@ let tests =
                 let notebook = Path.Combine(root, "docs", "lab", "experiments")
 
                 for script in Directory.GetFiles(notebook, "*.fsx") do
-                    fsi folder script [ "--typecheck-only" ] |> ignore)
+                    fsiWith [ "--typecheck-only" ] folder script [] |> ignore)
 
             testInFolder "values are shown in words" (fun folder ->
                 let script = folder </> "shown.fsx"

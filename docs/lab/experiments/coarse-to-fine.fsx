@@ -17,8 +17,11 @@ let halved: Layer =
         Cost = fun size -> size |> Array.map (fun n -> n / 2L), 0.0
     }
 
-let fine seed = Student.velocity seed StudentWidths.slim
-let coarse seed = halved >=> padded 16 (fine seed) >=> fieldDouble
+let fine seed =
+    Student.velocity seed StudentWidths.slim
+
+let coarse seed =
+    halved >=> padded 16 (fine seed) >=> fieldDouble
 
 let rows =
     [
@@ -36,15 +39,24 @@ let file, name, seeds, assignments =
 let experiment = Experiment.read file assignments |> Error.orRaise
 let data, evaluation = experiment.Data, experiment.Evaluation
 let options = experiment.Train |> List.find (fun training -> training.Name = name)
-let split = Dataset.load data |> Result.bind (Dataset.split data.Split) |> Error.orRaise
+
+let split =
+    Dataset.load data |> Result.bind (Dataset.split data.Split) |> Error.orRaise
+
 let scans = TrainingSet.load data split.TrainGroup |> Error.orRaise
 
 let test =
     let seed = Seed.ofInt evaluation.Seed
-    Evaluator.load seed evaluation.Pairs (Some seed) data.IgnoredLabels split.TestGroups.Head |> Error.orRaise
+
+    Evaluator.load seed evaluation.Pairs (Some seed) data.IgnoredLabels split.TestGroups.Head
+    |> Error.orRaise
 
 let train (seed: Seed) (network: Network) =
-    let job = { TrainingJob.create options scans with Seed = seed }
+    let job =
+        { TrainingJob.create options scans with
+            Seed = seed
+        }
+
     let student = Learner.adam options.LearningRate.Initial network
     let step = Aldk.step student options.Loss options.Clip None
     let subjects = Batches.drawn options seed split.TrainGroup
@@ -56,7 +68,10 @@ let train (seed: Seed) (network: Network) =
         for group in student.Optimiser.ParamGroups do
             group.LearningRate <- LearningRate.at options.Steps index options.LearningRate
 
-        let report = subjects index |> Batches.ofStep job (StepClock()) network index turn |> step index
+        let report =
+            subjects index
+            |> Batches.ofStep job (StepClock()) network index turn
+            |> step index
 
         if index % 100 = 99 then
             printfn $"""  step {index + 1}: similarity {Map.find "similarity" (Map.ofList report):F3}"""
@@ -73,15 +88,22 @@ let scored (network: Network) =
     let model: Model = { Card = card; Network = network }
     let none = System.Threading.CancellationToken.None
     let pairs = Evaluator.model torch.CPU model test none (fun _ _ -> ())
-    let known = KnownFieldOptions(AmplitudeMm = Option.defaultValue 2.0 evaluation.KnownField, Seed = evaluation.Seed)
+
+    let known =
+        KnownFieldOptions(AmplitudeMm = Option.defaultValue 2.0 evaluation.KnownField, Seed = evaluation.Seed)
+
     pairs, Evaluator.registeringBy torch.CPU model none (fun by -> Evaluator.knownFields by known test none)
 
 let row (name: string, stages: (Seed -> Layer) list) =
     let own =
         [
             for seed in 1..seeds do
-                let of' index = Seed.ofInt seed |> Seed.split $"stage{index + 1}"
-                use network = Network.ofLayers 16 (stages |> List.mapi (fun index stage -> stage (of' index)))
+                let of' index =
+                    Seed.ofInt seed |> Seed.split $"stage{index + 1}"
+
+                use network =
+                    Network.ofLayers 16 (stages |> List.mapi (fun index stage -> stage (of' index)))
+
                 printfn $"{name}, seed {seed}: {Network.parameterCount network:N0} parameters"
                 train (Seed.ofInt seed) network
                 scored network, Network.parameterCount network
@@ -94,9 +116,11 @@ let row (name: string, stages: (Seed -> Layer) list) =
         Seeds = seeds
     }
 
-let table = rows |> List.map (fun own ->
-    let summary = row own
-    printfn $"{Scores.toTable [ summary ]}"
-    summary)
+let table =
+    rows
+    |> List.map (fun own ->
+        let summary = row own
+        printfn $"{Scores.toTable [ summary ]}"
+        summary)
 
 printfn $"{Scores.toTable table}"

@@ -8,9 +8,14 @@ open Ldr
 
 /// A mask and two images [N, 1, Z, Y, X] at half the size: the means of the voxels that count.
 let half (mask: torch.Tensor, fixedImage: torch.Tensor, moved: torch.Tensor) =
-    let pool (values: torch.Tensor) = torch.nn.functional.avg_pool3d (values, [| 2L; 2L; 2L |])
+    let pool (values: torch.Tensor) =
+        torch.nn.functional.avg_pool3d (values, [| 2L; 2L; 2L |])
+
     let weight = pool mask
-    let within image = pool (image * mask) / weight.clamp_min 1e-6
+
+    let within image =
+        pool (image * mask) / weight.clamp_min 1e-6
+
     weight, within fixedImage, within moved
 
 /// The mean of a measure at full, half and quarter size.
@@ -28,7 +33,7 @@ let group (student: Network) : Loss =
         let there = iteration.Student.Value.Field
         let on = student.Predict(iteration.Moving, third).Field
         let directly = student.Predict(iteration.Fixed, third).Field
-        (Field.compose on there - directly).square().sum(1L).mean ())
+        (Field.compose on there - directly).square().sum(1L).mean())
 
 let step (options: TrainingOptions) (players: Players) =
     let regularity = LossWeights.regularity options.Loss
@@ -72,6 +77,13 @@ let experiment =
 
 // What was begun goes on.
 let folder = Path.Combine("runs", experiment.Name)
-let options = { RunOptions.standard with Folder = folder; Resume = Directory.Exists folder; Step = step }
+
+let options =
+    { RunOptions.standard with
+        Folder = folder
+        Resume = Directory.Exists folder
+        Step = step
+    }
+
 let result = Scripts.run options experiment
 printfn $"{Scores.toTable result.Table}"
