@@ -88,4 +88,4 @@ module Scripts =
         match Run.execute { options with Sink = say } experiment |> Error.orRaise with
         | Done result -> result
         | Stopped(training, step) -> failwith $"{training} was stopped at step {step}"
-        | Followed -> failwith "a script is the only process of its trainings"
+        | Followed -> failwith "scripts train in one process; leave Ranks as it is"

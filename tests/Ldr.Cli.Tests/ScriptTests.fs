@@ -191,7 +191,21 @@ let tests =
             testInFolder "the notebook's scripts fit the program" (fun folder ->
                 let notebook = Path.Combine(root, "docs", "lab", "experiments")
 
-                for script in Directory.GetFiles(notebook, "*.fsx") do
+                let found = Directory.GetFiles(notebook, "*.fsx")
+                Expect.isNonEmpty found "scripts"
+
+                // F# Interactive must look behind #load.
+                let wrong = folder </> "wrong.fsx"
+
+                File.WriteAllText(
+                    wrong,
+                    $"#load \"{Path.Combine(scripts, shared)}\"\nlet network: Ldr.Network = 1\n"
+                )
+
+                let refused = run "dotnet" [ "fsi"; "--typecheck-only"; wrong ]
+                Expect.notEqual refused.Code 0 "a wrong type is found"
+
+                for script in found do
                     fsiWith [ "--typecheck-only" ] folder script [] |> ignore)
 
             testInFolder "values are shown in words" (fun folder ->

@@ -1,7 +1,8 @@
 // Stages of their own resolution, which the program does not have: stages of `ldr-velocity` at full size, before which or instead of
 // which one sees both images at half the size. See docs/lab/students.md.
 //   dotnet fsi coarse-to-fine.fsx [EXPERIMENT TRAINING SEEDS PATH=VALUE...]
-// Each row is trained as that training is, without its affine stage; by default `two-velocity` of hippocampus-students.json.
+// Each row is trained as that training is, without its affine stage, from random weights, without a teacher and an average of the
+// weights; by default as `two-velocity` of hippocampus-students.json.
 #load "../../../scripts/ldr.fsx"
 
 open System.IO
@@ -34,7 +35,8 @@ let rows =
 let file, name, seeds, assignments =
     match List.ofArray fsi.CommandLineArgs with
     | _ :: file :: name :: seeds :: assignments -> file, name, int seeds, assignments
-    | _ -> Path.Combine(__SOURCE_DIRECTORY__, "hippocampus-students.json"), "two-velocity", 3, []
+    | [ _ ] -> Path.Combine(__SOURCE_DIRECTORY__, "hippocampus-students.json"), "two-velocity", 3, []
+    | _ -> failwith "give EXPERIMENT TRAINING SEEDS, and values of keys after them; or nothing"
 
 let experiment = Experiment.read file assignments |> Error.orRaise
 let data, evaluation = experiment.Data, experiment.Evaluation
