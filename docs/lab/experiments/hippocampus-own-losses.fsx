@@ -21,7 +21,8 @@ let half (mask: torch.Tensor, fixedImage: torch.Tensor, moved: torch.Tensor) =
 /// The mean of a measure at full, half and quarter size.
 let resolutions measure (mask: torch.Tensor) fixedImage moved : torch.Tensor =
     let full = mask, fixedImage, moved
-    let parts = [ full; half full; half (half full) ]
+    let middle = half full
+    let parts = [ full; middle; half middle ]
     let alike (mask, fixedImage, moved) : torch.Tensor = measure (Some mask) fixedImage moved
     (parts |> List.map alike |> List.reduce (+)) * (1.0 / 3.0).ToScalar()
 
